@@ -1,0 +1,286 @@
+"""The checkpoint: one `.safetensors` file that holds EMA generator, critic and JSON metadata. Never a pickle.
+
+This is all the bot knows of the trainer. Reading the metadata needs neither torch nor the tensors;
+`load` and `save` import torch when they are called.
+"""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainer.errors import TrainerError
+from trainer.files import atomic_write
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from trainer.networks import Critic, Generator
+
+FORMAT = "meshibot-checkpoint"
+FORMAT_VERSION = 1
+_METADATA_KEY = "meshibot"
+_MAX_HEADER_BYTES = 16 * 1024 * 1024
+
+
+class CheckpointError(TrainerError):
+    """The file can't be used as a checkpoint; the sentence says why."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure and its floor: the same figure between two halves of the held-out reals."""
+
+    value: float
+    floor: float | None = None
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a checkpoint says of itself."""
+
+    architecture: dict[str, Any]
+    objective: str
+    preset: str
+    step: int
+    images_seen: int
+    data_fingerprint: str
+    training_pictures: int
+    held_out_pictures: int
+    score_quantiles: tuple[float, ...]
+    """Critic scores of held-out reals at evenly spaced probabilities 0, 1/n, ..., 1 (ascending)."""
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    training_hashes: tuple[str, ...] = ()
+    """Perceptual hashes (ImageHash `phash`, 64 bits in hex) of the training pictures; may be empty."""
+    versions: dict[str, str] = field(default_factory=dict)
+    provenance: str = ""
+    licence_note: str = ""
+    created_at: str = ""
+
+    @property
+    def resolution(self) -> int:
+        return int(self.architecture["resolution"])
+
+    @property
+    def latent_size(self) -> int:
+        return int(self.architecture["latent_size"])
+
+    def quantile_of(self, score: float) -> float:
+        """The share of held-out reals that score below `score`, in [0, 1], interpolated."""
+        marks = self.score_quantiles
+        if score <= marks[0]:
+            return 0.0
+        if score >= marks[-1]:
+            return 1.0
+        right = bisect.bisect_right(marks, score)
+        low, high = marks[right - 1], marks[right]
+        return (right - 1 + (score - low) / (high - low)) / (len(marks) - 1)
+
+    def score_at(self, quantile: float) -> float:
+        """The score below which the share `quantile` of held-out reals lies; inverse of `quantile_of`."""
+        position = min(max(quantile, 0.0), 1.0) * (len(self.score_quantiles) - 1)
+        low = math.floor(position)
+        high = min(low + 1, len(self.score_quantiles) - 1)
+        return self.score_quantiles[low] + (position - low) * (
+            self.score_quantiles[high] - self.score_quantiles[low]
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Metadata:
+        """Raises KeyError, TypeError or ValueError where the document is not metadata."""
+        known = {f.name for f in fields(cls)}
+        values = {key: value for key, value in document.items() if key in known}
+        marks = tuple(float(mark) for mark in values["score_quantiles"])
+        if len(marks) < 2 or list(marks) != sorted(marks) or not all(map(math.isfinite, marks)):
+            raise ValueError("its score quantiles are not ascending numbers")
+        values["score_quantiles"] = marks
+        values["training_hashes"] = tuple(str(text) for text in values.get("training_hashes", ()))
+        values["metrics"] = {
+            str(name): Metric(float(metric["value"]), metric.get("floor"))
+            for name, metric in values.get("metrics", {}).items()
+        }
+        for name in ("step", "images_seen", "training_pictures", "held_out_pictures"):
+            values[name] = int(values[name])
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Both networks, in evaluation mode on `device`, with the metadata and the file's SHA-256."""
+
+    generator: Generator
+    critic: Critic
+    metadata: Metadata
+    fingerprint: str
+    device: str
+
+    def sample(self, seeds: Sequence[int]) -> Tensor:
+        """Pictures (n, 3, r, r) in [-1, 1], each from its own seed and independent of the others."""
+        import torch
+
+        from trainer.networks import latents_from_seeds
+
+        latents = latents_from_seeds(list(seeds), self.metadata.latent_size).to(self.device)
+        with torch.inference_mode():
+            return self.generator(latents)
+
+    def score(self, images: Tensor) -> Tensor:
+        """The critic's scores (n,) of pictures (n, 3, r, r) in [-1, 1]."""
+        import torch
+
+        with torch.inference_mode():
+            return self.critic(images.to(self.device)).float()
+
+
+def to_uint8(images: Tensor) -> NDArray[Any]:
+    """Pictures (n, 3, h, w) in [-1, 1] to uint8 (n, h, w, 3) in [0, 255]."""
+    import torch
+
+    scaled = (images.float() + 1.0).mul(127.5).round().clamp(0, 255)
+    array: NDArray[Any] = scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return array
+
+
+def fingerprint_of(path: Path) -> str:
+    """SHA-256 of the file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    """The safetensors header: eight bytes of length, then JSON. Checks that the file is as long as it says."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not 2 <= length <= _MAX_HEADER_BYTES:
+                raise CheckpointError(f"{path} is not a checkpoint: give a .safetensors file made by trainer fit.")
+            raw = file.read(length)
+            size = os.fstat(file.fileno()).st_size
+    except FileNotFoundError:
+        raise CheckpointError(f"There is no checkpoint at {path}: give the path of a file made by trainer fit.") from None
+    except IsADirectoryError:
+        raise CheckpointError(
+            f"{path} is a folder: give the .safetensors file in its checkpoints/ folder."
+        ) from None
+    except OSError as error:
+        raise CheckpointError(f"{path} can't be read: {error.strerror}.") from None
+    if len(raw) < length:
+        raise CheckpointError(f"{path} is cut short: copy it again from where it was trained.")
+    try:
+        header = json.loads(raw)
+        ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        raise CheckpointError(
+            f"{path} is not a checkpoint: give a .safetensors file made by trainer fit."
+        ) from None
+    if size != 8 + length + max(ends, default=0):
+        raise CheckpointError(f"{path} is cut short or padded: copy it again from where it was trained.")
+    return dict(header)
+
+
+def read_metadata(path: Path) -> Metadata:
+    """What the checkpoint says of itself, read without torch.
+
+    Raises CheckpointError where the file is missing, is not a checkpoint, is cut short, or comes from a
+    newer format.
+    """
+    header = _read_header(path)
+    try:
+        document = json.loads(header["__metadata__"][_METADATA_KEY])
+        if document["format"] != FORMAT:
+            raise ValueError("another format")
+        version = int(document["format_version"])
+    except (KeyError, TypeError, ValueError):
+        raise CheckpointError(
+            f"{path} is a safetensors file but not a checkpoint of this trainer: "
+            "give one made by trainer fit."
+        ) from None
+    if version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} has checkpoint format {version}, and this version reads up to {FORMAT_VERSION}: upgrade meshibot."
+        )
+    try:
+        metadata = Metadata.from_json(document)
+        _architecture(metadata)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} has damaged metadata ({error}): train or copy it again.") from None
+    return metadata
+
+
+def _architecture(metadata: Metadata) -> Any:
+    """The metadata's architecture as plain checked values; torch-free, so `Any` stands for the dataclass."""
+    values = metadata.architecture
+    if int(values["resolution"]) not in (32, 64, 128, 256):
+        raise ValueError("its resolution is not 32, 64, 128 or 256")
+    for name, most in (("width", 1024), ("latent_size", 8192)):
+        if not 1 <= int(values[name]) <= most:
+            raise ValueError(f"its {name} is out of range")
+    return values
+
+
+def save(path: Path, generator: Generator, critic: Critic, metadata: Metadata, *, half: bool = False) -> str:
+    """Write the checkpoint atomically (temporary file, fsync, rename); returns its SHA-256.
+
+    With `half` the weights are stored as float16; they are computed with in float32 all the same.
+    """
+    import torch
+    from safetensors.torch import save as serialise
+
+    tensors = {}
+    for prefix, network in (("generator.", generator), ("critic.", critic)):
+        for name, tensor in network.state_dict().items():
+            stored = tensor.detach().cpu()
+            if stored.is_floating_point():
+                stored = stored.to(torch.float16 if half else torch.float32)
+            tensors[prefix + name] = stored.contiguous()
+    data = serialise(tensors, {_METADATA_KEY: json.dumps(metadata.to_json(), ensure_ascii=False)})
+    atomic_write(path, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def load(path: Path, device: str = "cpu") -> Checkpoint:
+    """Both networks, built from the metadata and filled from the file, in evaluation mode.
+
+    Raises CheckpointError for everything `read_metadata` refuses, and where names or shapes of the tensors
+    are not those of the architecture that the metadata claims.
+    """
+    metadata = read_metadata(path)
+
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from trainer.networks import Architecture, Critic, Generator
+
+    try:
+        tensors = load_file(path)
+        with torch.device("meta"):
+            arch = Architecture(**metadata.architecture)
+            generator, critic = Generator(arch), Critic(arch)
+        for prefix, network in (("generator.", generator), ("critic.", critic)):
+            state = {
+                name.removeprefix(prefix): tensor.float() if tensor.is_floating_point() else tensor
+                for name, tensor in tensors.items()
+                if name.startswith(prefix)
+            }
+            if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
+                raise CheckpointError(f"{path} holds weights that are not numbers: train or copy it again.")
+            network.load_state_dict(state, assign=True)
+    except (SafetensorError, TypeError, RuntimeError, KeyError, ValueError, OSError):
+        raise CheckpointError(
+            f"{path} does not hold the networks that its metadata claims: train or copy it again."
+        ) from None
+    for network in (generator, critic):
+        network.requires_grad_(False).eval().to(device)
+    return Checkpoint(generator, critic, metadata, fingerprint_of(path), device)

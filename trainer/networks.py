@@ -1,0 +1,174 @@
+"""Generator and critic for 32 to 256 px: what a latent becomes, and what the critic makes of a picture.
+
+Knows nothing of objectives, data or files. Pictures are (n, 3, r, r) in [-1, 1]; latents (n, z) ~ N(0, 1).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from trainer.layers import DownConv, PixelNorm, UpConv, leaky_relu, mean_pool
+
+RESOLUTIONS = (32, 64, 128, 256)
+NetworkKind = Literal["plain", "residual"]
+GeneratorNorm = Literal["batch", "pixel", "none"]
+CriticNorm = Literal["batch", "none"]
+KINDS: tuple[NetworkKind, ...] = ("plain", "residual")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Everything needed to build both networks. Kept in the checkpoint's metadata."""
+
+    resolution: int = 64
+    width: int = 64
+    latent_size: int = 128
+    kind: NetworkKind = "plain"
+    generator_norm: GeneratorNorm = "pixel"
+    critic_norm: CriticNorm = "none"
+
+    @property
+    def levels(self) -> int:
+        """How many times the resolution halves on the way from the picture to 4x4."""
+        return int(math.log2(self.resolution)) - 2
+
+    def channels(self, size: int) -> int:
+        """Feature channels at `size` x `size`: doubling as the size halves, at most eight times the width."""
+        return self.width * min(8, max(1, self.resolution // (2 * size)))
+
+
+def _norm(kind: GeneratorNorm | CriticNorm, channels: int) -> nn.Module:
+    if kind == "batch":
+        return nn.BatchNorm2d(channels)
+    return PixelNorm() if kind == "pixel" else nn.Identity()
+
+
+def _initialise(module: nn.Module) -> None:
+    """He initialisation for the leaky ReLU; biases start at zero."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, a=0.2)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+class _PlainUp(nn.Module):
+    def __init__(self, in_channels: int, out_channels: int, norm: GeneratorNorm) -> None:
+        super().__init__()
+        self.conv = UpConv(in_channels, out_channels)
+        self.norm = _norm(norm, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return leaky_relu(self.norm(self.conv(x)))
+
+
+class _ResidualUp(nn.Module):
+    def __init__(self, in_channels: int, out_channels: int, norm: GeneratorNorm) -> None:
+        super().__init__()
+        self.norm1 = _norm(norm, in_channels)
+        self.up = UpConv(in_channels, out_channels)
+        self.norm2 = _norm(norm, out_channels)
+        self.conv = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.skip = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv(leaky_relu(self.norm2(self.up(leaky_relu(self.norm1(x))))))
+        # a 1x1 convolution commutes with nearest upsampling: do it on the small side
+        return h + self.skip(x).repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+
+class Generator(nn.Module):
+    """Latents (n, z) to pictures (n, 3, r, r) in [-1, 1]; in evaluation mode each from its own latent only."""
+
+    def __init__(self, arch: Architecture) -> None:
+        super().__init__()
+        self.arch = arch
+        base = arch.channels(4)
+        self.project = nn.Linear(arch.latent_size, base * 16)
+        self.norm = _norm(arch.generator_norm, base) if arch.kind == "plain" else nn.Identity()
+        plain = arch.kind == "plain"
+        block = _PlainUp if plain else _ResidualUp
+        # the plain network draws its colours while it makes the last doubling, as DCGAN does
+        sizes = [4 * 2**level for level in range(arch.levels - 1 if plain else arch.levels)]
+        self.blocks = nn.ModuleList(
+            block(arch.channels(size), arch.channels(2 * size), arch.generator_norm) for size in sizes
+        )
+        last = arch.channels(arch.resolution // 2 if plain else arch.resolution)
+        self.final_norm = nn.Identity() if plain else _norm(arch.generator_norm, last)
+        self.to_rgb = UpConv(last, 3) if plain else nn.Conv2d(last, 3, 3, padding=1)
+        _initialise(self)
+        nn.init.normal_(self.to_rgb.weight, std=1.0 / math.sqrt(last * 9))
+
+    def forward(self, latents: Tensor) -> Tensor:
+        x = self.project(latents).reshape(latents.shape[0], -1, 4, 4)
+        if self.arch.kind == "plain":
+            x = leaky_relu(self.norm(x))
+        for block in self.blocks:
+            x = block(x)
+        if self.arch.kind == "residual":
+            x = leaky_relu(self.final_norm(x))
+        return torch.tanh(self.to_rgb(x))
+
+
+class _PlainDown(nn.Module):
+    def __init__(self, in_channels: int, out_channels: int, norm: CriticNorm) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 4, stride=2, padding=1)
+        self.norm = _norm(norm, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return leaky_relu(self.norm(self.conv(x)))
+
+
+class _ResidualDown(nn.Module):
+    def __init__(self, in_channels: int, out_channels: int, norm: CriticNorm) -> None:
+        super().__init__()
+        self.norm1 = _norm(norm, in_channels)
+        self.conv = nn.Conv2d(in_channels, in_channels, 3, padding=1)
+        self.norm2 = _norm(norm, in_channels)
+        self.down = DownConv(in_channels, out_channels)
+        self.skip = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.down(leaky_relu(self.norm2(self.conv(leaky_relu(self.norm1(x))))))
+        return h + self.skip(mean_pool(x))
+
+
+class Critic(nn.Module):
+    """Pictures (n, 3, r, r) to scores (n,): the higher, the more like a photograph."""
+
+    def __init__(self, arch: Architecture) -> None:
+        super().__init__()
+        self.arch = arch
+        sizes = [arch.resolution // 2**level for level in range(arch.levels)]
+        plain = arch.kind == "plain"
+        first = arch.channels(arch.resolution)
+        self.from_rgb = nn.Identity() if plain else nn.Conv2d(3, first, 3, padding=1)
+        block = _PlainDown if plain else _ResidualDown
+        blocks = []
+        for level, size in enumerate(sizes):
+            in_channels = 3 if plain and level == 0 else arch.channels(size)
+            # the picture itself is not normalised: its mean and contrast are part of what is judged
+            norm: CriticNorm = "none" if level == 0 else arch.critic_norm
+            blocks.append(block(in_channels, arch.channels(size // 2), norm))
+        self.blocks = nn.ModuleList(blocks)
+        self.score = nn.Linear(arch.channels(4) * 16, 1)
+        _initialise(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.from_rgb(images)
+        for block in self.blocks:
+            x = block(x)
+        if self.arch.kind == "residual":
+            x = leaky_relu(x)
+        scores: Tensor = self.score(x.flatten(1)).squeeze(1)
+        return scores
+
+
+def latents_from_seeds(seeds: list[int], latent_size: int) -> Tensor:
+    """One latent (z,) for each 63-bit seed, drawn on the CPU so that every machine draws the same."""
+    rows = [torch.randn(latent_size, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    return torch.stack(rows)
