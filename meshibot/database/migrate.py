@@ -1,0 +1,115 @@
+"""Brings a database up to this code's tables, refuses one that is newer, and copies one that is in use."""
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, inspect, text
+
+from meshibot.database.session import Database, parse_url
+from meshibot.errors import DatabaseFailure, DatabaseNewer, UsageError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+HEAD = "0001"
+"""The newest under migrations/versions. Revisions are numbers, so that "newer" is told without Alembic."""
+
+
+def migrations_folder() -> Path:
+    """Beside the package in a checkout, inside it in a wheel."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "migrations"
+    return inside if inside.is_dir() else package.parent / "migrations"
+
+
+def current_revision(database: Database) -> str | None:
+    """The database's revision, None for an empty database."""
+    with database.read() as session:
+        connection = session.connection()
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+
+
+def check_revision(database: Database) -> bool:
+    """True when the tables are this code's, False when an upgrade is due; DatabaseNewer when newer."""
+    revision = current_revision(database)
+    if revision is not None and (not revision.isdigit() or int(revision) > int(HEAD)):
+        raise DatabaseNewer(
+            f"The database {database.name} is of a newer meshibot (revision {revision}; this one knows "
+            f"up to {HEAD}): install the newer meshibot."
+        )
+    return revision == HEAD
+
+
+def upgrade(url: str) -> bool:
+    """Create or upgrade the tables; True if there was something to do.
+
+    Several processes may do so at once: the first does it, the others wait. DatabaseNewer for a newer one.
+    """
+    with Database.open(url) as database:
+        if database.is_sqlite:
+            _make_folder(Path(str(database.url.database)))
+        if check_revision(database):
+            return False
+        from alembic import command  # slow to import, and seldom needed
+
+        with database.connect() as connection:
+            if not database.is_sqlite:
+                connection.execute(text("SELECT pg_advisory_xact_lock(20261124)"))
+            command.upgrade(alembic_config(connection), "head")
+        return True
+
+
+def alembic_config(connection: Connection) -> "Config":
+    """Alembic's settings for a connection that is in a transaction already."""
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def backup(url: str, target: Path) -> Path:
+    """Copy a SQLite database, consistent while others write, by SQLite's online backup; returns `target`.
+
+    The copy appears at once and whole, or not at all; an existing file is replaced.
+    """
+    parsed = parse_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        raise UsageError("Only a SQLite database is copied by meshibot: use pg_dump for PostgreSQL.")
+    source_file = Path(str(parsed.database))
+    if not source_file.is_file():
+        raise DatabaseFailure(f"There is no database at {source_file} yet: nothing to back up.")
+    if target.exists() and target.samefile(source_file):
+        raise UsageError("The backup's file is the database itself: choose another name.")
+    _make_folder(target)
+    unfinished = target.with_name(target.name + ".unfinished")
+    try:
+        unfinished.unlink(missing_ok=True)
+        with (
+            closing(sqlite3.connect(source_file, timeout=60.0)) as source,
+            closing(sqlite3.connect(unfinished)) as copy,
+        ):
+            source.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a WAL beside it
+            if (verdict := copy.execute("PRAGMA quick_check").fetchone()[0]) != "ok":
+                raise DatabaseFailure(f"The backup of {source_file} is not sound: {verdict}.")
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())
+        unfinished.replace(target)
+    except (OSError, sqlite3.Error) as error:
+        unfinished.unlink(missing_ok=True)
+        raise DatabaseFailure(f"The backup to {target} failed: {error}.") from error
+    return target
+
+
+def _make_folder(file: Path) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatabaseFailure(f"The folder {file.parent} can't be made: {error.strerror}.") from error

@@ -1,0 +1,323 @@
+"""The tables. In Python every time is aware and in UTC, and a perceptual hash an unsigned 64-bit integer."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    Enum,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An instant. Only aware datetimes go in, and what comes out is aware and in UTC, on SQLite as well."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse a naive datetime; store UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"a time without a time zone: {value!r}")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give every instant back in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Hash64(TypeDecorator[int]):
+    """An unsigned 64-bit integer, kept as the signed one with the same bits: SQL has no unsigned type."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:
+        """0 … 2⁶⁴-1 to the signed range."""
+        if value is None:
+            return None
+        if not 0 <= value < 1 << 64:
+            raise ValueError(f"not an unsigned 64-bit integer: {value}")
+        return value - (1 << 64) if value >= 1 << 63 else value
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> int | None:
+        """The signed range back to 0 … 2⁶⁴-1."""
+        return None if value is None else value % (1 << 64)
+
+
+class AccountState(StrEnum):
+    """Whether an account may send."""
+
+    ACTIVE = "active"
+    STOPPED = "stopped"
+
+
+class PictureState(StrEnum):
+    """`approved` pictures are the stock; a `reserved` one belongs to a post that is under way."""
+
+    CANDIDATE = "candidate"
+    APPROVED = "approved"
+    RESERVED = "reserved"
+    POSTED = "posted"
+    REJECTED = "rejected"
+
+
+class SlotState(StrEnum):
+    """A slot ends `taken` (it has a post, whose state says the rest) or `missed`, with the reason."""
+
+    PLANNED = "planned"
+    TAKEN = "taken"
+    MISSED = "missed"
+
+
+class Kind(StrEnum):
+    """What a post shows."""
+
+    SINGLE = "single"
+    GRID = "grid"
+    MORPH = "morph"
+
+
+class PostState(StrEnum):
+    """The state machine of a post; see docs/architecture.md."""
+
+    PLANNED = "planned"
+    CLAIMED = "claimed"
+    UPLOADED = "uploaded"
+    SENDING = "sending"
+    RETRY = "retry"
+    UNKNOWN = "unknown"
+    POSTED = "posted"
+    REJECTED = "rejected"
+    MISSED = "missed"
+    NEEDS_PERSON = "needs_person"
+    DELETED = "deleted"
+
+
+OPEN_STATES = (
+    PostState.PLANNED,
+    PostState.CLAIMED,
+    PostState.UPLOADED,
+    PostState.SENDING,
+    PostState.RETRY,
+    PostState.UNKNOWN,
+)
+"""The states in which the outbox still has work to do."""
+
+
+class Phase(StrEnum):
+    """What an attempt tried."""
+
+    UPLOAD = "upload"
+    SEND = "send"
+    RECONCILE = "reconcile"
+    DELETE = "delete"
+
+
+class Outcome(StrEnum):
+    """How an attempt ended; None while it is under way."""
+
+    DONE = "done"
+    RETRY = "retry"
+    REJECTED = "rejected"
+    STOPPED = "stopped"
+    UNCLEAR = "unclear"
+    DUPLICATE = "duplicate"
+    FOUND = "found"
+    ABSENT = "absent"
+    INTERRUPTED = "interrupted"
+
+
+def _words(states: type[StrEnum]) -> Enum:
+    def values(members: Any) -> Sequence[str]:
+        return [member.value for member in members]
+
+    return Enum(states, native_enum=False, length=16, values_callable=values)
+
+
+Id = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Base(DeclarativeBase):
+    """Types by annotation, and names for constraints, so that a migration can drop them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 (SQLAlchemy's own protocol)
+        datetime: UtcDateTime(),
+        str: Text(),
+        AccountState: _words(AccountState),
+        PictureState: _words(PictureState),
+        SlotState: _words(SlotState),
+        Kind: _words(Kind),
+        PostState: _words(PostState),
+        Phase: _words(Phase),
+        Outcome: _words(Outcome),
+    }
+
+
+class Account(Base):
+    """A name at a publisher. The lease columns make it one send at a time, whoever sends."""
+
+    __tablename__ = "accounts"
+
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    publisher: Mapped[str]
+    remote_user_id: Mapped[str | None]
+    next_serial: Mapped[int] = mapped_column(default=1)
+    state: Mapped[AccountState] = mapped_column(default=AccountState.ACTIVE)
+    stopped_reason: Mapped[str | None]
+    stopped_at: Mapped[datetime | None]
+    not_before: Mapped[datetime | None]
+    """Set by a rate limit: nothing is asked of the network before."""
+    last_sent_at: Mapped[datetime | None]
+    planned_until: Mapped[datetime | None]
+    lease_owner: Mapped[str | None]
+    lease_expires_at: Mapped[datetime | None]
+
+
+class Picture(Base):
+    """A sampled image. `file` is a path, relative to the bot's home where it lies inside."""
+
+    __tablename__ = "pictures"
+    __table_args__ = (Index("ix_pictures_state", "state", "id"),)
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    checkpoint: Mapped[str]
+    seed: Mapped[int] = mapped_column(BigInteger)
+    score: Mapped[float]
+    quantile: Mapped[float]
+    phash: Mapped[int] = mapped_column(Hash64)
+    file: Mapped[str]
+    state: Mapped[PictureState] = mapped_column(default=PictureState.CANDIDATE)
+    reason: Mapped[str | None]
+    created_at: Mapped[datetime]
+
+
+class Slot(Base):
+    """A moment at which an account posts: `due_at` has the jitter in it, `key` the time of the cron line."""
+
+    __tablename__ = "slots"
+    __table_args__ = (Index("ix_slots_due", "account", "state", "due_at"),)
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    account: Mapped[str] = mapped_column(ForeignKey("accounts.name"))
+    key: Mapped[str] = mapped_column(String(200), unique=True)
+    due_at: Mapped[datetime]
+    local: Mapped[str]
+    state: Mapped[SlotState] = mapped_column(default=SlotState.PLANNED)
+    reason: Mapped[str | None]
+
+
+class Post(Base):
+    """What is to be said once. `version` fences: a process that lost its claim changes nothing any more."""
+
+    __tablename__ = "posts"
+    __table_args__ = (
+        UniqueConstraint("account", "serial"),
+        Index("ix_posts_open", "account", "state", "not_before"),
+        Index("ix_posts_sent", "account", "sent_at"),
+    )
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    account: Mapped[str] = mapped_column(ForeignKey("accounts.name"))
+    slot_id: Mapped[int | None] = mapped_column(ForeignKey("slots.id"), unique=True)
+    serial: Mapped[int]
+    kind: Mapped[Kind]
+    state: Mapped[PostState]
+    caption: Mapped[str | None]
+    alt_text: Mapped[str | None]
+    media_file: Mapped[str | None]
+    media_ids: Mapped[list[str] | None] = mapped_column(JSON)
+    media_expires_at: Mapped[datetime | None]
+    remote_id: Mapped[str | None]
+    url: Mapped[str | None]
+    reason: Mapped[str | None]
+    attempts: Mapped[int] = mapped_column(default=0)
+    """Tries that failed; bounded by the policy."""
+    looks: Mapped[int] = mapped_column(default=0)
+    """Reads of the timeline that did not find it, since the last send."""
+    first_look_at: Mapped[datetime | None]
+    duplicate: Mapped[bool] = mapped_column(default=False)
+    """The network refused it as a duplicate: it must never be sent again on a guess."""
+    lease_owner: Mapped[str | None]
+    lease_expires_at: Mapped[datetime | None]
+    version: Mapped[int] = mapped_column(default=0)
+    not_before: Mapped[datetime]
+    deadline: Mapped[datetime]
+    """Due time and grace: nothing is sent after it."""
+    created_at: Mapped[datetime]
+    sent_at: Mapped[datetime | None]
+    """When the last send began; committed before the request."""
+    posted_at: Mapped[datetime | None]
+
+    slot: Mapped[Slot | None] = relationship()
+    pictures: Mapped[list["PostPicture"]] = relationship(order_by="PostPicture.position")
+    tries: Mapped[list["Attempt"]] = relationship(order_by="Attempt.id")
+
+
+class PostPicture(Base):
+    """Which pictures a post shows, and where: a grid has four."""
+
+    __tablename__ = "post_pictures"
+
+    post_id: Mapped[int] = mapped_column(ForeignKey("posts.id"), primary_key=True)
+    picture_id: Mapped[int] = mapped_column(ForeignKey("pictures.id"), primary_key=True, index=True)
+    position: Mapped[int]
+
+    picture: Mapped[Picture] = relationship()
+
+
+class Attempt(Base):
+    """One try at a step of a post, and how it ended."""
+
+    __tablename__ = "attempts"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    post_id: Mapped[int] = mapped_column(ForeignKey("posts.id"), index=True)
+    phase: Mapped[Phase]
+    started_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    outcome: Mapped[Outcome | None]
+    http_status: Mapped[int | None]
+    error: Mapped[str | None]
+
+
+class Daemon(Base):
+    """A `meshibot run`: seen lately, it lives."""
+
+    __tablename__ = "daemons"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    host: Mapped[str]
+    pid: Mapped[int]
+    version: Mapped[str]
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
+    stopped_at: Mapped[datetime | None]

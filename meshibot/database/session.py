@@ -1,0 +1,130 @@
+"""Engines and transactions: SQLite (WAL, fsync at every commit) or PostgreSQL (psycopg 3).
+
+A deferred BEGIN on SQLite gives 'database is locked' in spite of a busy timeout, as soon as two readers want
+to write; so a transaction says at its start whether it will write.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+from sqlalchemy import URL, Connection, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.orm import Session
+
+from meshibot.errors import DatabaseFailure, UsageError
+
+BUSY_TIMEOUT = 60.0
+"""Seconds that a SQLite connection waits for another one's write."""
+
+
+def parse_url(url: str) -> URL:
+    """The address of a database; PostgreSQL goes through psycopg 3. UsageError when it is not one."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise UsageError(
+            "DATABASE_URL is not a database address: write sqlite:////path/to/file or postgresql://user@host/name."
+        ) from None
+    backend = parsed.get_backend_name()
+    if backend == "postgres":  # Heroku's spelling, and many an old tutorial's
+        return parsed.set(drivername="postgresql+psycopg")
+    if backend == "postgresql":
+        return parsed.set(drivername="postgresql+psycopg")
+    if backend == "sqlite" and parsed.database not in (None, "", ":memory:"):
+        return parsed.set(drivername="sqlite")
+    raise UsageError(f"DATABASE_URL names {backend!r}: a SQLite file or PostgreSQL is needed.")
+
+
+class Database:
+    """Short transactions on one database. Close it, or use it as a context manager."""
+
+    def __init__(self, url: URL) -> None:
+        self.url = url
+        self.is_sqlite = url.get_backend_name() == "sqlite"
+        arguments = {"timeout": BUSY_TIMEOUT} if self.is_sqlite else {}
+        try:
+            self.engine = create_engine(url, connect_args=arguments, pool_pre_ping=not self.is_sqlite)
+        except (ImportError, NoSuchModuleError):
+            raise UsageError("PostgreSQL needs one more package: pip install 'meshibot[postgres]'.") from None
+        if self.is_sqlite:
+            event.listen(self.engine, "connect", _set_up_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+        self._writing = self.engine.execution_options(meshibot_write=True)
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Connections are made when they are first needed. UsageError for an address that can't be right."""
+        return cls(parse_url(url))
+
+    @property
+    def name(self) -> str:
+        """The address, without its password: safe to show."""
+        return self.url.render_as_string(hide_password=True)
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A consistent view; nothing is kept. Objects stay usable afterwards, as far as they were loaded."""
+        with self._explained(), Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A transaction that holds the write lock from its start; committed at the end, or rolled back."""
+        with self._explained(), Session(self._writing, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """A writing transaction without the ORM, for migrations."""
+        with self._explained(), self._writing.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Give every connection back."""
+        self.engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OperationalError as error:
+            raise DatabaseFailure(_sentence(self.name, str(error.orig))) from error
+
+
+def _sentence(name: str, cause: str) -> str:
+    known = {
+        "locked": "is locked by another program: end that one, then try again",
+        "readonly": "can't be written: make the file and its folder writable",
+        "full": "can't grow, the disk is full: make room",
+        "unable to open": "can't be opened: create its folder, or make it readable and writable",
+        "no such table": "has no tables yet: run `meshibot db upgrade`",
+        "disk I/O": "can't be read or written, the disk reports an error: check the disk and its free room",
+    }
+    for part, sentence in known.items():
+        if part in cause:
+            return f"The database {name} {sentence}."
+    return f"The database {name} can't be used: {' '.join(cause.split())}."
+
+
+def _set_up_sqlite(connection: Any, _: object) -> None:
+    connection.isolation_level = None  # the driver must not open transactions by itself: see _begin_sqlite
+    cursor = connection.cursor()
+    try:
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute("PRAGMA synchronous = FULL")
+        if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            cursor.execute("PRAGMA journal_mode = WAL")
+    finally:
+        cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("meshibot_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
