@@ -164,11 +164,15 @@ def _read_header(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if not 2 <= length <= _MAX_HEADER_BYTES:
-                raise CheckpointError(f"{path} is not a checkpoint: give a .safetensors file made by trainer fit.")
+                raise CheckpointError(
+                    f"{path} is not a checkpoint: give a .safetensors file made by trainer fit."
+                )
             raw = file.read(length)
             size = os.fstat(file.fileno()).st_size
     except FileNotFoundError:
-        raise CheckpointError(f"There is no checkpoint at {path}: give the path of a file made by trainer fit.") from None
+        raise CheckpointError(
+            f"There is no checkpoint at {path}: give the path of a file made by trainer fit."
+        ) from None
     except IsADirectoryError:
         raise CheckpointError(
             f"{path} is a folder: give the .safetensors file in its checkpoints/ folder."

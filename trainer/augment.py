@@ -1,0 +1,80 @@
+"""Differentiable augmentation on the device, the same kinds for reals and fakes (Zhao et al. 2020).
+
+Pictures (n, 3, r, r) in [-1, 1] in, the same shape out. Random numbers are drawn apart from their use, so
+that several processes can draw one batch's numbers and each apply its own share.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+NUMBERS = 7
+"""Uniform numbers a picture needs: brightness, saturation, contrast, two of translation, two of cutout."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How strong each kind is; zero switches it off."""
+
+    colour: float = 0.0
+    """1.0 is DiffAugment's range: brightness ±0.5 (of [-1, 1]), saturation ×0..2, contrast ×0.5..1.5."""
+    translation: float = 0.0
+    """Greatest shift as a share of the side; what comes in is black."""
+    cutout: float = 0.0
+    """Side of the square that is blanked, as a share of the picture's."""
+
+    @property
+    def active(self) -> bool:
+        return max(self.colour, self.translation, self.cutout) > 0
+
+    def __call__(self, images: Tensor, numbers: Tensor) -> Tensor:
+        """Augment each picture by its own row of `numbers`, (n, NUMBERS) in [0, 1)."""
+        if self.colour:
+            images = _colour(images, numbers[:, 0:3], self.colour)
+        if self.translation:
+            images = _translate(images, numbers[:, 3:5], self.translation)
+        if self.cutout:
+            images = _cutout(images, numbers[:, 5:7], self.cutout)
+        return images
+
+
+def draw_numbers(count: int, rng: torch.Generator, device: torch.device) -> Tensor:
+    """The uniform numbers of `count` pictures, (count, NUMBERS)."""
+    return torch.rand(count, NUMBERS, generator=rng, device=device)
+
+
+def _colour(images: Tensor, numbers: Tensor, strength: float) -> Tensor:
+    """Brightness, saturation and contrast in that order, as in DiffAugment."""
+    shift, saturation, contrast = ((numbers[:, i].reshape(-1, 1, 1, 1) - 0.5) * strength for i in range(3))
+    images = images + shift
+    grey = images.mean(1, keepdim=True)
+    images = grey + (images - grey) * (1 + 2 * saturation)
+    mean = images.mean((1, 2, 3), keepdim=True)
+    return mean + (images - mean) * (1 + contrast)
+
+
+def _translate(images: Tensor, numbers: Tensor, share: float) -> Tensor:
+    """Whole-pixel shifts by gathering rows and columns of a padded picture."""
+    size = images.shape[-1]
+    reach = max(1, round(size * share))
+    offsets = (numbers * (2 * reach + 1)).long()
+    padded = F.pad(images, (reach, reach, reach, reach), value=-1.0)
+    steps = torch.arange(size, device=images.device)
+    rows = offsets[:, 0].reshape(-1, 1, 1, 1) + steps.reshape(1, 1, -1, 1)
+    columns = offsets[:, 1].reshape(-1, 1, 1, 1) + steps.reshape(1, 1, 1, -1)
+    n, c, _, width = padded.shape
+    band = padded.gather(2, rows.expand(n, c, size, width))
+    return band.gather(3, columns.expand(n, c, size, size))
+
+
+def _cutout(images: Tensor, numbers: Tensor, share: float) -> Tensor:
+    """Blank (to mid-grey, 0) one square whose centre lies anywhere in the picture."""
+    size = images.shape[-1]
+    half = share * size / 2
+    steps = torch.arange(size, device=images.device) + 0.5
+    centres = (numbers * size).unsqueeze(2)
+    near = (steps.reshape(1, 1, -1) - centres).abs() < half
+    blank = near[:, 0].unsqueeze(2) & near[:, 1].unsqueeze(1)
+    return images * (~blank).unsqueeze(1)

@@ -1,0 +1,183 @@
+"""The command line: options to calls. Torch is imported inside the commands, so that --help is quick."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from trainer.config import FitConfig, make_config, with_changes
+from trainer.errors import TrainerError, UsageError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Learns a folder of photographs with WGAN-GP and writes a checkpoint that meshibot samples.",
+)
+_people = Console(stderr=True, highlight=False, soft_wrap=True)
+
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+
+
+def _say(text: str) -> None:
+    _people.print(text, markup=False)
+
+
+def _print_json(document: Any) -> None:
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+@app.command()
+def fit(
+    data: Annotated[Path | None, typer.Option(help="Folder (or zip) of photographs.")] = None,
+    out: Annotated[Path, typer.Option(help="Run folder: metrics, samples, states, checkpoints.")] = Path(
+        "run"
+    ),
+    objective: Annotated[str | None, typer.Option(help="wgan-gp, wgan or dcgan. [default: wgan-gp]")] = None,
+    resolution: Annotated[int | None, typer.Option(help="32, 64, 128 or 256. [default: 64]")] = None,
+    batch: Annotated[int | None, typer.Option(help="Pictures in a batch.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Generator updates to make in all.")] = None,
+    n_critic: Annotated[int | None, typer.Option(help="Critic updates for each generator update.")] = None,
+    width: Annotated[int | None, typer.Option(help="Feature channels of the widest level.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Start of every random number.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. [default: auto]")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="auto (bf16 on a GPU), float32 or bf16. [default: auto]")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="article or modern. [default: modern]")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on exactly where --out was stopped.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be done; write nothing.")
+    ] = False,
+    snap: Annotated[int | None, typer.Option(help="Steps between grids, states and checkpoints.")] = None,
+    eval_every: Annotated[int | None, typer.Option(help="Steps between looks at held-out pictures.")] = None,
+) -> None:
+    """Train on a folder of photographs."""
+    options: dict[str, Any] = {
+        "resolution": resolution, "batch": batch, "steps": steps, "n_critic": n_critic, "width": width,
+        "seed": seed, "device": device, "precision": precision, "snap": snap, "eval_every": eval_every,
+    }  # fmt: skip
+    config = _config(data, out, objective, preset, resume, options)
+
+    from trainer.data import load_dataset, write_report
+
+    dataset = load_dataset(Path(config.data), config.resolution)
+    for left in dataset.left_out:
+        _say(f"left out {left.path}: {left.reason}")
+    _say(
+        f"{len(dataset.training)} photographs to train on, {len(dataset.held_out)} held out, "
+        f"{len(dataset.left_out)} left out, {dataset.duplicates} duplicates."
+    )
+    if dry_run:
+        _dry_run(config)
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    write_report(dataset, out / "data_report.json")
+
+    from trainer.fit import fit as train
+
+    result = train(config, dataset, out, resume=resume, say=_say)
+    if result.finished:
+        _say(f"Done at step {result.step}: {result.checkpoint}")
+    else:
+        _say(f"Saved at step {result.step}. Go on with: trainer fit --resume --out {out}")
+
+
+def _config(
+    data: Path | None,
+    out: Path,
+    objective: str | None,
+    preset: str | None,
+    resume: bool,
+    options: dict[str, Any],
+) -> FitConfig:
+    """The settings of a new run, or those of the run that is resumed with the user's changes."""
+    if resume:
+        from trainer.fit import read_run_config
+
+        changes = {"data": str(data) if data else None, "objective": objective, "preset": preset, **options}
+        return with_changes(read_run_config(out), **changes)
+    if data is None:
+        raise UsageError("Give the folder of photographs: trainer fit --data FOLDER.")
+    return make_config(data, preset or "modern", objective or "wgan-gp", **options)
+
+
+def _dry_run(config: FitConfig) -> None:
+    """What would be trained, in settings and sizes."""
+    import torch
+
+    from trainer.networks import Critic, Generator
+    from trainer.training import architecture, choose_device
+
+    with torch.device("meta"):
+        arch = architecture(config)
+        sizes = [sum(p.numel() for p in net.parameters()) for net in (Generator(arch), Critic(arch))]
+    _say(json.dumps(config.to_json(), indent=2, ensure_ascii=False))
+    _say(
+        f"Would train on {choose_device(config.device)}: generator {sizes[0]:,} and critic {sizes[1]:,} "
+        "parameters. Nothing was written."
+    )
+
+
+@app.command()
+def sample(
+    checkpoint: Annotated[Path, typer.Argument(help="A .safetensors file made by fit.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the pictures.")] = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="How many pictures.")] = 16,
+    grid: Annotated[Path | None, typer.Option(help="Also draw them on one sheet, a PNG.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the first picture; the next has the next.")] = 0,
+    device: DeviceOption = "auto",
+) -> None:
+    """Draw pictures from a checkpoint, one PNG a seed."""
+    if out is None and grid is None:
+        raise UsageError("Say where the pictures go: --out FOLDER, --grid FILE.png, or both.")
+
+    from trainer.sample import write_samples
+
+    names = write_samples(checkpoint, n, out, grid, seed, device)
+    for name in names:
+        typer.echo(name)
+
+
+@app.command()
+def inspect(
+    checkpoint: Annotated[Path, typer.Argument(help="A .safetensors file made by fit.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a checkpoint is: architecture, objective, steps, data, calibration, figures."""
+    from trainer.checkpoint import fingerprint_of, read_metadata
+
+    metadata = read_metadata(checkpoint)
+    document = {**metadata.to_json(), "fingerprint": fingerprint_of(checkpoint)}
+    if as_json:
+        _print_json(document)
+        return
+    marks = metadata.score_quantiles
+    document["training_hashes"] = f"{len(metadata.training_hashes)} perceptual hashes"
+    document["score_quantiles"] = (
+        f"{len(marks)}, from {marks[0]:.3f} over {metadata.score_at(0.5):.3f} to {marks[-1]:.3f}"
+    )
+    width = max(map(len, document))
+    for name, value in document.items():
+        typer.echo(f"{name:<{width}}  {value}")
+
+
+def main() -> None:
+    """Run the command line; what a user can mend ends in one sentence and its status, not in a traceback."""
+    try:
+        app()
+    except TrainerError as error:
+        _people.print(f"trainer: {error}", markup=False, style="red")
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

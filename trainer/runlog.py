@@ -1,0 +1,151 @@
+"""What a training says: metrics.jsonl, TensorBoard, a status line a tick, and a progress bar on a terminal."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from trainer.errors import TrainerError
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+class RunLog:
+    """Writes the lines of one run. Use as a context manager; each line is flushed, so a kill loses none."""
+
+    def __init__(
+        self, folder: Path, steps: int, *, resume_at: int = 0, console: Console | None = None
+    ) -> None:
+        self.folder = folder
+        self.steps = steps
+        self.console = console or Console(stderr=True, highlight=False)
+        self.path = folder / "metrics.jsonl"
+        if resume_at:
+            _drop_lines_after(self.path, resume_at)
+        self._file = self.path.open("a" if resume_at else "w", encoding="utf-8")
+        self._board = _tensorboard(folder, resume_at, self.say)
+        self._progress = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[rate]}"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self._task = self._progress.add_task("fit", total=steps, completed=resume_at, rate="")
+        self._tick_started = time.perf_counter()
+        self._tick_step = resume_at
+        self._rate = 0.0
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+    def say(self, text: str) -> None:
+        """A line for people, above the progress bar where there is one."""
+        self.console.print(text, markup=False, soft_wrap=True)
+
+    def record(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        """One line of metrics.jsonl, and the numbers in TensorBoard under `kind/`."""
+        try:
+            self._file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise TrainerError(f"{self.path} can't be written: {error.strerror}.") from None
+        if self._board is not None:
+            for name, value in values.items():
+                if isinstance(value, int | float):
+                    self._board.add_scalar(f"{kind}/{name}", value, step)
+
+    def advance(self, step: int) -> None:
+        self._progress.update(self._task, completed=step)
+
+    def tick(self, step: int, batch: int, values: Mapping[str, float]) -> None:
+        """The status line: step, images, sec/tick, images/s, time left, memory; and the tick's record."""
+        now = time.perf_counter()
+        seconds = now - self._tick_started
+        rate = (step - self._tick_step) * batch / seconds
+        # the time left is told from a running mean: single ticks vary with whatever else the machine does
+        self._rate = rate if self._rate == 0 else 0.7 * self._rate + 0.3 * rate
+        left = (self.steps - step) * batch / self._rate
+        self._progress.update(self._task, rate=f"{rate:.0f} images/s")
+        self.say(
+            f"step {step}/{self.steps}  images {step * batch}  sec/tick {seconds:.1f}  "
+            f"images/s {rate:.1f}  left {duration(left)}  memory {memory_mb():.0f} MB  "
+            f"critic {values['critic_loss']:+.3f}  wasserstein {values['wasserstein']:.3f}  "
+            f"penalty {values['penalty']:.4f}"
+        )
+        self.record(
+            "tick", step, {"images": step * batch, "seconds": seconds, "images_per_s": rate, **values}
+        )
+        self.restart_clock(step)
+
+    def restart_clock(self, step: int) -> None:
+        """Leave out of the next tick's rate what is not training: evaluations and saving."""
+        self._tick_started = time.perf_counter()
+        self._tick_step = step
+
+    def picture(self, name: str, step: int, picture: Any) -> None:
+        """A picture (h, w, 3) in TensorBoard."""
+        if self._board is not None:
+            self._board.add_image(name, picture, step, dataformats="HWC")
+
+
+def duration(seconds: float) -> str:
+    """As people say it: 4s, 12m 30s, 3h 05m."""
+    whole = int(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    if hours:
+        return f"{hours}h {minutes:02d}m"
+    return f"{minutes}m {whole % 60:02d}s" if minutes else f"{whole}s"
+
+
+def memory_mb() -> float:
+    """Peak resident memory of this process in MB, or of the GPU's tensors where one is in use."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return float(torch.cuda.max_memory_allocated()) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _tensorboard(folder: Path, resume_at: int, say: Any) -> SummaryWriter | None:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        say("TensorBoard is not installed: its events are left out (metrics.jsonl has everything).")
+        return None
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=resume_at + 1 if resume_at else None)
+
+
+def _drop_lines_after(path: Path, step: int) -> None:
+    """Lines later than the resumed state would stand twice; a line that a kill cut short goes too."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except ValueError:
+            continue
+    path.write_text("".join(kept), encoding="utf-8")

@@ -1,0 +1,166 @@
+"""A training in memory: networks, optimisers, random numbers and counters, and one full cycle of steps."""
+
+from __future__ import annotations
+
+import contextlib
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainer.augment import Augmentation, draw_numbers
+from trainer.config import FitConfig
+from trainer.errors import UsageError
+from trainer.networks import Architecture, Critic, Generator
+from trainer.objectives import make_objective
+from trainer.pictures import BatchOrder, mirror, to_float
+from trainer.step import (
+    CRITIC_STATISTICS,
+    CriticDraw,
+    GeneratorDraw,
+    Networks,
+    critic_step,
+    ema_decay,
+    generator_step,
+    update_ema,
+)
+
+
+def choose_device(wanted: str) -> torch.device:
+    """`auto` is the GPU where there is one. Raises UsageError where CUDA is asked for and missing."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: this machine has no usable CUDA GPU; take --device cpu or auto.")
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(wanted)
+
+
+def architecture(config: FitConfig) -> Architecture:
+    return Architecture(
+        resolution=config.resolution,
+        width=config.width,
+        latent_size=config.latent_size,
+        kind=config.kind,
+        generator_norm=config.generator_norm,
+        critic_norm=config.critic_norm,
+    )
+
+
+@dataclass(frozen=True)
+class TickStatistics:
+    """Means over the samples since the last tick."""
+
+    critic: dict[str, float]
+    generator_loss: float
+
+
+class Training:
+    """Everything that changes while a training goes on. Saved and restored whole by `trainer.state`."""
+
+    def __init__(self, config: FitConfig, pictures: Tensor) -> None:
+        """`pictures`: the training pictures as uint8 (n, 3, r, r) on the device that trains."""
+        self.config = config
+        self.pictures = pictures
+        self.device = pictures.device
+        arch = architecture(config)
+        torch.manual_seed(config.seed)
+        generator, critic, ema = Generator(arch), Critic(arch), Generator(arch)
+        ema.load_state_dict(generator.state_dict())
+        ema.requires_grad_(False).eval()
+        for network in (generator, critic, ema):
+            network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.networks = Networks(generator, critic, ema)
+        self.objective = make_objective(
+            config.objective,
+            penalty_weight=config.penalty_weight,
+            drift_weight=config.drift_weight,
+            clip=config.clip,
+        )
+        self.augmentation = Augmentation(config.colour, config.translation, config.cutout)
+        self.critic_optimiser = self._optimiser(critic, config.critic_lr)
+        self.generator_optimiser = self._optimiser(generator, config.generator_lr)
+        self.rng = torch.Generator(self.device).manual_seed(config.seed)
+        self.order = BatchOrder(len(pictures), config.seed, self.device)
+        self.step = 0
+        self.critic_sums = torch.zeros(len(CRITIC_STATISTICS), device=self.device)
+        self.generator_sums = torch.zeros(1, device=self.device)
+        self.summed_steps = 0
+
+    def _optimiser(self, network: Generator | Critic, lr: float) -> torch.optim.Optimizer:
+        if self.config.objective == "wgan":
+            return torch.optim.RMSprop(network.parameters(), lr=lr)
+        betas = (self.config.beta1, self.config.beta2)
+        return torch.optim.Adam(network.parameters(), lr=lr, betas=betas, fused=True)
+
+    @property
+    def images_seen(self) -> int:
+        """Pictures the generator's updates have made: the unit of the average's half-life."""
+        return self.step * self.config.batch
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """bf16 on a GPU, unless float32 is asked for; the penalty's norm is taken in float32 all the same."""
+        wanted = self.config.precision
+        if wanted == "bf16" or (wanted == "auto" and self.device.type == "cuda"):
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return contextlib.nullcontext()
+
+    def cycle(self) -> None:
+        """`n_critic` critic steps, one generator step and one step of the average."""
+        config = self.config
+        self.networks.generator.train()
+        self.networks.critic.train()
+        for k in range(config.n_critic):
+            update = self.step * config.n_critic + k
+            critic_step(
+                self.networks,
+                self.critic_optimiser,
+                self.objective,
+                self.augmentation,
+                self._reals(update),
+                self._draw_critic(),
+                autocast=self.autocast(),
+                penalty_factor=float(config.penalty_every) if update % config.penalty_every == 0 else 0.0,
+                sums=self.critic_sums,
+            )
+        generator_step(
+            self.networks,
+            self.generator_optimiser,
+            self.objective,
+            self.augmentation,
+            GeneratorDraw(self._latents(), self._numbers()),
+            autocast=self.autocast(),
+            sums=self.generator_sums,
+        )
+        self.step += 1
+        self.summed_steps += 1
+        decay = ema_decay(config.batch, self.images_seen, config.ema_half_life, config.ema_ramp)
+        update_ema(self.networks.ema, self.networks.generator, decay)
+
+    def take_statistics(self) -> TickStatistics:
+        """Read the means since the last call back from the device, the one sync of a tick, and start anew."""
+        shown = max(1, self.summed_steps * self.config.batch)
+        critic = (self.critic_sums / (shown * self.config.n_critic)).tolist()
+        generator_loss = (self.generator_sums / shown).item()
+        self.critic_sums.zero_()
+        self.generator_sums.zero_()
+        self.summed_steps = 0
+        return TickStatistics(dict(zip(CRITIC_STATISTICS, critic, strict=True)), generator_loss)
+
+    def _reals(self, update: int) -> Tensor:
+        batch = self.config.batch
+        images = to_float(self.pictures[self.order.indices(update * batch, batch)])
+        if self.config.mirror:
+            images = mirror(images, torch.rand(batch, generator=self.rng, device=self.device) < 0.5)
+        return images.contiguous(memory_format=torch.channels_last)
+
+    def _draw_critic(self) -> CriticDraw:
+        epsilon = torch.rand(self.config.batch, generator=self.rng, device=self.device)
+        return CriticDraw(self._latents(), epsilon, self._numbers(), self._numbers())
+
+    def _latents(self) -> Tensor:
+        size = (self.config.batch, self.config.latent_size)
+        return torch.randn(size, generator=self.rng, device=self.device)
+
+    def _numbers(self) -> Tensor:
+        return draw_numbers(self.config.batch, self.rng, self.device)
