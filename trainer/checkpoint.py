@@ -133,14 +133,16 @@ class Checkpoint:
 
         latents = latents_from_seeds(list(seeds), self.metadata.latent_size).to(self.device)
         with torch.inference_mode():
-            return self.generator(latents)
+            pictures: Tensor = self.generator(latents)
+        return pictures
 
     def score(self, images: Tensor) -> Tensor:
         """The critic's scores (n,) of pictures (n, 3, r, r) in [-1, 1]."""
         import torch
 
         with torch.inference_mode():
-            return self.critic(images.to(self.device)).float()
+            scores: Tensor = self.critic(images.to(self.device)).float()
+        return scores
 
 
 def to_uint8(images: Tensor) -> NDArray[Any]:
@@ -159,7 +161,7 @@ def fingerprint_of(path: Path) -> str:
 
 
 def _read_header(path: Path) -> dict[str, Any]:
-    """The safetensors header: eight bytes of length, then JSON. Checks that the file is as long as it says."""
+    """The safetensors header: eight bytes of length, then JSON. The file has to be as long as it says."""
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -212,7 +214,8 @@ def read_metadata(path: Path) -> Metadata:
         ) from None
     if version > FORMAT_VERSION:
         raise CheckpointError(
-            f"{path} has checkpoint format {version}, and this version reads up to {FORMAT_VERSION}: upgrade meshibot."
+            f"{path} has checkpoint format {version}, and this version reads up to {FORMAT_VERSION}: "
+            "upgrade meshibot."
         )
     try:
         metadata = Metadata.from_json(document)

@@ -1,4 +1,4 @@
-"""Looks at the held-out photographs: losses comparable with the training ones, and the critic's calibration."""
+"""Looks at the held-out photographs: losses, and the critic's calibration."""
 
 from __future__ import annotations
 

@@ -77,11 +77,12 @@ class _ResidualUp(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv(leaky_relu(self.norm2(self.up(leaky_relu(self.norm1(x))))))
         # a 1x1 convolution commutes with nearest upsampling: do it on the small side
-        return h + self.skip(x).repeat_interleave(2, 2).repeat_interleave(2, 3)
+        skip: Tensor = self.skip(x)
+        return torch.add(skip.repeat_interleave(2, 2).repeat_interleave(2, 3), h)
 
 
 class Generator(nn.Module):
-    """Latents (n, z) to pictures (n, 3, r, r) in [-1, 1]; in evaluation mode each from its own latent only."""
+    """Latents (n, z) to pictures (n, 3, r, r) in [-1, 1]; in evaluation mode each from its own."""
 
     def __init__(self, arch: Architecture) -> None:
         super().__init__()
@@ -134,7 +135,8 @@ class _ResidualDown(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.down(leaky_relu(self.norm2(self.conv(leaky_relu(self.norm1(x))))))
-        return h + self.skip(mean_pool(x))
+        skip: Tensor = self.skip(mean_pool(x))
+        return torch.add(skip, h)
 
 
 class Critic(nn.Module):

@@ -54,7 +54,7 @@ def make_objective(
 
 
 def interpolate(real: Tensor, fake: Tensor, epsilon: Tensor) -> Tensor:
-    """x̂ = εx̃ + (1-ε)x with one ε a sample: `epsilon` is (n,), U[0, 1] (Gulrajani et al. 2017, algorithm 1)."""
+    """x̂ = εx̃ + (1-ε)x, one ε ~ U[0, 1] a sample, (n,) (Gulrajani et al. 2017, algorithm 1)."""
     return torch.lerp(real, fake, epsilon.reshape(-1, 1, 1, 1).to(real.dtype))
 
 

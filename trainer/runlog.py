@@ -1,4 +1,4 @@
-"""What a training says: metrics.jsonl, TensorBoard, a status line a tick, and a progress bar on a terminal."""
+"""What a training says: metrics.jsonl, TensorBoard, a status line a tick, and a progress bar."""
 
 from __future__ import annotations
 

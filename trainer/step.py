@@ -58,7 +58,7 @@ def critic_step(
     penalty_factor: float,
     sums: Tensor,
 ) -> None:
-    """Update the critic once on `reals` (n, 3, r, r) in [-1, 1] and add the batch's statistics to `sums` (5,).
+    """Update the critic once on `reals` (n, 3, r, r) in [-1, 1] and add its statistics to `sums` (5,).
 
     Reals and fakes are augmented alike; interpolates and the gradient are taken at the critic's own input,
     as a one-centred penalty needs. `penalty_factor` scales λ (0 skips the penalty, k for one in k steps).
@@ -86,7 +86,7 @@ def critic_step(
 
 
 def _score_both(critic: Critic, reals: Tensor, fakes: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores in float32, in one forward; with batch norm (DCGAN) in two, since a batch is then of one kind."""
+    """Scores in float32, in one forward; with batch norm (DCGAN) in two, each of one kind."""
     if critic.arch.critic_norm == "batch":
         return critic(reals).float(), critic(fakes).float()
     real, fake = critic(torch.cat([reals, fakes])).float().split([len(reals), len(fakes)])
@@ -128,7 +128,8 @@ def ema_decay(batch: int, images_seen: int, half_life: float, ramp: float) -> fl
 @torch.no_grad()
 def update_ema(ema: Generator, generator: Generator, decay: float) -> None:
     """Move the average's parameters towards the generator's; copy its buffers."""
-    averaged, current = list(ema.parameters()), [parameter.detach() for parameter in generator.parameters()]
+    averaged = [parameter.detach() for parameter in ema.parameters()]
+    current = [parameter.detach() for parameter in generator.parameters()]
     torch._foreach_lerp_(averaged, current, 1.0 - decay)
     _copy(ema.buffers(), generator.buffers())
 

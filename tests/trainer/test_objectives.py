@@ -44,7 +44,7 @@ class TestGradientPenalty:
         torch.testing.assert_close(penalty, expected, rtol=1e-9, atol=1e-9)
 
     def test_norm_is_over_all_values_of_a_sample(self) -> None:
-        """A unit gradient spread over every channel and pixel costs nothing; over one axis it would."""
+        """A unit gradient spread over every value costs nothing; over one axis it would."""
         count = 3 * 4 * 4
         weights = torch.full((count,), 1 / math.sqrt(count), dtype=F64)
         penalty = gradient_penalty(lambda x: x.flatten(1) @ weights, torch.randn(2, 3, 4, 4, dtype=F64))
@@ -89,7 +89,7 @@ class TestLosses:
 
     @given(st.floats(-20, 20), st.floats(-20, 20))
     def test_dcgan_is_binary_cross_entropy(self, real: float, fake: float) -> None:
-        """-log σ(real) - log(1 - σ(fake)) for the critic, the non-saturating -log σ(fake) for the generator."""
+        """-log σ(real) - log(1 - σ(fake)) for the critic, -log σ(fake) for the generator."""
         r, f = torch.tensor([real], dtype=F64), torch.tensor([fake], dtype=F64)
         bce = nn.BCEWithLogitsLoss()
         expected = bce(r, torch.ones_like(r)) + bce(f, torch.zeros_like(f))
