@@ -1,0 +1,173 @@
+"""From a sampled picture to the file that is published: scaled up, or four in a grid, and labelled inside.
+
+The label is XMP with IPTC's digital source type, so that a file which leaves the network still says that it
+was generated (https://www.iptc.org/std/photometadata/specification/, Digital Source Type).
+"""
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from xml.sax.saxutils import escape
+
+from PIL import Image, ImageFilter, PngImagePlugin, UnidentifiedImageError
+
+from meshibot import __version__
+from meshibot.errors import MeshibotError
+from meshibot.files import atomic_write
+
+MediaType = Literal["image/jpeg", "image/png", "image/webp"]
+SUFFIXES: dict[MediaType, str] = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
+
+TRAINED_ALGORITHMIC_MEDIA = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+
+SIDE = 1024
+"""Pixels: networks show a post at least this wide, and would scale up anything smaller, and worse."""
+
+_QUALITIES = (92, 88, 84, 80, 75, 70, 65, 60, 50, 40)
+_GAP_COLOUR = (250, 247, 240)
+
+
+class PictureError(MeshibotError):
+    """A picture can't be read, written, or made small enough."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """What the file says about itself."""
+
+    description: str
+    """The alt text."""
+    creator_tool: str = f"meshibot {__version__}"
+
+
+def scale_up(image: Image.Image, side: int = SIDE) -> Image.Image:
+    """A square picture at `side` pixels.
+
+    Doubled by bicubic steps, mildly sharpened after each. On 64 px sources, beside one Lanczos step, this
+    shows less of a staircase along the rim of a bowl and no ringing around spring onions; stronger sharpening
+    brings the pixel grid back.
+    """
+    image = image.convert("RGB")
+    while image.width < side:
+        step = min(2 * image.width, side)
+        image = image.resize((step, step), Image.Resampling.BICUBIC)
+        image = image.filter(ImageFilter.UnsharpMask(radius=1, percent=40, threshold=0))
+    if image.width > side:
+        image = image.resize((side, side), Image.Resampling.LANCZOS)
+    return image
+
+
+def grid(images: Sequence[Image.Image], side: int = SIDE) -> Image.Image:
+    """Four pictures, two by two, with a small gap between them, at `side` pixels in all."""
+    if len(images) != 4:
+        raise ValueError(f"A grid holds 4 pictures, not {len(images)}.")
+    gap = max(2, side // 128)
+    tile = (side - gap) // 2
+    canvas = Image.new("RGB", (side, side), _GAP_COLOUR)
+    for position, image in enumerate(images):
+        row, column = divmod(position, 2)
+        # From the far edge, so that an odd pixel widens the gap and not the border.
+        left = column * (side - tile)
+        top = row * (side - tile)
+        canvas.paste(scale_up(image, tile), (left, top))
+    return canvas
+
+
+def encode(image: Image.Image, media_type: MediaType, max_bytes: int, label: Label) -> bytes:
+    """The file of a picture, labelled, in at most `max_bytes`: JPEG and WebP give up quality for it in steps.
+
+    Raises PictureError where it can't be made small enough.
+    """
+    for data in _encodings(image.convert("RGB"), media_type, _xmp(label)):
+        if len(data) <= max_bytes:
+            return data
+    raise PictureError(
+        f"A picture of {image.width} by {image.height} pixels doesn't fit into {max_bytes} bytes as {media_type}."
+    )
+
+
+def _encodings(image: Image.Image, media_type: MediaType, xmp: bytes) -> Iterator[bytes]:
+    """The file from the best to the smallest."""
+    if media_type == "image/png":
+        info = PngImagePlugin.PngInfo()
+        # Pillow drops save(xmp=...) for PNG without a word; the chunk has to be made by hand.
+        info.add_itxt("XML:com.adobe.xmp", xmp.decode())
+        yield _saved(image, "PNG", optimize=True, pnginfo=info)
+        return
+    for quality in _QUALITIES:
+        if media_type == "image/jpeg":
+            yield _saved(image, "JPEG", quality=quality, subsampling=0, optimize=True, xmp=xmp)
+        else:
+            yield _saved(image, "WEBP", quality=quality, method=4, xmp=xmp)
+
+
+def render(
+    sources: Sequence[Path],
+    target: Path,
+    label: Label,
+    *,
+    media_type: MediaType = "image/jpeg",
+    side: int = SIDE,
+    max_bytes: int,
+) -> None:
+    """Make the file that is published out of one sampled picture, or out of four, and write it atomically.
+
+    Raises PictureError naming the file that can't be read or written.
+    """
+    images = [_opened(source) for source in sources]
+    picture = scale_up(images[0], side) if len(images) == 1 else grid(images, side)
+    data = encode(picture, media_type, max_bytes, label)
+    try:
+        atomic_write(target, data)
+    except OSError as error:
+        raise PictureError(f"The picture {target} can't be written: {error.strerror}.") from error
+
+
+def read_digital_source_type(path: Path) -> str | None:
+    """The digital source type that the file's XMP declares; None for a file without one."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or ""
+    except (OSError, UnidentifiedImageError) as error:
+        raise PictureError(f"The picture {path} can't be read: {error}.") from error
+    text = xmp.decode("utf-8", "replace") if isinstance(xmp, bytes) else str(xmp)
+    # RDF may write a property as an element or as an attribute.
+    found = re.search(r"DigitalSourceType(?:>|=[\"'])([^<\"']+)", text)
+    return found[1].strip() if found else None
+
+
+def _opened(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except (OSError, UnidentifiedImageError) as error:
+        raise PictureError(f"The picture {path} can't be read: {error}.") from error
+
+
+def _saved(image: Image.Image, form: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def _xmp(label: Label) -> bytes:
+    return f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/">
+ <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+  <rdf:Description rdf:about=""
+    xmlns:dc="http://purl.org/dc/elements/1.1/"
+    xmlns:xmp="http://ns.adobe.com/xap/1.0/"
+    xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">
+   <Iptc4xmpExt:DigitalSourceType>{TRAINED_ALGORITHMIC_MEDIA}</Iptc4xmpExt:DigitalSourceType>
+   <xmp:CreatorTool>{escape(label.creator_tool)}</xmp:CreatorTool>
+   <dc:description><rdf:Alt>
+    <rdf:li xml:lang="x-default">{escape(label.description)}</rdf:li>
+   </rdf:Alt></dc:description>
+  </rdf:Description>
+ </rdf:RDF>
+</x:xmpmeta>
+<?xpacket end="w"?>""".encode()

@@ -1,0 +1,134 @@
+"""Pictures are scaled, laid out, fitted and labelled; what is read back is what was written."""
+
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+from meshibot.pictures import (
+    TRAINED_ALGORITHMIC_MEDIA,
+    Label,
+    MediaType,
+    PictureError,
+    encode,
+    grid,
+    read_digital_source_type,
+    render,
+    scale_up,
+)
+
+LABEL = Label('四杯 <"&"> of nothing', creator_tool="meshibot test")
+MEDIA_TYPES: list[MediaType] = ["image/jpeg", "image/png", "image/webp"]
+
+
+def bowl(side: int = 64, colour: tuple[int, int, int] = (200, 60, 30)) -> Image.Image:
+    """A disc on a table, drawn here."""
+    image = Image.new("RGB", (side, side), (40, 90, 160))
+    ImageDraw.Draw(image).ellipse((side // 8, side // 8, side - side // 8, side - side // 8), fill=colour)
+    return image
+
+
+@pytest.mark.parametrize(("source", "side"), [(64, 1024), (32, 1024), (48, 1000), (128, 64), (64, 64)])
+def test_scaling_keeps_what_is_seen(source: int, side: int) -> None:
+    large = scale_up(bowl(source), side)
+    assert large.size == (side, side)
+    small = large.resize((8, 8), Image.Resampling.BOX)
+    expected = bowl(source).resize((8, 8), Image.Resampling.BOX)
+    difference = max(abs(a - b) for a, b in zip(small.tobytes(), expected.tobytes(), strict=True))
+    assert difference <= 12
+
+
+@pytest.mark.parametrize("side", [1024, 101])
+def test_grid_puts_four_pictures_in_reading_order_with_a_gap(side: int) -> None:
+    colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0)]
+    sheet = grid([Image.new("RGB", (16, 16), colour) for colour in colours], side)
+    assert sheet.size == (side, side)
+    quarter = side // 4
+    corners = [(0, 0), (side - 1, 0), (0, side - 1), (side - 1, side - 1)]
+    middles = [
+        (quarter, quarter),
+        (side - quarter, quarter),
+        (quarter, side - quarter),
+        (side - quarter,) * 2,
+    ]
+    for place, colour in zip(corners + middles, colours * 2, strict=True):
+        assert sheet.getpixel(place) == colour
+    assert sheet.getpixel((side // 2, side // 2)) not in colours
+    with pytest.raises(ValueError, match="4 pictures"):
+        grid([bowl()])
+
+
+@pytest.mark.parametrize("media_type", MEDIA_TYPES)
+def test_every_format_carries_the_label(tmp_path: Path, media_type: MediaType) -> None:
+    file = tmp_path / "bowl"
+    file.write_bytes(encode(bowl(), media_type, 5_000_000, LABEL))
+    assert read_digital_source_type(file) == TRAINED_ALGORITHMIC_MEDIA
+    with Image.open(file) as image:
+        assert Image.MIME[str(image.format)] == media_type
+        xmp = image.info["xmp"]
+    tree = ElementTree.fromstring(xmp)  # noqa: S314 - our own file
+    assert "".join(tree.itertext()).split() == (
+        f"{TRAINED_ALGORITHMIC_MEDIA} meshibot test {LABEL.description}".split()
+    )
+
+
+def test_digital_source_type_is_read_from_an_attribute_as_well(tmp_path: Path) -> None:
+    file = tmp_path / "bowl.jpg"
+    bowl().save(file, xmp=b'<x Iptc4xmpExt:DigitalSourceType="http://example.org/kind"/>')
+    assert read_digital_source_type(file) == "http://example.org/kind"
+    bowl().save(file)
+    assert read_digital_source_type(file) is None
+
+
+@pytest.mark.parametrize("media_type", ["image/jpeg", "image/webp"])
+def test_quality_steps_down_until_it_fits(media_type: MediaType) -> None:
+    noise = Image.effect_noise((256, 256), 80).convert("RGB")
+    roomy = encode(noise, media_type, 5_000_000, LABEL)
+    tight = encode(noise, media_type, len(roomy) * 2 // 3, LABEL)
+    assert len(tight) <= len(roomy) * 2 // 3
+
+
+@pytest.mark.parametrize("media_type", MEDIA_TYPES)
+def test_what_cannot_fit_is_said(media_type: MediaType) -> None:
+    with pytest.raises(PictureError, match="doesn't fit into 500 bytes"):
+        encode(bowl(), media_type, 500, LABEL)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_render_writes_one_file_and_leaves_nothing_else(tmp_path: Path, count: int) -> None:
+    sources = []
+    for number in range(count):
+        sources.append(tmp_path / f"{number}.png")
+        bowl(32, (60 * number, 90, 30)).save(sources[-1])
+    target = tmp_path / "out" / "post.jpg"
+    render(sources, target, LABEL, side=128, max_bytes=5_000_000)
+    with Image.open(target) as image:
+        assert image.size == (128, 128)
+    assert read_digital_source_type(target) == TRAINED_ALGORITHMIC_MEDIA
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_render_names_the_file_that_is_broken(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    with pytest.raises(PictureError, match=r"broken\.png can't be read"):
+        render([broken], tmp_path / "post.jpg", LABEL, max_bytes=5_000_000)
+    with pytest.raises(PictureError, match=r"broken\.png can't be read"):
+        read_digital_source_type(broken)
+    bowl().save(tmp_path / "fine.png")
+    with pytest.raises(PictureError, match=r"can't be written: (Not a directory|File exists)"):
+        render([tmp_path / "fine.png"], broken / "post.jpg", LABEL, max_bytes=5_000_000)
+
+
+def test_nothing_heavy_comes_along() -> None:
+    heavy = "print(*{'torch', 'imagehash', 'scipy', 'numpy', 'tweepy'} & set(sys.modules))"
+    said = subprocess.run(
+        [sys.executable, "-c", f"import sys, meshibot.pictures, meshibot.hashes, meshibot.captions; {heavy}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout.strip() == ""
