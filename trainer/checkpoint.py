@@ -164,8 +164,9 @@ def _read_header(path: Path) -> dict[str, Any]:
     """The safetensors header: eight bytes of length, then JSON. The file has to be as long as it says."""
     try:
         with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 2 <= length <= _MAX_HEADER_BYTES:
+            prefix = file.read(8)
+            length = int.from_bytes(prefix, "little")
+            if len(prefix) < 8 or not 2 <= length <= _MAX_HEADER_BYTES:
                 raise CheckpointError(
                     f"{path} is not a checkpoint: give a .safetensors file made by trainer fit."
                 )

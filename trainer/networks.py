@@ -36,8 +36,9 @@ class Architecture:
         return int(math.log2(self.resolution)) - 2
 
     def channels(self, size: int) -> int:
-        """Feature channels at `size` x `size`: doubling as the size halves, at most eight times the width."""
-        return self.width * min(8, max(1, self.resolution // (2 * size)))
+        """Feature channels at `size` x `size`: half the width at the picture's own size, where they cost
+        most, then doubling as the size halves, up to eight times the width."""
+        return max(1, self.width * min(16, self.resolution // size) // 2)
 
 
 def _norm(kind: GeneratorNorm | CriticNorm, channels: int) -> nn.Module:
@@ -90,16 +91,14 @@ class Generator(nn.Module):
         base = arch.channels(4)
         self.project = nn.Linear(arch.latent_size, base * 16)
         self.norm = _norm(arch.generator_norm, base) if arch.kind == "plain" else nn.Identity()
-        plain = arch.kind == "plain"
-        block = _PlainUp if plain else _ResidualUp
-        # the plain network draws its colours while it makes the last doubling, as DCGAN does
-        sizes = [4 * 2**level for level in range(arch.levels - 1 if plain else arch.levels)]
+        block = _PlainUp if arch.kind == "plain" else _ResidualUp
+        sizes = [4 * 2**level for level in range(arch.levels)]
         self.blocks = nn.ModuleList(
             block(arch.channels(size), arch.channels(2 * size), arch.generator_norm) for size in sizes
         )
-        last = arch.channels(arch.resolution // 2 if plain else arch.resolution)
-        self.final_norm = nn.Identity() if plain else _norm(arch.generator_norm, last)
-        self.to_rgb = UpConv(last, 3) if plain else nn.Conv2d(last, 3, 3, padding=1)
+        last = arch.channels(arch.resolution)
+        self.final_norm = _norm(arch.generator_norm, last) if arch.kind == "residual" else nn.Identity()
+        self.to_rgb = nn.Conv2d(last, 3, 3, padding=1)
         _initialise(self)
         nn.init.normal_(self.to_rgb.weight, std=1.0 / math.sqrt(last * 9))
 

@@ -1,0 +1,206 @@
+"""The checkpoint's format: what goes in comes out, and what is not one is refused in a sentence."""
+
+import json
+import struct
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from trainer import checkpoint
+from trainer.checkpoint import CheckpointError, Metadata, Metric
+from trainer.errors import TrainerError
+from trainer.networks import Architecture, Critic, Generator
+
+ARCH = Architecture(32, 4, 8)
+
+
+def metadata(**changes: object) -> Metadata:
+    document = Metadata(
+        architecture=asdict(ARCH),
+        objective="wgan-gp",
+        preset="modern",
+        step=7,
+        images_seen=224,
+        data_fingerprint="f" * 64,
+        training_pictures=90,
+        held_out_pictures=10,
+        score_quantiles=(-1.0, 0.0, 0.5, 3.0),
+        metrics={"swd": Metric(12.5, 3.25), "gap": Metric(0.5)},
+        training_hashes=("00ff00ff00ff00ff",),
+        versions={"torch": "2"},
+        provenance="どんぶり",
+    )
+    return replace(document, **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path / "bowl.safetensors"
+    checkpoint.save(path, Generator(ARCH), Critic(ARCH), metadata())
+    return path
+
+
+def header_of(path: Path) -> tuple[dict[str, object], bytes]:
+    data = path.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    return json.loads(data[8 : 8 + length]), data[8 + length :]
+
+
+def write_header(path: Path, header: object, rest: bytes) -> None:
+    raw = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(raw)) + raw + rest)
+
+
+def with_document(path: Path, **changes: object) -> None:
+    """Rewrite the metadata inside the file."""
+    header, rest = header_of(path)
+    inner = header["__metadata__"]
+    assert isinstance(inner, dict)
+    inner["meshibot"] = json.dumps({**json.loads(inner["meshibot"]), **changes})
+    write_header(path, header, rest)
+
+
+class TestRoundTrip:
+    def test_metadata_and_weights_come_back(self, tmp_path: Path) -> None:
+        generator, critic = Generator(ARCH), Critic(ARCH)
+        path = tmp_path / "a" / "b.safetensors"
+        fingerprint = checkpoint.save(path, generator, critic, metadata())
+        loaded = checkpoint.load(path)
+        assert loaded.metadata == metadata()
+        assert checkpoint.read_metadata(path) == metadata()
+        assert loaded.fingerprint == fingerprint == checkpoint.fingerprint_of(path)
+        for ours, theirs in ((generator, loaded.generator), (critic, loaded.critic)):
+            for name, tensor in ours.state_dict().items():
+                assert torch.equal(tensor, theirs.state_dict()[name])
+
+    def test_half_precision_is_computed_in_float32(self, tmp_path: Path) -> None:
+        generator, critic = Generator(ARCH), Critic(ARCH)
+        full, half = tmp_path / "full.safetensors", tmp_path / "half.safetensors"
+        checkpoint.save(full, generator, critic, metadata())
+        checkpoint.save(half, generator, critic, metadata(), half=True)
+        assert half.stat().st_size < 0.7 * full.stat().st_size
+        pictures = checkpoint.load(half).sample([1, 2])
+        assert pictures.dtype == torch.float32
+        torch.testing.assert_close(pictures, checkpoint.load(full).sample([1, 2]), rtol=0, atol=0.02)
+
+    def test_a_seed_is_a_picture(self, saved: Path) -> None:
+        loaded = checkpoint.load(saved)
+        one, two = loaded.sample([3, 4]), loaded.sample([4])
+        torch.testing.assert_close(one[1:], two, rtol=1e-5, atol=1e-5)
+        assert loaded.score(one).shape == (2,)
+        array = checkpoint.to_uint8(one)
+        assert array.shape == (2, 32, 32, 3)
+        assert array.dtype == "uint8"
+
+    def test_nothing_half_written_is_left(self, tmp_path: Path) -> None:
+        checkpoint.save(tmp_path / "x.safetensors", Generator(ARCH), Critic(ARCH), metadata())
+        assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
+
+    def test_a_place_that_can_not_be_written_is_one_sentence(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("in the way")
+        with pytest.raises(TrainerError, match="can't be written"):
+            checkpoint.save(tmp_path / "file" / "x.safetensors", Generator(ARCH), Critic(ARCH), metadata())
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("content", [b"", b"abc", b"\x80\x04" * 40, b"PK\x03\x04" + b"\0" * 100, b"\xff" * 64])
+    def test_not_a_checkpoint(self, tmp_path: Path, content: bytes) -> None:
+        path = tmp_path / "x.safetensors"
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match="not a checkpoint"):
+            checkpoint.load(path)
+
+    @given(st.binary(max_size=200))
+    def test_any_bytes_are_refused_in_a_sentence(self, content: bytes) -> None:
+        import tempfile
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "x.safetensors"
+            path.write_bytes(content)
+            with pytest.raises(CheckpointError):
+                checkpoint.load(path)
+
+    @pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.999])
+    def test_cut_short(self, saved: Path, share: float) -> None:
+        data = saved.read_bytes()
+        saved.write_bytes(data[: max(9, int(len(data) * share))])
+        with pytest.raises(CheckpointError, match="cut short"):
+            checkpoint.load(saved)
+
+    def test_missing_file_and_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(CheckpointError, match="no checkpoint at"):
+            checkpoint.load(tmp_path / "none.safetensors")
+        with pytest.raises(CheckpointError, match="is a folder"):
+            checkpoint.load(tmp_path)
+
+    def test_another_programs_safetensors(self, tmp_path: Path) -> None:
+        path = tmp_path / "x.safetensors"
+        save_file({"weight": torch.zeros(2)}, path)
+        with pytest.raises(CheckpointError, match="not a checkpoint of this trainer"):
+            checkpoint.load(path)
+
+    def test_a_newer_format(self, saved: Path) -> None:
+        with_document(saved, format_version=checkpoint.FORMAT_VERSION + 1)
+        with pytest.raises(CheckpointError, match="upgrade meshibot"):
+            checkpoint.load(saved)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [{"width": 5}, {"latent_size": 9}, {"resolution": 64}, {"kind": "residual"}, {"unknown": 1}],
+    )
+    def test_shapes_that_are_not_those_it_claims(self, saved: Path, changes: dict[str, object]) -> None:
+        with_document(saved, architecture={**asdict(ARCH), **changes})
+        with pytest.raises(CheckpointError, match="does not hold the networks"):
+            checkpoint.load(saved)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"architecture": {}},
+            {"architecture": {**asdict(ARCH), "resolution": 48}},
+            {"architecture": {**asdict(ARCH), "width": 10**9}},
+            {"score_quantiles": []},
+            {"score_quantiles": [2, 1]},
+            {"score_quantiles": [0, float("nan")]},
+            {"step": "many"},
+        ],
+    )
+    def test_damaged_metadata(self, saved: Path, changes: dict[str, object]) -> None:
+        with_document(saved, **changes)
+        with pytest.raises(CheckpointError, match="damaged metadata"):
+            checkpoint.load(saved)
+
+    def test_weights_that_are_not_numbers(self, tmp_path: Path) -> None:
+        generator = Generator(ARCH)
+        with torch.no_grad():
+            generator.project.weight[0, 0] = float("nan")
+        path = tmp_path / "x.safetensors"
+        checkpoint.save(path, generator, Critic(ARCH), metadata())
+        with pytest.raises(CheckpointError, match="not numbers"):
+            checkpoint.load(path)
+
+
+class TestCalibration:
+    @given(st.floats(0, 1))
+    def test_score_and_quantile_are_inverse(self, quantile: float) -> None:
+        document = metadata()
+        assert document.quantile_of(document.score_at(quantile)) == pytest.approx(quantile, abs=1e-9)
+
+    @given(st.floats(-10, 10), st.floats(-10, 10))
+    def test_quantiles_ascend_with_the_score(self, a: float, b: float) -> None:
+        low, high = sorted((a, b))
+        assert metadata().quantile_of(low) <= metadata().quantile_of(high)
+
+    def test_values_by_hand(self) -> None:
+        document = metadata()
+        assert document.quantile_of(-5) == 0
+        assert document.quantile_of(0.25) == pytest.approx(0.5)
+        assert document.quantile_of(99) == 1
+        assert document.score_at(1 / 3) == pytest.approx(0.0)
+        assert document.score_at(1) == 3.0
