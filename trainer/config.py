@@ -67,6 +67,9 @@ class FitConfig:
         """Raises UsageError, naming the option, for what can't be trained."""
         if self.resolution not in RESOLUTIONS:
             raise UsageError(f"--resolution {self.resolution} is not one of 32, 64, 128, 256.")
+        for name, allowed in (("device", get_args(Device)), ("precision", get_args(Precision))):
+            if getattr(self, name) not in allowed:
+                raise UsageError(f"--{name} {getattr(self, name)} is not one of {', '.join(allowed)}.")
         for name in ("steps", "batch", "n_critic", "width", "latent_size", "penalty_every", "log_every"):
             if getattr(self, name) < 1:
                 raise UsageError(f"--{name.replace('_', '-')} has to be at least 1.")

@@ -1,0 +1,81 @@
+"""Presets, options, and what may change at a resume."""
+
+from pathlib import Path
+
+import pytest
+
+from trainer.config import FitConfig, differences, make_config, with_changes
+from trainer.errors import UsageError
+
+DATA = Path("ramen")
+
+
+def test_article_is_the_articles_recipe() -> None:
+    config = make_config(DATA, "article", "wgan-gp")
+    assert (config.batch, config.n_critic, config.latent_size) == (8, 1, 128)
+    assert (config.critic_lr, config.generator_lr) == (3e-4, 1e-4)
+    assert (config.beta1, config.beta2, config.penalty_weight) == (0.0, 0.9, 10.0)
+    assert config.generator_norm == "batch"
+    assert config.critic_norm == "none"
+    assert config.ema_half_life == config.drift_weight == 0
+    assert not config.mirror
+    assert config.colour == config.translation == config.cutout == 0
+
+
+def test_modern_averages_augments_and_has_no_batch_norm() -> None:
+    config = make_config(DATA, "modern", "wgan-gp")
+    assert config.ema_half_life > 0
+    assert config.drift_weight > 0
+    assert config.mirror
+    assert "batch" not in (config.generator_norm, config.critic_norm)
+
+
+def test_the_users_options_win_over_objective_and_preset() -> None:
+    assert make_config(DATA, "modern", "wgan").n_critic == 5
+    assert make_config(DATA, "modern", "wgan", n_critic=2, batch=None).n_critic == 2
+    assert make_config(DATA, "modern", "dcgan").critic_norm == "batch"
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("resolution", 48),
+        ("steps", 0),
+        ("batch", 0),
+        ("n_critic", 0),
+        ("width", -1),
+        ("snap", -1),
+        ("eval_every", -5),
+        ("device", "tpu"),
+        ("precision", "int4"),
+        ("critic_norm", "batch"),
+    ],
+)
+def test_what_can_not_be_trained_is_refused_by_name(option: str, value: object) -> None:
+    name = "critic" if option == "critic_norm" else f"--{option.replace('_', '-')}"
+    with pytest.raises(UsageError, match=name):
+        make_config(DATA, "modern", "wgan-gp", **{option: value})
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(UsageError, match="--preset old"):
+        make_config(DATA, "old", "wgan-gp")
+    with pytest.raises(UsageError, match="--objective hinge"):
+        make_config(DATA, "modern", "hinge")
+
+
+def test_config_survives_json() -> None:
+    config = make_config(DATA, "article", "dcgan", width=3)
+    assert FitConfig.from_json(config.to_json()) == config
+
+
+def test_a_resume_may_look_more_often_and_go_on_longer() -> None:
+    config = make_config(DATA, "modern", "wgan-gp")
+    changed = with_changes(config, steps=99_999, snap=7, eval_every=0, data=None)
+    assert differences(config, changed) == []
+
+
+def test_a_resume_with_other_mathematics_names_the_difference() -> None:
+    config = make_config(DATA, "modern", "wgan-gp")
+    changed = with_changes(config, resolution=128, batch=7)
+    assert differences(config, changed) == ["resolution: 64 → 128", "batch: 32 → 7"]
