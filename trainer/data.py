@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.datacache import ArrayCache, BrokenEntryError, default_cache
-from trainer.decode import DECODE_VERSION, UnusableError, decode_square
+from trainer.decode import CACHE_VERSION, DECODE_VERSION, UnusableError, decode_square
 from trainer.errors import TrainerError, UsageError
 from trainer.files import atomic_write
 from trainer.progress import track
@@ -92,7 +92,7 @@ def load_dataset(
     with closing(open_source(source)) as opened:
         while True:
             try:
-                return _load(opened, ArrayCache(folder, resolution, DECODE_VERSION), resolution,
+                return _load(opened, ArrayCache(folder, resolution, CACHE_VERSION), resolution,
                              held_out_share, progress, workers)  # fmt: skip
             except BrokenEntryError:
                 continue  # the entry is gone by now, so each turn has one less to stumble over
@@ -163,6 +163,8 @@ def _read_all(
             return name, _Content(digest, pixels=decode_square(data, resolution))
         except UnusableError as error:
             return name, _Content(digest, reason=str(error))
+        except MemoryError:  # of this machine today, not of the content: never remembered
+            return name, LeftOut(printable(name), "too large for the memory at hand")
 
     # Filters are the process's own, so they are set here and not in the threads: Pillow warns of large
     # pictures and odd metadata, of which the reasons say what matters.

@@ -69,7 +69,7 @@ class Entry:
 class ArrayCache:
     """The entries of one resolution and one version of the decoder."""
 
-    def __init__(self, folder: Path, resolution: int, version: int) -> None:
+    def __init__(self, folder: Path, resolution: int, version: str) -> None:
         self.folder = folder
         self.resolution = resolution
         self._prefix = f"{resolution}px-v{version}-"

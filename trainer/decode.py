@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 DECODE_VERSION = 1
-"""Goes up when the same bytes give other pixels, so that no cache holds on to the old ones."""
+"""Goes up when the same bytes give other pixels."""
+CACHE_VERSION = f"{DECODE_VERSION}-pillow{PIL.__version__}"
+"""Another Pillow may read what this one can't."""
 
 # Pillow can open far more, but PostScript starts another program and formats without a signature take text
 # for pictures.
@@ -85,10 +88,12 @@ def _open(data: bytes, smallest: int, draft: int | None) -> _Opened:
             if draft is not None and picture.format in ("JPEG", "MPO"):
                 picture.draft(None, (draft, draft))  # None keeps the mode
             picture.load()
+            if picture.format == "PNG":
+                _check_sums(data)
             orientation = _orientation(picture)
             profile = picture.info.get("icc_profile")
             return _Opened(_eight_bits(picture), orientation, profile if isinstance(profile, bytes) else None)
-    except UnusableError:
+    except (UnusableError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnusableError("an absurd pixel count") from error
@@ -97,6 +102,12 @@ def _open(data: bytes, smallest: int, draft: int | None) -> _Opened:
     except Exception as error:  # Pillow's decoders raise nearly anything at bytes that are damaged
         cut_short = isinstance(error, EOFError) or "truncated" in str(error).lower()
         raise UnusableError("truncated" if cut_short else "damaged") from error
+
+
+def _check_sums(data: bytes) -> None:
+    """Pillow loads a PNG without looking at its checksums, and shows rubbish where they are wrong."""
+    with Image.open(io.BytesIO(data), formats=("PNG",)) as again:
+        again.verify()
 
 
 @cache
