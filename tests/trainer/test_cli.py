@@ -1,0 +1,88 @@
+"""The command line: help without torch, samples, inspection, and errors in one sentence."""
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from trainer import checkpoint
+from trainer.checkpoint import Metadata
+from trainer.cli import app
+from trainer.networks import Architecture, Critic, Generator
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    arch = Architecture(32, 4, 8)
+    document = Metadata(asdict(arch), "wgan-gp", "modern", 3, 12, "f", 9, 1, (0.0, 0.5, 2.0))
+    checkpoint.save(tmp_path / "x.safetensors", Generator(arch), Critic(arch), document)
+    return tmp_path / "x.safetensors"
+
+
+def test_help_does_not_import_torch() -> None:
+    code = "import sys, trainer.cli; sys.argv = ['trainer', '--help']\ntry: trainer.cli.main()\nexcept SystemExit: pass\n"
+    code += "assert 'torch' not in sys.modules and 'numpy' not in sys.modules, 'heavy imports'"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "fit" in result.stdout
+
+
+def test_samples_and_sheet(saved: Path, tmp_path: Path) -> None:
+    out, grid = tmp_path / "pictures", tmp_path / "sheet.png"
+    result = CliRunner().invoke(
+        app, ["sample", str(saved), "--n", "5", "--out", str(out), "--grid", str(grid), "--seed", "40"]
+    )
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in out.iterdir()) == [f"{seed:06d}.png" for seed in range(40, 45)]
+    with Image.open(grid) as sheet:
+        assert sheet.size == (3 * 34 + 2, 2 * 34 + 2)
+    again = tmp_path / "again"
+    CliRunner().invoke(app, ["sample", str(saved), "--n", "1", "--out", str(again), "--seed", "42"])
+    with Image.open(again / "000042.png") as one, Image.open(out / "000042.png") as same:
+        difference = max(
+            abs(a - b) for a, b in zip(one.tobytes(), same.tobytes(), strict=True)
+        )
+    assert difference <= 1
+
+
+def test_inspect(saved: Path) -> None:
+    result = CliRunner().invoke(app, ["inspect", str(saved), "--json"])
+    document = json.loads(result.stdout)
+    assert document["architecture"]["resolution"] == 32
+    assert document["format_version"] == 1
+    assert document["fingerprint"] == checkpoint.fingerprint_of(saved)
+    people = CliRunner().invoke(app, ["inspect", str(saved)]).stdout
+    assert "wgan-gp" in people
+    assert "0 perceptual hashes" in people
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["sample", "none.safetensors", "--out", "x"], 1, "no checkpoint at"),
+        (["sample", "none.safetensors"], 2, "--out FOLDER"),
+        (["inspect", "none.safetensors"], 1, "no checkpoint at"),
+        (["fit"], 2, "--data FOLDER"),
+        (["fit", "--data", "x", "--objective", "hinge"], 2, "--objective hinge"),
+        (["fit", "--data", "x", "--device", "tpu"], 2, "--device tpu"),
+        (["fit", "--wrong"], 2, "No such option"),
+    ],
+)
+def test_errors_are_one_sentence(arguments: list[str], status: int, words: str, tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "trainer", *arguments],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "200", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == status, result.stderr
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == []
