@@ -1,0 +1,239 @@
+"""What the outbox asks of the database: every question is answered from an index, however long the history."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, update
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from meshibot.database.models import (
+    OPEN_STATES,
+    Account,
+    AccountState,
+    Attempt,
+    Outcome,
+    Picture,
+    PictureState,
+    Post,
+    PostPicture,
+    PostState,
+    Slot,
+    SlotState,
+)
+
+FAR = timedelta(hours=25)
+"""No wait is longer (rate limits go up to 24 h); one that seems so is from a clock that had run ahead."""
+
+WAITING_STATES = tuple(state for state in OPEN_STATES if state is not PostState.SENDING)
+UNSENT_STATES = tuple(state for state in WAITING_STATES if state is not PostState.UNKNOWN)
+
+_CHUNK = 200
+
+
+def over(column: InstrumentedAttribute[datetime], now: datetime) -> ColumnElement[bool]:
+    """That a wait until `column` is over."""
+    return or_(column <= now, column > now + FAR)
+
+
+def is_over(until: datetime | None, now: datetime, longest: timedelta = FAR) -> bool:
+    """The same for a value; a wait longer than `longest` can't be meant."""
+    return until is None or not now < until <= now + longest
+
+
+def lock_account(session: Session, name: str) -> Account | None:
+    """The account, locked; None while another process is changing it, or when it does not exist."""
+    return session.scalar(select(Account).where(Account.name == name).with_for_update(skip_locked=True))
+
+
+def anything_due(session: Session, account: str, now: datetime) -> bool:
+    """Whether it is worth a write lock to look for work."""
+    return bool(
+        session.scalar(select(or_(exists(_due_posts(account, now)), exists(_due_slots(account, now)))))
+    )
+
+
+def due_posts(session: Session, account: str, now: datetime) -> Sequence[Post]:
+    """Open posts whose wait is over: unclear ones first, then those that are due first. None is in flight."""
+    found = session.scalars(_due_posts(account, now, WAITING_STATES).order_by(Post.deadline).limit(_CHUNK))
+    return sorted(found, key=lambda post: post.state is not PostState.UNKNOWN)
+
+
+def due_slots(session: Session, account: str, now: datetime, since: datetime | None = None) -> Sequence[Slot]:
+    """Planned slots whose moment has come (after `since`), the oldest first, locked."""
+    query = _due_slots(account, now)
+    if since is not None:
+        query = query.where(Slot.due_at > since)
+    return session.scalars(query.order_by(Slot.due_at).limit(_CHUNK).with_for_update(skip_locked=True)).all()
+
+
+def next_moment(session: Session, account: str, now: datetime) -> datetime | None:
+    """When something of the account comes due next, after `now`; what is due already does not count."""
+    slot = session.scalar(
+        select(func.min(Slot.due_at)).where(
+            Slot.account == account, Slot.state == SlotState.PLANNED, Slot.due_at > now
+        )
+    )
+    post = session.scalar(
+        select(func.min(Post.not_before)).where(
+            Post.account == account, Post.state.in_(WAITING_STATES), Post.not_before > now
+        )
+    )
+    row = session.get(Account, account)
+    waits = [slot, post]
+    if row is not None:
+        waits += [row.not_before, row.lease_expires_at]
+    return min((wait for wait in waits if wait is not None and wait > now), default=None)
+
+
+def _due_posts(account: str, now: datetime, states: Sequence[PostState] = OPEN_STATES) -> Select[Post]:
+    return select(Post).where(Post.account == account, Post.state.in_(states), over(Post.not_before, now))
+
+
+def _due_slots(account: str, now: datetime) -> Select[Slot]:
+    return select(Slot).where(Slot.account == account, Slot.state == SlotState.PLANNED, Slot.due_at <= now)
+
+
+def sent_since(session: Session, account: str, since: datetime) -> int:
+    """How many posts of the account were sent since then, or may have been."""
+    return (
+        session.scalar(
+            select(func.count()).where(
+                Post.account == account,
+                Post.sent_at >= since,
+                Post.state.in_(
+                    [PostState.POSTED, PostState.DELETED, PostState.UNKNOWN, PostState.NEEDS_PERSON]
+                ),
+            )
+        )
+        or 0
+    )
+
+
+def recent_hashes(session: Session, account: str, posts: int) -> list[int]:
+    """Perceptual hashes of the pictures in the account's last `posts` posts."""
+    last = select(Post.id).where(Post.account == account).order_by(Post.serial.desc()).limit(posts).subquery()
+    return list(
+        session.scalars(
+            select(Picture.phash)
+            .join(PostPicture, PostPicture.picture_id == Picture.id)
+            .join(last, last.c.id == PostPicture.post_id)
+        )
+    )
+
+
+def choose_pictures(
+    session: Session, account: str, count: int, *, posts: int = 30, distance: int = 10
+) -> tuple[list[Picture], list[Picture]]:
+    """The oldest pictures of the stock that look like none of the last `posts` posts, nor like each other.
+
+    Two pictures look alike when fewer than `distance` of the 64 bits of their hashes differ. Returns `count`
+    pictures, or none when the stock doesn't have as many, and those that looked like a recent post. They are
+    locked where the database can, and nothing is changed.
+    """
+    recent = recent_hashes(session, account, posts)
+    chosen: list[Picture] = []
+    alike: list[Picture] = []
+    after = 0
+    while len(chosen) < count:
+        stock = session.scalars(
+            select(Picture)
+            .where(Picture.state == PictureState.APPROVED, Picture.id > after)
+            .order_by(Picture.id)
+            .limit(_CHUNK)
+            .with_for_update(skip_locked=True)
+        ).all()
+        if not stock:
+            return [], alike
+        after = stock[-1].id
+        for picture in stock:
+            if _resembles(picture.phash, recent, distance):
+                alike.append(picture)
+            elif len(chosen) < count and not _resembles(picture.phash, [p.phash for p in chosen], distance):
+                chosen.append(picture)
+    return chosen, alike
+
+
+def reserve_pictures(
+    session: Session, account: str, count: int, *, posts: int = 30, distance: int = 10
+) -> list[Picture]:
+    """Take pictures out of the stock for a post; empty when it has too few. See `choose_pictures`.
+
+    Those that look like a recent post are rejected, so that the stock can be filled in their place.
+    """
+    chosen, alike = choose_pictures(session, account, count, posts=posts, distance=distance)
+    for picture in alike:
+        picture.state, picture.reason = PictureState.REJECTED, "It looks like a recent post."
+    for picture in chosen:
+        picture.state = PictureState.RESERVED
+    return chosen
+
+
+def _resembles(phash: int, others: Sequence[int], distance: int) -> bool:
+    return any((phash ^ other).bit_count() < distance for other in others)
+
+
+def settle_pictures(session: Session, post: Post, state: PictureState, reason: str | None = None) -> None:
+    """Say what became of a post's pictures."""
+    mine = select(PostPicture.picture_id).where(PostPicture.post_id == post.id)
+    session.execute(
+        update(Picture)
+        .where(Picture.id.in_(mine), Picture.state == PictureState.RESERVED)
+        .values(state=state, reason=reason)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def pictures_of(session: Session, post: Post) -> tuple[Picture, ...]:
+    """A post's pictures in their order."""
+    return tuple(
+        session.scalars(
+            select(Picture)
+            .join(PostPicture, PostPicture.picture_id == Picture.id)
+            .where(PostPicture.post_id == post.id)
+            .order_by(PostPicture.position)
+        )
+    )
+
+
+def take_over(session: Session, account: Account, now: datetime) -> None:
+    """With the account's lease in hand: what was being sent when its process ended is unclear now."""
+    interrupted = select(Post).where(Post.account == account.name, Post.state == PostState.SENDING)
+    for post in session.scalars(interrupted).all():
+        session.execute(
+            update(Attempt)
+            .where(Attempt.post_id == post.id, Attempt.outcome.is_(None))
+            .values(outcome=Outcome.INTERRUPTED, ended_at=now, error="Its process ended before the answer.")
+        )
+        post.state = PostState.UNKNOWN
+        post.reason = "The process that sent it ended before the answer came."
+        post.looks, post.first_look_at, post.not_before = 0, None, now
+        post.attempts += 1
+        post.version += 1
+        post.lease_owner = post.lease_expires_at = None
+
+
+def expire(session: Session, account: Account, grace: timedelta, now: datetime) -> None:
+    """With the account's lease in hand: record what is too late to be sent as missed, with the reason."""
+    if account.state is AccountState.STOPPED:
+        cause = f"The account is stopped: {account.stopped_reason}"
+    else:
+        cause = f"No meshibot came to it before its grace of {grace} was over."
+    session.execute(
+        update(Slot)
+        .where(Slot.account == account.name, Slot.state == SlotState.PLANNED, Slot.due_at < now - grace)
+        .values(state=SlotState.MISSED, reason=func.coalesce(Slot.reason, cause))
+        .execution_options(synchronize_session=False)
+    )
+    late = select(Post).where(
+        and_(Post.account == account.name, Post.state.in_(UNSENT_STATES), Post.deadline < now)
+    )
+    for post in session.scalars(late).all():
+        miss(session, post, f"{post.reason or cause} Its grace is over.")
+
+
+def miss(session: Session, post: Post, reason: str) -> None:
+    """Give a post up; its pictures go back to the stock."""
+    post.state, post.reason = PostState.MISSED, reason
+    post.lease_owner = post.lease_expires_at = None
+    post.version += 1
+    settle_pictures(session, post, PictureState.APPROVED)
