@@ -320,7 +320,8 @@ class Outbox:
             if post.state is PostState.UNKNOWN or post.slot_id is None:
                 return post
             due = post.deadline - channel.schedule.grace
-            if self._may_send(account, channel, due, now):
+            own = post.sent_at is not None and post.sent_at == account.last_sent_at
+            if self._may_send(account, channel, now if own else due, now):
                 return post
         return None
 
@@ -771,7 +772,7 @@ def _not_sent(error: Exception) -> PublishError:
         return error
     cause = error if isinstance(error, OSError) else error.__cause__
     if isinstance(cause, OSError) and cause.errno is not None and not isinstance(cause, FileNotFoundError):
-        return RetryLater(f"The picture can't be made now: {error}.")  # a full disk, say
+        return RetryLater(f"The picture can't be made now. {error}")  # a full disk, say
     if isinstance(error, MeshibotError | OSError):
         return Rejected(str(error))
     log.error("an unexpected failure before sending", exc_info=error)

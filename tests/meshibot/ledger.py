@@ -1,0 +1,262 @@
+"""A network of our own for the tests of the outbox: a file that only grows, a clock that can be moved.
+
+Each line of the ledger is a post that exists. Several processes may write it at once.
+"""
+
+import fcntl
+import json
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import ClassVar
+from zoneinfo import ZoneInfo
+
+from meshibot.clock import Clock
+from meshibot.database import Account, Database, Picture, PictureState, Slot
+from meshibot.outbox import Channel, Order, Outbox, Policy, Words
+from meshibot.publishers.base import (
+    AccountStopped,
+    Draft,
+    Idempotency,
+    Identity,
+    MediaRef,
+    PossibleDuplicate,
+    Rejected,
+    RetryLater,
+    Sent,
+    Unclear,
+    contains_marker,
+)
+from meshibot.slots import Schedule
+
+UTC_ZONE = ZoneInfo("UTC")
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+class Killed(BaseException):
+    """Stands for the end of a process: nothing may tidy up after it."""
+
+
+@dataclass
+class MovableClock:
+    """A clock that moves when it is told to, and when somebody sleeps."""
+
+    time: datetime = NOON
+
+    def now(self) -> datetime:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.move(seconds=seconds)
+
+    def move(self, **amount: float) -> None:
+        self.time += timedelta(**amount)
+
+
+class Ledger:
+    """What exists on the network."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.touch()
+
+    def posts(self) -> list[dict[str, str]]:
+        with self.path.open() as file:
+            return [json.loads(line) for line in file]
+
+    def add(self, draft: Draft, clock: Clock, lag: float, unique: bool) -> Sent:
+        """Make the post; with `unique`, one of the same key is the same post."""
+        with self.path.open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            lines = [json.loads(line) for line in file]
+            for line in lines:
+                if unique and line["key"] == draft.idempotency_key:
+                    return Sent(line["id"], line["url"])
+            remote = f"r{len(lines) + 1}"
+            line = {
+                "id": remote,
+                "url": f"https://ledger.example/{remote}",
+                "key": draft.idempotency_key,
+                "text": draft.caption,
+                "alt": draft.alt_text,
+                "file": str(draft.media[0]),
+                "visible": (clock.now() + timedelta(seconds=lag)).isoformat(),
+            }
+            file.write(json.dumps(line) + "\n")
+            return Sent(remote, line["url"])
+
+
+Step = Callable[[], None]
+
+
+@dataclass
+class LedgerPublisher:
+    """A network that can only be asked what it has; each request takes its fault from a queue of faults."""
+
+    name: ClassVar[str] = "ledger"
+    idempotency: ClassVar[Idempotency] = "reconcile"
+    key_valid_for: ClassVar[timedelta | None] = None
+    max_media: ClassVar[int] = 1
+    max_image_bytes: ClassVar[int] = 5_000_000
+    max_image_side: ClassVar[int] = 4096
+    max_caption_weight: ClassVar[int] = 280
+    max_alt_text: ClassVar[int] = 1000
+    media_types: ClassVar[tuple[str, ...]] = ("image/jpeg",)
+    price_per_post: ClassVar[float] = 0.0
+    price_per_post_with_url: ClassVar[float] = 0.0
+    price_per_alt_text: ClassVar[float] = 0.0
+    price_per_read: ClassVar[float] = 0.0
+
+    ledger: Ledger
+    clock: Clock
+    faults: dict[str, deque[str]] = field(
+        default_factory=lambda: {"upload": deque(), "send": deque(), "find": deque()}
+    )
+    lag: float = 0.0
+    """Seconds until a post is seen on the timeline."""
+    during_send: Step | None = None
+    """Called while the request is under way, once."""
+    calls: list[str] = field(default_factory=list)
+
+    def upload(self, draft: Draft) -> tuple[MediaRef, ...]:
+        self.calls.append("upload")
+        for file in draft.media:
+            file.read_bytes()
+        self._fault("upload")
+        return (MediaRef(f"m{len(self.calls)}", self.clock.now() + timedelta(days=1)),)
+
+    def send(self, draft: Draft, media: tuple[MediaRef, ...]) -> Sent:
+        self.calls.append("send")
+        assert media
+        assert all(ref.expires_at is None or ref.expires_at > self.clock.now() for ref in media)
+        if self.during_send is not None:
+            during, self.during_send = self.during_send, None
+            during()
+        after = self._fault("send")
+        sent = self.ledger.add(draft, self.clock, self.lag, self.idempotency != "reconcile")
+        if after == "lost":
+            raise Unclear("The answer was lost.")
+        if after == "killed-after":
+            raise Killed
+        if after == "garbage":
+            raise ValueError("not JSON")
+        return sent
+
+    def find(self, draft: Draft, since: datetime) -> Sent | None:
+        self.calls.append("find")
+        self._fault("find")
+        for line in self.ledger.posts():
+            seen = datetime.fromisoformat(line["visible"]) <= self.clock.now()
+            if seen and contains_marker(line["text"], draft.marker):
+                return Sent(line["id"], line["url"])
+        return None
+
+    def delete(self, remote_id: str) -> None:
+        self.calls.append(f"delete {remote_id}")
+
+    def check(self) -> Identity:
+        return Identity("1", "ledger", "https://ledger.example")
+
+    def close(self) -> None:
+        pass
+
+    def _fault(self, call: str) -> str | None:
+        fault = self.faults[call].popleft() if self.faults[call] else None
+        match fault:
+            case "later":
+                raise RetryLater("The network is busy.", http_status=503)
+            case "limited":
+                raise RetryLater("Too many posts.", self.clock.now() + timedelta(minutes=15), http_status=429)
+            case "rejected":
+                raise Rejected("The network does not want it.", http_status=400)
+            case "stopped":
+                raise AccountStopped("The credits are used up.", "Buy some.", http_status=402)
+            case "unclear":
+                raise Unclear("The connection was cut.")
+            case "duplicate":
+                raise PossibleDuplicate("It says that it has this text.", http_status=403)
+            case "bug":
+                raise ZeroDivisionError
+            case "killed":
+                raise Killed
+        return fault
+
+
+class KeyedPublisher(LedgerPublisher):
+    """A network that honours an idempotency key, for an hour."""
+
+    idempotency: ClassVar[Idempotency] = "key"
+    key_valid_for: ClassVar[timedelta | None] = timedelta(hours=1)
+
+
+class RecordPublisher(LedgerPublisher):
+    """A network that writes under a name of the caller's choice."""
+
+    idempotency: ClassVar[Idempotency] = "record"
+
+
+def describe(order: Order) -> Words:
+    return Words(f"A bowl. {order.marker}", "A generated picture.")
+
+
+def channel(
+    folder: Path,
+    publisher: LedgerPublisher,
+    account: str = "main",
+    *,
+    schedule: Schedule | None = None,
+) -> Channel:
+    """An account whose pictures are files of a few bytes."""
+
+    def prepare(order: Order, words: Words) -> Path:
+        file = folder / f"{order.account}-{order.serial}.jpg"
+        file.write_bytes(b"".join((folder / picture.file).read_bytes() for picture in order.pictures))
+        return file
+
+    return Channel(account, publisher, schedule or Schedule("0 * * * *", UTC_ZONE), describe, prepare)
+
+
+def outbox(
+    database: Database, folder: Path, publisher: LedgerPublisher, policy: Policy | None = None
+) -> Outbox:
+    """One worker for the account `main`."""
+    return Outbox(
+        database, [channel(folder, publisher)], policy or Policy(), publisher.clock, random.Random(1)
+    )
+
+
+def stock(database: Database, folder: Path, count: int, seed: int = 0) -> None:
+    """Fill the stock with pictures that don't look alike."""
+    rng = random.Random(seed)
+    with database.write() as session:
+        for number in range(count):
+            name = f"picture-{seed}-{number}.png"
+            (folder / name).write_bytes(b"picture")
+            session.add(
+                Picture(
+                    sha256=f"{seed:032x}{number:032x}",
+                    checkpoint="c",
+                    seed=number,
+                    score=0.5,
+                    quantile=0.5,
+                    phash=rng.getrandbits(64),
+                    file=name,
+                    state=PictureState.APPROVED,
+                    created_at=NOON,
+                )
+            )
+
+
+def slot(database: Database, due: datetime, account: str = "main") -> int:
+    """Plan one slot."""
+    with database.write() as session:
+        if session.get(Account, account) is None:
+            session.add(Account(name=account, publisher="ledger"))
+            session.flush()
+        row = Slot(account=account, key=f"{account}|{due:%Y-%m-%dT%H:%M:%S}", due_at=due, local=str(due))
+        session.add(row)
+        session.flush()
+        return row.id
