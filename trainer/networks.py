@@ -48,9 +48,12 @@ def _norm(kind: GeneratorNorm | CriticNorm, channels: int) -> nn.Module:
 
 
 def _initialise(module: nn.Module) -> None:
-    """He initialisation for the leaky ReLU; biases start at zero."""
+    """He initialisation for the leaky ReLU; biases start at zero.
+
+    On the meta device there is nothing to fill, and drawing there makes torch import its compiler: a second.
+    """
     for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
+        if isinstance(layer, nn.Conv2d | nn.Linear) and not layer.weight.is_meta:
             nn.init.kaiming_normal_(layer.weight, a=0.2)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
@@ -100,7 +103,8 @@ class Generator(nn.Module):
         self.final_norm = _norm(arch.generator_norm, last) if arch.kind == "residual" else nn.Identity()
         self.to_rgb = nn.Conv2d(last, 3, 3, padding=1)
         _initialise(self)
-        nn.init.normal_(self.to_rgb.weight, std=1.0 / math.sqrt(last * 9))
+        if not self.to_rgb.weight.is_meta:
+            nn.init.normal_(self.to_rgb.weight, std=1.0 / math.sqrt(last * 9))
 
     def forward(self, latents: Tensor) -> Tensor:
         x = self.project(latents).reshape(latents.shape[0], -1, 4, 4)
