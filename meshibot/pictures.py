@@ -85,7 +85,8 @@ def encode(image: Image.Image, media_type: MediaType, max_bytes: int, label: Lab
         if len(data) <= max_bytes:
             return data
     raise PictureError(
-        f"A picture of {image.width} by {image.height} pixels doesn't fit into {max_bytes} bytes as {media_type}."
+        f"A picture of {image.width} by {image.height} pixels doesn't fit into {max_bytes} bytes as "
+        f"{media_type}."
     )
 
 

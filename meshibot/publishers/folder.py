@@ -1,0 +1,198 @@
+"""A folder as a network: picture, caption, alt text and a JSON record beside each other.
+
+The default, which needs no account, and a rehearsal: its limits are X's. The record is written last and is
+what makes a post; its name comes from account and serial, so that writing again writes the same.
+"""
+
+import errno
+import hashlib
+import json
+import mimetypes
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn
+
+from meshibot.files import atomic_write, sync_folder
+from meshibot.publishers.base import (
+    AccountStopped,
+    Draft,
+    Idempotency,
+    Identity,
+    MediaGone,
+    MediaRef,
+    Rejected,
+    RetryLater,
+    Sent,
+    require_within_limits,
+)
+
+_FOR_A_PERSON = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+)
+
+
+class FolderPublisher:
+    """Posts become files in `folder`."""
+
+    name: ClassVar[str] = "folder"
+    idempotency: ClassVar[Idempotency] = "record"
+    key_valid_for: ClassVar[timedelta | None] = None
+
+    max_media: ClassVar[int] = 4
+    max_image_bytes: ClassVar[int] = 5_000_000
+    max_image_side: ClassVar[int] = 4096
+    max_caption_weight: ClassVar[int] = 280
+    max_alt_text: ClassVar[int] = 1_000
+    media_types: ClassVar[tuple[str, ...]] = (
+        "image/jpeg",
+        "image/png",
+        "image/webp",
+        "image/gif",
+        "video/mp4",
+    )
+
+    price_per_post: ClassVar[float] = 0.0
+    price_per_post_with_url: ClassVar[float] = 0.0
+    price_per_alt_text: ClassVar[float] = 0.0
+    price_per_read: ClassVar[float] = 0.0
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def upload(self, draft: Draft) -> tuple[MediaRef, ...]:
+        """Copy the pictures in; without a record they are no post."""
+        require_within_limits(type(self), draft)
+        stem = self._stem(draft)
+        references = []
+        for position, source in enumerate(draft.media, start=1):
+            data = _read(source, self.max_image_bytes, self.media_types)
+            number = f"-{position}" if len(draft.media) > 1 else ""
+            name = f"{stem}{number}{source.suffix.lower()}"
+            self._write(name, data)
+            references.append(MediaRef(name))
+        return tuple(references)
+
+    def send(self, draft: Draft, media: tuple[MediaRef, ...]) -> Sent:
+        """Write caption, alt text and, last, the record; a post that is there already is left as it is."""
+        require_within_limits(type(self), draft)
+        if (there := self._existing(draft)) is not None:
+            return there
+        if len(media) != len(draft.media):
+            raise Rejected(f"The post has {len(draft.media)} pictures, but {len(media)} were uploaded.")
+        for item in media:
+            if not (self.folder / item.id).is_file():
+                raise MediaGone(f"The picture {item.id} is no longer in {self.folder}.")
+        stem = self._stem(draft)
+        self._write(f"{stem}.txt", f"{draft.caption}\n".encode())
+        self._write(f"{stem}.alt.txt", f"{draft.alt_text}\n".encode())
+        record = {
+            "account": draft.account,
+            "serial": draft.serial,
+            "marker": draft.marker,
+            "kind": draft.kind,
+            "caption": draft.caption,
+            "alt_text": draft.alt_text,
+            "media": [item.id for item in media],
+            "idempotency_key": draft.idempotency_key,
+            "posted_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "metadata": dict(draft.metadata),
+        }
+        self._write(
+            f"{stem}.json", json.dumps(record, ensure_ascii=False, indent=2, default=str).encode() + b"\n"
+        )
+        return self._sent(stem)
+
+    def find(self, draft: Draft, since: datetime) -> Sent | None:
+        """Whether the record of exactly this draft is there; `since` is not needed."""
+        return self._existing(draft)
+
+    def delete(self, remote_id: str) -> None:
+        """Remove the record first, so that a crash leaves no record without its files; then the files."""
+        if not re.fullmatch(r"[\w.-]+", remote_id) or remote_id.startswith("."):
+            raise Rejected(f"{remote_id!r} is no post in {self.folder}.")
+        record = self._record(remote_id)
+        if record is None:
+            return
+        media = [name for name in record.get("media", []) if isinstance(name, str) and "/" not in name]
+        try:
+            for name in (f"{remote_id}.json", f"{remote_id}.txt", f"{remote_id}.alt.txt", *media):
+                (self.folder / name).unlink(missing_ok=True)
+            sync_folder(self.folder)
+        except OSError as error:
+            self._raise(error)
+
+    def check(self) -> Identity:
+        """Prove that the folder can be written, by writing to it."""
+        probe = ".meshibot-check"
+        self._write(probe, b"")
+        (self.folder / probe).unlink(missing_ok=True)
+        return Identity(str(self.folder), self.folder.name, self.folder.absolute().as_uri())
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _stem(self, draft: Draft) -> str:
+        """The files' common name. Another post of the same serial (an earlier database's) stays."""
+        account = re.sub(r"[^\w-]", "_", draft.account)
+        plain = f"{account}-{draft.serial:04d}"
+        record = self._record(plain)
+        if record is None or record.get("idempotency_key") == draft.idempotency_key:
+            return plain
+        return f"{plain}-{hashlib.sha256(draft.idempotency_key.encode()).hexdigest()[:8]}"
+
+    def _existing(self, draft: Draft) -> Sent | None:
+        stem = self._stem(draft)
+        return self._sent(stem) if self._record(stem) is not None else None
+
+    def _record(self, stem: str) -> dict[str, Any] | None:
+        path = self.folder / f"{stem}.json"
+        try:
+            record = json.loads(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            self._raise(error)
+        except ValueError as error:
+            raise Rejected(f"The record {path} can't be read: {error}; move it away.") from error
+        return record if isinstance(record, dict) else {}
+
+    def _sent(self, stem: str) -> Sent:
+        return Sent(stem, (self.folder / f"{stem}.json").absolute().as_uri())
+
+    def _write(self, name: str, data: bytes) -> None:
+        try:
+            atomic_write(self.folder / name, data)
+        except OSError as error:
+            self._raise(error)
+
+    def _raise(self, error: OSError) -> NoReturn:
+        said = error.strerror or type(error).__name__
+        if error.errno in _FOR_A_PERSON:
+            raise AccountStopped(
+                f"The folder {self.folder} can't be written: {said}.",
+                "Make it a folder that this user may write to, or choose another, then run `meshibot check`.",
+            ) from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise RetryLater(f"The disk of {self.folder} is full: make room.") from error
+        raise RetryLater(f"The folder {self.folder} can't be used now: {said}.") from error
+
+
+def _read(path: Path, max_bytes: int, media_types: tuple[str, ...]) -> bytes:
+    if mimetypes.guess_type(path.name)[0] not in media_types:
+        raise Rejected(
+            f"The picture {path.name} is of no type that a folder takes: {', '.join(media_types)}."
+        )
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise Rejected(f"The picture {path} can't be read: {error.strerror}.") from error
+    if len(data) > max_bytes:
+        raise Rejected(f"The picture {path.name} has {len(data)} of the {max_bytes} bytes allowed.")
+    return data
