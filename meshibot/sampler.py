@@ -1,0 +1,150 @@
+"""The door to the sampling room: what is asked of the child process, what it answers, and the call.
+
+Needs no torch: the child (`python -m meshibot.sampling`) imports it, and gives its memory back by ending.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import meshibot
+from meshibot.errors import MeshibotError, NothingToDo, UsageError
+
+CANDIDATES = 16
+"""A picture is the best of so many."""
+TIMEOUT = 1800.0
+"""Seconds, at most, for one child: a slow single-board computer needs minutes, a hanging one must end."""
+
+
+@dataclass(frozen=True)
+class SamplingRequest:
+    """What the child is to do: `count` pictures, as PNG files, into `folder`.
+
+    Each is the best of `candidates`, scores at least as high as the share `min_quantile` of held-out
+    photographs (0 keeps every picture), and does not look like those in `avoid` (64-bit hashes). At most
+    `max_batches` batches of candidates are looked at. The same `seed` gives the same pictures.
+    """
+
+    checkpoint: Path
+    folder: Path
+    count: int
+    min_quantile: float
+    seed: int
+    avoid: tuple[int, ...] = ()
+    candidates: int = CANDIDATES
+    max_batches: int | None = None
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> "SamplingRequest":
+        """The inverse of `to_json`; raises ValueError, KeyError or TypeError."""
+        values: dict[str, Any] = json.loads(text)
+        paths = {name: Path(values[name]) for name in ("checkpoint", "folder")}
+        return cls(**{**values, **paths, "avoid": tuple(values["avoid"])})
+
+    @property
+    def batch_limit(self) -> int:
+        """How many batches are looked at before giving up."""
+        return self.max_batches if self.max_batches is not None else 24 + 4 * self.count
+
+
+@dataclass(frozen=True)
+class SampledPicture:
+    """One picture that was kept, at the checkpoint's own resolution."""
+
+    seed: int
+    score: float
+    quantile: float
+    phash: int
+    file: Path
+    sha256: str
+
+
+@dataclass(frozen=True)
+class SamplingResult:
+    """The pictures, best effort up to the count, and how choosy it was."""
+
+    pictures: tuple[SampledPicture, ...]
+    checkpoint: str
+    """SHA-256 of the checkpoint's file."""
+    resolution: int
+    candidates: int
+    believed: int
+    """Candidates that scored high enough."""
+    best_quantile: float
+
+    @property
+    def acceptance(self) -> float:
+        """The share of candidates that scored high enough."""
+        return self.believed / self.candidates
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> "SamplingResult":
+        """The inverse of `to_json`; raises ValueError, KeyError or TypeError."""
+        values: dict[str, Any] = json.loads(text)
+        pictures = tuple(
+            SampledPicture(**{**picture, "file": Path(picture["file"])}) for picture in values["pictures"]
+        )
+        return cls(**{**values, "pictures": pictures})
+
+
+def sample_in_child(request: SamplingRequest, *, timeout: float = TIMEOUT) -> SamplingResult:
+    """Run the child and wait for it.
+
+    Raises what the child says: NothingToDo where no candidate passed, UsageError for a checkpoint that can't
+    be used, MeshibotError where it failed or was killed.
+    """
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "meshibot.sampling"],
+            input=request.to_json(),
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            env=_environment(),
+            timeout=timeout,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise MeshibotError(
+            f"Sampling took longer than {timeout:g} seconds and was ended: try a smaller checkpoint."
+        ) from None
+    if done.returncode == 0:
+        try:
+            return SamplingResult.from_json(done.stdout)
+        except (ValueError, KeyError, TypeError) as error:
+            raise MeshibotError(f"The sampling process answered with something else: {error}.") from error
+    raise _failure(done.returncode, done.stderr)
+
+
+def _environment() -> dict[str, str]:
+    """The child's environment: no secret of the bot, and this very package, wherever it was imported from."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MESHIBOT_")}
+    root = str(Path(meshibot.__file__).resolve().parents[1])
+    given = environment.get("PYTHONPATH")
+    environment["PYTHONPATH"] = f"{given}{os.pathsep}{root}" if given else root
+    environment["PYTHONIOENCODING"] = "utf-8"
+    return environment
+
+
+def _failure(status: int, stderr: str) -> MeshibotError:
+    if status < 0:
+        name = signal.Signals(-status).name
+        return MeshibotError(
+            f"The sampling process was ended by {name}: if memory ran out, close other programs or use a "
+            "smaller checkpoint."
+        )
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    sentence = lines[-1] if lines else f"The sampling process ended with status {status} and said nothing."
+    kinds: dict[int, type[MeshibotError]] = {2: UsageError, 3: NothingToDo}
+    return kinds.get(status, MeshibotError)(sentence)

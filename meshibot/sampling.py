@@ -1,0 +1,187 @@
+"""The only room with torch: a child process that samples, scores, chooses, writes PNGs, and ends.
+
+`python -m meshibot.sampling` reads a SamplingRequest as JSON from standard input and writes a SamplingResult
+as JSON to standard output. A failure is one sentence, the last line of standard error, and the exit status of
+the bot's own errors. Its other side is `meshibot.sampler`, which needs no torch. It knows nothing of the
+database.
+"""
+
+import hashlib
+import io
+import math
+import random
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from meshibot.errors import MeshibotError, NothingToDo
+from meshibot.hashes import perceptual_hash
+from meshibot.sampler import SampledPicture, SamplingRequest, SamplingResult
+from meshibot.selection import Refusal, Rules, choose
+from trainer.checkpoint import Checkpoint, Metadata, load, to_uint8
+from trainer.errors import TrainerError
+from trainer.files import atomic_write
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Pixels = NDArray[np.uint8]
+
+_CHUNK = 64
+"""Candidates that go through the networks at once: more needs memory, fewer leave the cores idle."""
+
+
+@dataclass
+class _Tally:
+    """What was seen so far."""
+
+    candidates: int = 0
+    believed: int = 0
+    best_score: float = -math.inf
+    refused: dict[Refusal, int] = field(default_factory=lambda: dict.fromkeys(Refusal, 0))
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Candidates of which at most one is kept: seeds, scores and pixels (n, r, r, 3)."""
+
+    seeds: list[int]
+    scores: list[float]
+    pixels: "Pixels"
+
+
+def min_score(metadata: Metadata, quantile: float) -> float:
+    """The critic score that a picture needs; with quantile 0 every picture has it."""
+    return metadata.score_at(quantile) if quantile > 0 else -math.inf
+
+
+def sample(request: SamplingRequest) -> SamplingResult:
+    """Sample until the count is reached or the batches are used up.
+
+    Raises NothingToDo where not one picture passed, and TrainerError for a checkpoint that can't be used.
+    """
+    checkpoint = load(request.checkpoint)
+    metadata = checkpoint.metadata
+    training = frozenset(int(text, 16) for text in metadata.training_hashes)
+    threshold = min_score(metadata, request.min_quantile)
+    recent = list(request.avoid)
+    tally = _Tally()
+    kept: list[SampledPicture] = []
+    for batch in _batches(checkpoint, request, kept):
+        tally.candidates += len(batch.scores)
+        tally.believed += sum(score >= threshold for score in batch.scores)
+        tally.best_score = max(tally.best_score, *batch.scores)
+        hashes: dict[int, int] = {}
+
+        def hash_of(index: int, batch: _Batch = batch, hashes: dict[int, int] = hashes) -> int:
+            hashes[index] = int(perceptual_hash(Image.fromarray(batch.pixels[index])), 16)
+            return hashes[index]
+
+        verdict = choose(batch.scores, hash_of, Rules(threshold, recent, training))
+        for reason, count in verdict.refused.items():
+            tally.refused[reason] += count
+        if verdict.kept is not None:
+            recent.append(hashes[verdict.kept])
+            kept.append(_store(request.folder, metadata, batch, verdict.kept, hashes[verdict.kept]))
+            if len(kept) == request.count:
+                break
+    best_quantile = metadata.quantile_of(tally.best_score)
+    if not kept:
+        raise NothingToDo(_nothing_passed(request, tally, best_quantile))
+    return SamplingResult(
+        tuple(kept),
+        checkpoint.fingerprint,
+        metadata.resolution,
+        tally.candidates,
+        tally.believed,
+        best_quantile,
+    )
+
+
+def _batches(
+    checkpoint: Checkpoint, request: SamplingRequest, kept: list[SampledPicture]
+) -> Iterator[_Batch]:
+    """Batches of candidates, several at a time through the networks while several pictures are missing."""
+    numbers = random.Random(request.seed)  # noqa: S311 (a picture's number, not a secret)
+    size = request.candidates
+    left = request.batch_limit
+    while left:
+        batches = max(1, min(_CHUNK // size, request.count - len(kept), left))
+        left -= batches
+        seeds = [numbers.getrandbits(62) for _ in range(batches * size)]
+        images = checkpoint.sample(seeds)
+        scores = checkpoint.score(images).tolist()
+        if not all(map(math.isfinite, scores)):
+            raise MeshibotError(
+                f"{request.checkpoint} makes pictures that are not numbers: use another checkpoint."
+            )
+        pixels = to_uint8(images)
+        for start in range(0, len(seeds), size):
+            part = slice(start, start + size)
+            yield _Batch(seeds[part], scores[part], pixels[part])
+
+
+def _store(folder: Path, metadata: Metadata, batch: _Batch, index: int, phash: int) -> SampledPicture:
+    buffer = io.BytesIO()
+    Image.fromarray(batch.pixels[index]).save(buffer, "PNG")
+    data = buffer.getvalue()
+    sha256 = hashlib.sha256(data).hexdigest()
+    file = folder / f"{sha256[:16]}.png"
+    atomic_write(file, data)
+    score = batch.scores[index]
+    return SampledPicture(batch.seeds[index], score, metadata.quantile_of(score), phash, file, sha256)
+
+
+def _nothing_passed(request: SamplingRequest, tally: _Tally, best_quantile: float) -> str:
+    """The sentence for exit 3: what was seen, and what to change."""
+    if tally.believed:
+        alike, copies = tally.refused[Refusal.LOOK_ALIKE], tally.refused[Refusal.COPY]
+        return (
+            f"None of {tally.candidates} candidates is new (of {tally.believed} that scored high enough, "
+            f"{alike} look like recent pictures and {copies} like training photographs): "
+            "use another checkpoint (MESHIBOT_CHECKPOINT), one trained longer."
+        )
+    seen = (
+        f"None of {tally.candidates} candidates scored above the share {request.min_quantile:g} of held-out "
+        f"photographs (acceptance rate 0 %, best quantile seen {best_quantile:.3f})"
+    )
+    reachable = math.floor(best_quantile * 100) / 100
+    return (
+        f"{seen}: lower MESHIBOT_MIN_QUANTILE to at most {reachable:.2f}, or use another checkpoint "
+        "(MESHIBOT_CHECKPOINT)."
+    )
+
+
+def main() -> int:
+    """Answer one request; returns the exit status."""
+    try:
+        request = SamplingRequest.from_json(sys.stdin.read())
+        result = sample(request)
+    except (MeshibotError, TrainerError) as error:
+        # A checkpoint that can't be used is a wrong setting to the bot.
+        status = error.exit_status if isinstance(error, MeshibotError) else _status_of(error)
+        print(" ".join(str(error).split()), file=sys.stderr)
+        return status
+    except MemoryError:
+        print(
+            "Memory ran out while sampling: close other programs or use a smaller checkpoint.",
+            file=sys.stderr,
+        )
+        return 1
+    sys.stdout.write(result.to_json())
+    return 0
+
+
+def _status_of(error: TrainerError) -> int:
+    from trainer.checkpoint import CheckpointError
+
+    return 2 if isinstance(error, CheckpointError) else error.exit_status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

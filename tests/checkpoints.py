@@ -1,0 +1,47 @@
+"""A small checkpoint for the tests: a real network of random weights, and quantiles of its own scores."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from trainer import checkpoint
+from trainer.checkpoint import Metadata
+from trainer.networks import Architecture, Critic, Generator, latents_from_seeds
+
+
+def make_checkpoint(
+    path: Path,
+    resolution: int = 32,
+    *,
+    width: int = 8,
+    seed: int = 0,
+    out_of_reach: float = 0.0,
+    training_hashes: tuple[str, ...] = (),
+) -> Path:
+    """Write a checkpoint and return its path.
+
+    Its "held-out photographs" are pictures of the generator itself, so that half of the candidates lie above
+    the quantile 0.5. `out_of_reach` moves all quantiles up by so much: then none does.
+    """
+    torch.manual_seed(seed)
+    arch = Architecture(resolution, width, 16)
+    generator, critic = Generator(arch).eval(), Critic(arch).eval()
+    with torch.inference_mode():
+        scores = critic(generator(latents_from_seeds(list(range(200)), arch.latent_size)))
+    marks = torch.quantile(scores, torch.linspace(0, 1, 21)) + out_of_reach
+    metadata = Metadata(
+        architecture=asdict(arch),
+        objective="wgan-gp",
+        preset="modern",
+        step=0,
+        images_seen=0,
+        data_fingerprint="0" * 64,
+        training_pictures=180,
+        held_out_pictures=20,
+        score_quantiles=tuple(marks.tolist()),
+        training_hashes=training_hashes,
+        provenance="random weights, for tests",
+    )
+    checkpoint.save(path, generator, critic, metadata)
+    return path
