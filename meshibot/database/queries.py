@@ -1,9 +1,9 @@
-"""What the outbox asks of the database: every question is answered from an index, however long the history."""
+"""What the outbox asks of the database: every question finds its index, however long the history is."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from meshibot.database.models import (
@@ -11,6 +11,7 @@ from meshibot.database.models import (
     Account,
     AccountState,
     Attempt,
+    Daemon,
     Outcome,
     Picture,
     PictureState,
@@ -23,6 +24,9 @@ from meshibot.database.models import (
 
 FAR = timedelta(hours=25)
 """No wait is longer (rate limits go up to 24 h); one that seems so is from a clock that had run ahead."""
+
+ALIVE = timedelta(minutes=2)
+"""A daemon that was not seen for so long is taken for dead."""
 
 WAITING_STATES = tuple(state for state in OPEN_STATES if state is not PostState.SENDING)
 UNSENT_STATES = tuple(state for state in WAITING_STATES if state is not PostState.UNKNOWN)
@@ -237,3 +241,17 @@ def miss(session: Session, post: Post, reason: str) -> None:
     post.lease_owner = post.lease_expires_at = None
     post.version += 1
     settle_pictures(session, post, PictureState.APPROVED)
+
+
+def living_daemons(session: Session, now: datetime) -> Sequence[Daemon]:
+    """The daemons that were seen lately and did not say that they ended."""
+    return session.scalars(
+        select(Daemon)
+        .where(Daemon.stopped_at.is_(None), Daemon.seen_at > now - ALIVE)
+        .order_by(Daemon.started_at)
+    ).all()
+
+
+def forget_daemons(session: Session, now: datetime) -> None:
+    """Drop the rows of daemons that ended, or were last seen, a week ago."""
+    session.execute(delete(Daemon).where(Daemon.seen_at < now - timedelta(days=7)))
