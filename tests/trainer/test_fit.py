@@ -77,12 +77,29 @@ def test_a_run_folder_has_what_the_design_says(photographs: Path, environment: d
         for name in ("critic_loss", "wasserstein", "penalty"):
             assert isinstance(evaluations[0][f"{side}_{name}"], float)
 
+    assert "no figures, and no best" in result.stderr
     document = read_metadata(run / "checkpoints" / "last.safetensors")
     assert (document.step, document.images_seen, document.resolution) == (12, 48, 32)
     assert document.training_pictures + document.held_out_pictures == 24
     assert len(document.score_quantiles) == 101
     assert len(document.training_hashes) == document.training_pictures
     assert load(run / "checkpoints" / "last.safetensors").sample([1]).shape == (1, 3, 32, 32)
+
+
+def test_the_best_by_its_figures_is_kept(tmp_path: Path, environment: dict[str, str]) -> None:
+    photographs = write_bowls(tmp_path / "bowls", 120, 32)
+    run = tmp_path / "run"
+    result = fit(
+        environment, "--data", photographs, "--out", run, "--steps", "7", *OPTIONS, "--eval-every", "2"
+    )
+    assert result.returncode == 0, result.stderr
+    figures = {line["step"]: line["kid"] for line in metrics(run) if line["kind"] == "figures"}
+    assert list(figures) == [2, 4, 6]
+    best = read_metadata(run / "checkpoints" / "best.safetensors")
+    assert best.metrics["kid"].value == figures[best.step] == min(figures.values())
+    assert best.metrics["kid"].floor is not None
+    # the last step was not evaluated: the figures of an earlier one would be a lie
+    assert read_metadata(run / "checkpoints" / "last.safetensors").metrics == {}
 
 
 def test_interrupted_and_resumed_is_bit_identical(photographs: Path, environment: dict[str, str]) -> None:
@@ -105,7 +122,9 @@ def test_interrupted_and_resumed_is_bit_identical(photographs: Path, environment
     assert resumed.returncode == 0, resumed.stderr
     last = Path("checkpoints") / "last.safetensors"
     assert weights(parts / last) == weights(whole / last)
-    assert [without_times(line) for line in metrics(parts)] == [without_times(line) for line in metrics(whole)]
+    assert [without_times(line) for line in metrics(parts)] == [
+        without_times(line) for line in metrics(whole)
+    ]
     grid = Path("samples") / "step-00000060.png"
     assert (parts / grid).read_bytes() == (whole / grid).read_bytes()
 
