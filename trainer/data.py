@@ -68,6 +68,28 @@ class _Content:
     reason: str | None = None
 
 
+@dataclass(frozen=True)
+class _Contents:
+    """What all of a source's files are."""
+
+    digests: dict[str, str]
+    """Name to content hash, of every file that could be read."""
+    decoded: dict[str, Pictures]
+    """By content hash, what the cache did not hold."""
+    rejected: dict[str, str]
+    """By content hash, why it can't be used."""
+    left_out: tuple[LeftOut, ...]
+
+    def names(self) -> dict[str, str]:
+        """Content hash to file, of what can be used: the first name where there are several."""
+        by_name = sorted(self.digests.items(), reverse=True)
+        return {digest: name for name, digest in by_name if digest not in self.rejected}
+
+    def duplicates(self) -> int:
+        usable = sum(digest not in self.rejected for digest in self.digests.values())
+        return usable - len(self.names())
+
+
 def load_dataset(
     source: Path,
     resolution: int,
@@ -92,20 +114,37 @@ def load_dataset(
     with closing(open_source(source)) as opened:
         while True:
             try:
-                return _load(opened, ArrayCache(folder, resolution, CACHE_VERSION), resolution,
-                             held_out_share, progress, workers)  # fmt: skip
+                arrays = ArrayCache(folder, resolution, CACHE_VERSION)
+                return _load(opened, arrays, held_out_share, progress, workers)
             except BrokenEntryError:
                 continue  # the entry is gone by now, so each turn has one less to stumble over
 
 
 def _load(
-    source: Source,
-    arrays: ArrayCache,
-    resolution: int,
-    held_out_share: float,
-    progress: bool,
-    workers: int | None,
+    source: Source, arrays: ArrayCache, held_out_share: float, progress: bool, workers: int | None
 ) -> Dataset:
+    contents = _read_contents(source, arrays, progress, workers)
+    names = contents.names()
+    if len(names) < 2:
+        raise TrainerError(_too_few(source.path, len(names), arrays.resolution, contents.left_out))
+    digests = sorted(names)
+    pictures, from_cache = _gather(digests, contents, arrays)
+    split = _held_out_count(digests, held_out_share)
+    shown = tuple(printable(names[digest]) for digest in digests)
+    return Dataset(
+        training=pictures[split:],
+        held_out=pictures[:split],
+        training_names=shown[split:],
+        held_out_names=shown[:split],
+        left_out=contents.left_out,
+        duplicates=contents.duplicates(),
+        fingerprint=_fingerprint(digests, arrays.resolution),
+        from_cache=from_cache,
+    )
+
+
+def _read_contents(source: Source, arrays: ArrayCache, progress: bool, workers: int | None) -> _Contents:
+    """Read what is not known already: nothing at all of a source that has not changed."""
     listed_ns = time.time_ns()
     listing = source.scan()
     digests = arrays.known_digests(source.path, listing.stamps)
@@ -113,10 +152,9 @@ def _load(
     decoded: dict[str, Pictures] = {}
     reasons = dict(arrays.reasons)
     left_out = list(listing.left_out)
-    for name, content in track(
-        _read_all(source, unread, arrays, resolution, workers), len(unread), "Reading photographs",
-        shown=progress and bool(unread),
-    ):  # fmt: skip
+    results = _read_all(source, unread, arrays, workers)
+    shown = progress and bool(unread)
+    for name, content in track(results, len(unread), "Reading photographs", shown=shown):
         if isinstance(content, LeftOut):
             left_out.append(content)
             digests.pop(name, None)
@@ -126,19 +164,11 @@ def _load(
             decoded[content.digest] = content.pixels
         elif content.reason is not None:
             reasons[content.digest] = content.reason
-    left_out += [LeftOut(printable(n), reasons[digest]) for n, digest in digests.items() if digest in reasons]
-    left_out.sort(key=lambda file: file.path)
-    rejected = {digest: reasons[digest] for digest in digests.values() if digest in reasons}
-    names = {digest: name for name, digest in sorted(digests.items(), reverse=True) if digest not in reasons}
-    if len(names) < 2:
-        raise TrainerError(_too_few(source.path, len(names), resolution, left_out))
     if unread:
         arrays.remember_digests(source.path, listing.stamps, digests, listed_ns)
-    pictures, from_cache = _gather(sorted(names), decoded, rejected, arrays)
-    usable = len(digests) - sum(digest in reasons for digest in digests.values())
-    return _split(
-        pictures, names, held_out_share, resolution, tuple(left_out), usable - len(names), from_cache
-    )
+    rejected = {digest: reasons[digest] for digest in digests.values() if digest in reasons}
+    left_out += [LeftOut(printable(name), rejected[d]) for name, d in digests.items() if d in rejected]
+    return _Contents(digests, decoded, rejected, tuple(sorted(left_out, key=lambda file: file.path)))
 
 
 def _in_cache(digest: str | None, arrays: ArrayCache) -> bool:
@@ -146,7 +176,7 @@ def _in_cache(digest: str | None, arrays: ArrayCache) -> bool:
 
 
 def _read_all(
-    source: Source, names: list[str], arrays: ArrayCache, resolution: int, workers: int | None
+    source: Source, names: list[str], arrays: ArrayCache, workers: int | None
 ) -> Iterator[tuple[str, _Content | LeftOut]]:
     """Read, hash and decode in threads: Pillow and hashlib let go of the interpreter's lock while they work,
     and on two cores a pool of processes measured only a tenth faster (benchmarked on 2,262 JPEGs)."""
@@ -160,7 +190,7 @@ def _read_all(
         if _in_cache(digest, arrays):
             return name, _Content(digest)
         try:
-            return name, _Content(digest, pixels=decode_square(data, resolution))
+            return name, _Content(digest, pixels=decode_square(data, arrays.resolution))
         except UnusableError as error:
             return name, _Content(digest, reason=str(error))
         except MemoryError:  # of this machine today, not of the content: never remembered
@@ -177,53 +207,37 @@ def _read_all(
             raise
 
 
-def _gather(
-    digests: list[str], decoded: dict[str, Pictures], rejected: dict[str, str], arrays: ArrayCache
-) -> tuple[Pictures, bool]:
+def _gather(digests: list[str], contents: _Contents, arrays: ArrayCache) -> tuple[Pictures, bool]:
     """One array with a row for each of the sorted digests, and whether the cache had it as it is."""
-    pictures = arrays.whole(digests)
-    if pictures is not None:
-        arrays.store_reasons(digests, rejected)
-        return pictures, True
-    resolution = arrays.resolution
-    pictures = np.empty((len(digests), resolution, resolution, 3), dtype=np.uint8)
+    whole = arrays.whole(digests)
+    if whole is not None:
+        arrays.store_reasons(digests, contents.rejected)
+        return whole, True
+    pictures = np.empty((len(digests), arrays.resolution, arrays.resolution, 3), dtype=np.uint8)
+    cached = {}
     for row, digest in enumerate(digests):
-        if (pixels := decoded.pop(digest, None)) is not None:  # popped: never two copies of everything
+        if (pixels := contents.decoded.pop(digest, None)) is not None:  # popped: never all of them twice
             pictures[row] = pixels
-    arrays.fill(pictures, digests)
-    arrays.store(digests, pictures, rejected)
+        else:
+            cached[digest] = row
+    arrays.fill(pictures, cached)
+    arrays.store(digests, pictures, contents.rejected)
     return pictures, False
 
 
-def _split(
-    pictures: Pictures,
-    names: dict[str, str],
-    held_out_share: float,
-    resolution: int,
-    left_out: tuple[LeftOut, ...],
-    duplicates: int,
-    from_cache: bool,
-) -> Dataset:
-    """Rows lie in the order of their hashes, so the held-out ones, those with low hashes, are the first."""
-    digests = sorted(names)
-    limit = int(held_out_share * 2**64)
+def _held_out_count(digests: list[str], share: float) -> int:
+    """Rows lie in the order of their hashes, so the held-out ones, those with the lowest, come first."""
+    limit = int(share * 2**64)
     count = sum(int(digest[:16], 16) < limit for digest in digests)
-    count = min(max(count, 1), len(digests) - 1)
-    shown = tuple(printable(names[digest]) for digest in digests)
-    whole = "\n".join([*digests, f"{resolution} px", f"decoder {DECODE_VERSION}"])
-    return Dataset(
-        training=pictures[count:],
-        held_out=pictures[:count],
-        training_names=shown[count:],
-        held_out_names=shown[:count],
-        left_out=left_out,
-        duplicates=duplicates,
-        fingerprint=hashlib.sha256(whole.encode()).hexdigest(),
-        from_cache=from_cache,
-    )
+    return min(max(count, 1), len(digests) - 1)
 
 
-def _too_few(path: Path, usable: int, resolution: int, left_out: list[LeftOut]) -> str:
+def _fingerprint(digests: list[str], resolution: int) -> str:
+    whole = [*digests, f"{resolution} px", f"decoder {DECODE_VERSION}"]
+    return hashlib.sha256("\n".join(whole).encode()).hexdigest()
+
+
+def _too_few(path: Path, usable: int, resolution: int, left_out: tuple[LeftOut, ...]) -> str:
     found = f"{path} holds {'no picture' if usable == 0 else 'only one picture'} that can be used"
     if left_out:
         counts = Counter(file.reason for file in left_out).most_common(3)

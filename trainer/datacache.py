@@ -119,14 +119,14 @@ class ArrayCache:
                 return self._load(entry)
         return None
 
-    def fill(self, pictures: Pictures, digests: list[str]) -> None:
-        """Copy what entries hold of `digests` into the rows of `pictures`. Raises BrokenEntryError."""
-        wanted = {digest: row for row, digest in enumerate(digests)}
+    def fill(self, pictures: Pictures, wanted: dict[str, int]) -> None:
+        """Copy content, by its hash, into that row of `pictures`. Raises BrokenEntryError."""
         for entry in self.entries:
             if common := entry.rows.keys() & wanted.keys():
                 array = self._load(entry)
                 for digest in common:
-                    pictures[wanted.pop(digest)] = array[entry.rows[digest]]
+                    pictures[wanted[digest]] = array[entry.rows[digest]]
+                wanted = {digest: row for digest, row in wanted.items() if digest not in common}
 
     def store(self, digests: list[str], pictures: Pictures, rejected: dict[str, str]) -> None:
         """Keep `pictures`, whose rows are `digests` (sorted)."""

@@ -21,8 +21,9 @@ from tests.trainer.photographs import broken_files, fill_folder, jpeg, odd_files
 from trainer import datacache
 from trainer.data import Dataset, load_dataset, write_report
 from trainer.datacache import default_cache
+from trainer.decode import decode_square
 from trainer.errors import TrainerError, UsageError
-from trainer.sources import FolderSource
+from trainer.sources import FolderSource, LeftOut
 
 Load = Callable[..., Dataset]
 
@@ -70,8 +71,6 @@ def test_a_folder_becomes_two_arrays(photographs: Path, load: Load) -> None:
 
 
 def test_rows_and_names_belong_together(photographs: Path, load: Load) -> None:
-    from trainer.decode import decode_square
-
     dataset = load(photographs)
     for name, row in zip(dataset.training_names, dataset.training, strict=True):
         assert np.array_equal(row, decode_square((photographs / name).read_bytes(), 32))
@@ -129,6 +128,33 @@ def test_a_zip_gives_what_the_folder_gives(tmp_path: Path, photographs: Path, lo
     assert packed.fingerprint == unpacked.fingerprint
     assert np.array_equal(packed.training, unpacked.training)
     assert unpacked.from_cache
+
+
+def test_a_damaged_member_of_a_zip_is_named(tmp_path: Path, photographs: Path, load: Load) -> None:
+    with zipfile.ZipFile(tmp_path / "photographs.zip", "w") as file:
+        for path in sorted(photographs.iterdir()):
+            file.write(path, path.name)
+    data = bytearray((tmp_path / "photographs.zip").read_bytes())
+    data[300] ^= 0xFF  # within the first member
+    (tmp_path / "photographs.zip").write_bytes(data)
+    dataset = load(tmp_path / "photographs.zip")
+    assert len(dataset.training) + len(dataset.held_out) == 23
+    assert dataset.left_out == (LeftOut("0000.jpg", "unreadable (damaged inside the archive)"),)
+
+
+def test_want_of_memory_is_not_remembered_as_a_fault_of_the_picture(
+    photographs: Path, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hungry(data: bytes, resolution: int) -> np.ndarray:
+        if data == jpeg(3):
+            raise MemoryError
+        return decode_square(data, resolution)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("trainer.data.decode_square", hungry)
+        dataset = load(photographs)
+    assert dataset.left_out == (LeftOut("0003.jpg", "too large for the memory at hand"),)
+    assert load(photographs).left_out == ()
 
 
 # --- errors ---
@@ -279,8 +305,6 @@ def test_renamed_files_come_from_the_cache(
 
 
 def test_only_what_is_new_is_decoded(photographs: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    from trainer.decode import decode_square
-
     first = load(photographs)
     decoded: list[bytes] = []
 

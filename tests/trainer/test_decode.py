@@ -4,6 +4,8 @@ import io
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from tests.trainer.photographs import BLUE, GREEN, RED, WHITE, broken_files, encode, odd_files
@@ -42,6 +44,30 @@ def test_broken_pictures_say_why(name: str) -> None:
     data, reason = broken_files()[name]
     with pytest.raises(UnusableError, match=f"^{reason}"):
         decode_square(data, 64)
+
+
+FILES = list(odd_files().values())
+
+
+@pytest.mark.filterwarnings("ignore")
+@settings(max_examples=300, deadline=None)
+@given(
+    data=st.sampled_from(FILES),
+    places=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6),
+    end=st.floats(0, 1),
+)
+def test_whatever_happened_to_the_bytes_it_is_a_square_or_a_reason(
+    data: bytes, places: list[tuple[float, int]], end: float
+) -> None:
+    harmed = bytearray(data)
+    for place, value in places:
+        harmed[int(len(harmed) * place**3)] = value  # headers more often than pixels
+    cut = bytes(harmed[: max(1, int(len(harmed) * end**0.2))])
+    try:
+        square = decode_square(cut, 32)
+    except UnusableError:
+        return  # any other exception fails the test
+    assert square.shape == (32, 32, 3)
 
 
 def test_the_centre_square_is_cut_out() -> None:
