@@ -1,0 +1,108 @@
+"""All figures at once, each with its floor, and the closest pairs of fakes and training photographs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainer.checkpoint import Metric
+from trainer.metrics.critic_gap import CriticScores, critic_gap, overfitting_ratio
+from trainer.metrics.features import FeatureNet
+from trainer.metrics.memorisation import ClosestPair, nearest_pairs, ratios, share_of_copies
+from trainer.metrics.ms_ssim import mean_pair_similarity
+from trainer.metrics.nearest import nearest_neighbour_accuracy
+from trainer.metrics.prdc import prdc
+from trainer.metrics.quick import of_features, of_pictures
+from trainer.metrics.split import Split, floors, make_split, values, with_floors
+from trainer.metrics.swd import DIRECTIONS
+
+Pictures = NDArray[np.uint8]
+CLOSEST = 16
+
+
+@dataclass(frozen=True)
+class PictureFigures:
+    """Figures by name, and the fakes that most resemble a training photograph, most suspicious first."""
+
+    metrics: dict[str, Metric]
+    closest: tuple[ClosestPair, ...]
+    group_size: int
+    """Pictures on either side of each comparison, floors included."""
+
+
+def evaluate_pictures(
+    fakes: Pictures,
+    training: Pictures,
+    held_out: Pictures,
+    scores: CriticScores | None = None,
+    *,
+    device: str | torch.device = "cpu",
+    seed: int = 0,
+) -> PictureFigures:
+    """Judge uint8 fakes (n, r, r, 3) against held-out (h, r, r, 3), and by what was trained on (t, r, r, 3).
+
+    `scores` adds the critic's gap and r_v. Raises TrainerError where fewer than four fakes or held-out reals
+    are there.
+    """
+    device = torch.device(device)
+    split = make_split(len(held_out), len(fakes), seed=seed)
+    net = FeatureNet(device).standardise(training)
+    of_held_out, of_training = net(held_out), net(training)
+    # A mirrored copy is a copy: the trainer shows photographs mirrored, and features are not blind to it.
+    views = [net(fakes), net(fakes[:, :, ::-1])]
+
+    def pixels(pictures: Pictures, reals: Pictures) -> dict[str, float]:
+        return {
+            **of_pictures(pictures, reals, device, directions=DIRECTIONS),
+            "ms_ssim": mean_pair_similarity(pictures, device=device, seed=seed),
+        }
+
+    metrics = {
+        **with_floors(values(pixels, fakes, held_out, split), floors(pixels, held_out, split)),
+        **with_floors(values(_features, views[0], of_held_out, split), floors(_features, of_held_out, split)),
+        **_memorisation(views, of_training, of_held_out, net(held_out[:, :, ::-1]), split),
+        **(_critic(scores, split) if scores else {}),
+    }
+    pairs = sorted(nearest_pairs(views, of_training, of_held_out), key=lambda pair: pair.ratio)
+    return PictureFigures(metrics, tuple(pairs[:CLOSEST]), split.size)
+
+
+def _features(features: Tensor, reals: Tensor) -> dict[str, float]:
+    neighbours = prdc(features, reals)
+    return {
+        **of_features(features, reals),
+        "precision": neighbours.precision,
+        "recall": neighbours.recall,
+        "density": neighbours.density,
+        "coverage": neighbours.coverage,
+        "nearest_neighbour": nearest_neighbour_accuracy(features, reals),
+    }
+
+
+def _memorisation(
+    views: list[Tensor], training: Tensor, held_out: Tensor, mirrored: Tensor, split: Split
+) -> dict[str, Metric]:
+    """Every fake against all training reals and each half of the held-out ones, and the halves likewise."""
+    a, b = (torch.from_numpy(half).to(held_out.device) for half in split.halves)
+    fakes = torch.cat([ratios(views, training, held_out[half]) for half in (a, b)])
+    reals = torch.cat(
+        [ratios([held_out[one], mirrored[one]], training, held_out[other]) for one, other in ((a, b), (b, a))]
+    )
+    return {
+        "memorisation": Metric(fakes.median().item(), reals.median().item()),
+        "copies": Metric(share_of_copies(fakes, reals), share_of_copies(reals, reals)),
+    }
+
+
+def _critic(scores: CriticScores, split: Split) -> dict[str, Metric]:
+    """The floor takes one half of the held-out reals for the training's."""
+    a, b = (scores.held_out[half] for half in split.halves)
+    halves = CriticScores(a, b, scores.fakes)
+    return {
+        "critic_gap": Metric(critic_gap(scores), critic_gap(halves)),
+        "r_v": Metric(overfitting_ratio(scores), overfitting_ratio(halves)),
+    }
