@@ -142,7 +142,12 @@ class _Layered(BaseSettings):
     """The layers are put together by `load_settings`, which also knows where each value came from."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        validate_default=False,
+        hide_input_in_errors=True,
     )
 
     @classmethod

@@ -88,6 +88,10 @@ class Daemon:
         """End `run`; may be called from any thread."""
         self._stop.set()
 
+    def stopping(self) -> bool:
+        """Whether the end was asked for; a long job looks at it."""
+        return self._stop.is_set()
+
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         log.info("%s: finishing what is under way", signal.Signals(number).name)
         self.stop()

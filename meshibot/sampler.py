@@ -8,6 +8,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ CANDIDATES = 16
 """A picture is the best of so many."""
 TIMEOUT = 1800.0
 """Seconds, at most, for one child: a slow single-board computer needs minutes, a hanging one must end."""
+_LOOK = 0.25
+"""Seconds between looks at whether to stop."""
 
 
 @dataclass(frozen=True)
@@ -98,33 +102,48 @@ class SamplingResult:
         return cls(**{**values, "pictures": pictures})
 
 
-def sample_in_child(request: SamplingRequest, *, timeout: float = TIMEOUT) -> SamplingResult:
-    """Run the child and wait for it.
+def sample_in_child(
+    request: SamplingRequest, *, stopping: Callable[[], bool] = lambda: False, timeout: float = TIMEOUT
+) -> SamplingResult:
+    """Run the child and wait for it; it is killed as soon as `stopping` says so.
 
     Raises what the child says: NothingToDo where no candidate passed, UsageError for a checkpoint that can't
-    be used, MeshibotError where it failed or was killed.
+    be used, MeshibotError where it failed, was killed or stopped.
     """
-    try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "meshibot.sampling"],
-            input=request.to_json(),
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            env=_environment(),
-            timeout=timeout,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise MeshibotError(
-            f"Sampling took longer than {timeout:g} seconds and was ended: try a smaller checkpoint."
-        ) from None
-    if done.returncode == 0:
+    command = [sys.executable, "-P", "-m", "meshibot.sampling"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=pipe, encoding="utf-8", errors="replace", env=_environment()
+    ) as child:
         try:
-            return SamplingResult.from_json(done.stdout)
-        except (ValueError, KeyError, TypeError) as error:
-            raise MeshibotError(f"The sampling process answered with something else: {error}.") from error
-    raise _failure(done.returncode, done.stderr)
+            stdout, stderr = _answer(child, request.to_json(), stopping, timeout)
+        finally:
+            child.kill()
+    if child.returncode != 0:
+        raise _failure(child.returncode, stderr)
+    try:
+        return SamplingResult.from_json(stdout)
+    except (ValueError, KeyError, TypeError) as error:
+        raise MeshibotError(f"The sampling process answered with something else: {error}.") from error
+
+
+def _answer(
+    child: "subprocess.Popen[str]", request: str, stopping: Callable[[], bool], timeout: float
+) -> tuple[str, str]:
+    """What the child wrote to its two outputs; raises MeshibotError where it may not go on."""
+    until = time.monotonic() + timeout
+    given: str | None = request
+    while True:
+        try:
+            return child.communicate(given, timeout=_LOOK)
+        except subprocess.TimeoutExpired:
+            given = None
+        if stopping():
+            raise MeshibotError("Sampling was stopped.")
+        if time.monotonic() > until:
+            raise MeshibotError(
+                f"Sampling took longer than {timeout:g} seconds and was ended: try a smaller checkpoint."
+            )
 
 
 def _environment() -> dict[str, str]:

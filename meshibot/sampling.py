@@ -10,6 +10,7 @@ import hashlib
 import io
 import math
 import random
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -159,6 +160,9 @@ def _nothing_passed(request: SamplingRequest, tally: _Tally, best_quantile: floa
 
 def main() -> int:
     """Answer one request; returns the exit status."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_DFL
+    )  # Ctrl-C reaches the whole group: the parent does the talking
     try:
         request = SamplingRequest.from_json(sys.stdin.read())
         result = sample(request)

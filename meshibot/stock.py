@@ -8,8 +8,9 @@ import logging
 import random
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import func, select
@@ -18,7 +19,7 @@ from sqlalchemy.orm import Session
 from meshibot.clock import Clock, SystemClock
 from meshibot.database import Database, Picture, PictureState, Post, PostPicture
 from meshibot.database.queries import choose_pictures
-from meshibot.errors import NothingToDo
+from meshibot.errors import MeshibotError, NothingToDo
 from meshibot.files import sync_folder
 from meshibot.sampler import SampledPicture, SamplingRequest, SamplingResult, sample_in_child
 
@@ -26,6 +27,10 @@ log = logging.getLogger(__name__)
 
 RECENT_POSTS = 100
 """New pictures must not look like those of so many last posts, of all accounts."""
+AFTER_FAILURE = timedelta(hours=1)
+LEFTOVER_AFTER = timedelta(days=1)
+MEDIA_KEPT = timedelta(days=30)
+"""What was rendered for a post can be rendered again; it is kept for a look at what was posted lately."""
 _AT_ONCE = 64
 """Pictures that one child makes: what it made is kept even if the next one fails."""
 
@@ -61,23 +66,13 @@ class Stock:
         """Where the files lie."""
         return self.home / "pictures"
 
-    def file_of(self, picture: Picture) -> Path:
-        """The picture's file."""
-        return self.home / picture.file
-
     def count(self) -> int:
         """How many wait."""
         with self.database.read() as session:
             query = select(func.count()).where(Picture.state == PictureState.APPROVED)
             return session.scalar(query) or 0
 
-    def waiting(self) -> list[Picture]:
-        """Those that wait, the next one first."""
-        with self.database.read() as session:
-            query = select(Picture).where(Picture.state == PictureState.APPROVED).order_by(Picture.id)
-            return list(session.scalars(query))
-
-    def fill(self, target: int) -> Filling:
+    def fill(self, target: int, stopping: Callable[[], bool] = lambda: False) -> Filling:
         """Sample until `target` pictures wait, as far as candidates pass.
 
         Raises NothingToDo where not one passed, and what else `sample_in_child` raises.
@@ -87,7 +82,7 @@ class Stock:
         while stock < target:
             wanted = min(target - stock, _AT_ONCE)
             try:
-                result = self._sample(wanted)
+                result = self._sample(wanted, stopping)
             except NothingToDo:
                 if stock == before:
                     raise
@@ -103,22 +98,33 @@ class Stock:
         """Sample `count` pictures if the stock has too few that suit the account; raises as `fill` does."""
         with self.database.read() as session:
             chosen, _ = choose_pictures(session, account, count)
-        if not chosen:
-            self._sample(count)
+        if chosen:
+            return
+        made = len(self._sample(count).pictures)
+        if made < count:
+            raise NothingToDo(
+                f"Only {made} of {count} pictures passed: they are in the stock; try again, or lower "
+                "MESHIBOT_MIN_QUANTILE."
+            )
 
-    def preview(self, account: str, count: int) -> list[Picture]:
-        """The pictures that the next post would take from the stock; empty where it has too few."""
-        with self.database.read() as session:
-            chosen, _ = choose_pictures(session, account, count)
-            return chosen
+    def sweep(self) -> None:
+        """Remove what a killed sampling left behind, and rendered files that were posted long ago."""
+        now = self.clock.now().timestamp()
+        for leftover in self.folder.glob(".sampling-*"):
+            if leftover.stat().st_mtime < now - LEFTOVER_AFTER.total_seconds():
+                shutil.rmtree(leftover, ignore_errors=True)
+        for media in (self.home / "media").glob("*.jpg"):
+            if media.stat().st_mtime < now - MEDIA_KEPT.total_seconds():
+                media.unlink(missing_ok=True)
 
-    def _sample(self, count: int) -> SamplingResult:
+    def _sample(self, count: int, stopping: Callable[[], bool] = lambda: False) -> SamplingResult:
         with self.database.read() as session:
             avoid = recent_hashes(session)
         self.folder.mkdir(parents=True, exist_ok=True)
         workshop = Path(tempfile.mkdtemp(prefix=".sampling-", dir=self.folder))
+        request = sampling_request(self.checkpoint, self.min_quantile, count, workshop, avoid)
         try:
-            result = sample_in_child(self.request(count, workshop, avoid))
+            result = sample_in_child(request, stopping=stopping)
             self._take_in(result)
         finally:
             shutil.rmtree(workshop, ignore_errors=True)
@@ -128,16 +134,12 @@ class Stock:
         )  # fmt: skip
         return result
 
-    def request(self, count: int, folder: Path, avoid: Sequence[int] = ()) -> SamplingRequest:
-        """What the child is asked for, with a seed of its own."""
-        seed = random.SystemRandom().getrandbits(62)
-        return SamplingRequest(self.checkpoint, folder, count, self.min_quantile, seed, tuple(avoid))
-
     def _take_in(self, result: SamplingResult) -> None:
         """Move the files into the folder, make that survive a power cut, then write the rows."""
         for picture in result.pictures:
             picture.file.replace(self.folder / picture.file.name)
         sync_folder(self.folder)
+        now = self.clock.now()
         with self.database.write() as session:
             there = set(
                 session.scalars(
@@ -145,23 +147,66 @@ class Stock:
                 )
             )
             session.add_all(
-                self._row(picture, result.checkpoint)
+                picture_of(picture, result.checkpoint, f"{self.folder.name}/{picture.file.name}", now)
                 for picture in result.pictures
                 if picture.sha256 not in there
             )
 
-    def _row(self, picture: SampledPicture, checkpoint: str) -> Picture:
-        return Picture(
-            sha256=picture.sha256,
-            checkpoint=checkpoint,
-            seed=picture.seed,
-            score=picture.score,
-            quantile=picture.quantile,
-            phash=picture.phash,
-            file=f"{self.folder.name}/{picture.file.name}",
-            state=PictureState.APPROVED,
-            created_at=self.clock.now(),
-        )
+
+def sampling_request(
+    checkpoint: Path, min_quantile: float, count: int, folder: Path, avoid: Sequence[int]
+) -> SamplingRequest:
+    """What a child is asked for, with a seed that no other call has."""
+    seed = random.SystemRandom().getrandbits(62)
+    return SamplingRequest(checkpoint, folder, count, min_quantile, seed, tuple(avoid))
+
+
+def picture_of(sampled: SampledPicture, checkpoint: str, file: str, now: datetime) -> Picture:
+    """The row of a sampled picture, not yet in any database."""
+    return Picture(
+        sha256=sampled.sha256,
+        checkpoint=checkpoint,
+        seed=sampled.seed,
+        score=sampled.score,
+        quantile=sampled.quantile,
+        phash=sampled.phash,
+        file=file,
+        state=PictureState.APPROVED,
+        created_at=now,
+    )
+
+
+@dataclass
+class Restocker:
+    """Keeps a daemon's stock full; after a failure it waits: sampling is dear and rarely mends itself."""
+
+    stock: Stock
+    target: int
+    stopping: Callable[[], bool] = lambda: False
+    _wait_until: datetime | None = None
+
+    def __call__(self) -> None:
+        """Fill where it is due. Raises as `Stock.fill` does, except for being stopped."""
+        now = self.stock.clock.now()
+        if self._wait_until is not None and now < self._wait_until <= now + AFTER_FAILURE:
+            return
+        self._wait_until = now + AFTER_FAILURE
+        self.stock.sweep()
+        try:
+            filling = self.stock.fill(self.target, self.stopping)
+        except MeshibotError:
+            if self.stopping():
+                return
+            raise
+        if filling.stock >= self.target:
+            self._wait_until = None
+
+
+def waiting(database: Database) -> list[Picture]:
+    """The pictures that wait, the next one first."""
+    with database.read() as session:
+        query = select(Picture).where(Picture.state == PictureState.APPROVED).order_by(Picture.id)
+        return list(session.scalars(query))
 
 
 def recent_hashes(session: Session) -> list[int]:

@@ -1,0 +1,387 @@
+"""The command line: options to calls, answers for people or as JSON. Parts are imported by the commands."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sys
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from meshibot import __version__
+from meshibot.display import outcome, print_json, print_table, say, show_post, show_posts, show_status
+from meshibot.errors import MeshibotError, UsageError
+
+if TYPE_CHECKING:
+    from meshibot.config import Settings
+    from meshibot.database import Database
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Posts pictures of food that does not exist, on a schedule.",
+)
+stock_app = typer.Typer(no_args_is_help=True, help="The approved pictures that wait.")
+db_app = typer.Typer(no_args_is_help=True, help="The database.")
+app.add_typer(stock_app, name="stock")
+app.add_typer(db_app, name="db")
+
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+AccountOption = Annotated[
+    str | None, typer.Option("--account", help="Which account, where there are several.")
+]
+
+
+class PostKind(StrEnum):
+    """What a post may show."""
+
+    SINGLE = "single"
+    GRID = "grid"
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"meshibot {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Posts pictures of food that does not exist, on a schedule."""
+
+
+@app.command("post-now")
+def post_now(
+    account: AccountOption = None,
+    kind: Annotated[PostKind, typer.Option(help="One picture, or a grid of four.")] = PostKind.SINGLE,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show everything; change nothing.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Post once, now."""
+    settings = _settings()
+    chosen = settings.account(account)
+
+    from meshibot import posting
+    from meshibot.database import Kind
+
+    status = 0
+    if dry_run:
+        post = posting.rehearse(settings, chosen, Kind(kind.value), _now())
+        say("Nothing was posted: this was a rehearsal.")
+    else:
+        post, status = posting.post_now(settings, chosen, Kind(kind.value))
+        say(outcome(post))
+    if json:
+        print_json(post)
+    else:
+        show_post(post)
+    raise typer.Exit(status)
+
+
+@app.command()
+def run() -> None:
+    """Post on schedule until told to stop (SIGTERM or Ctrl-C)."""
+    settings = _settings(logging.INFO, to_file=True)
+
+    from meshibot.assembly import open_bot
+    from meshibot.daemon import Daemon
+    from meshibot.stock import Restocker
+
+    with open_bot(settings, settings.accounts) as bot:
+        restocker = Restocker(bot.stock, settings.stock_target)
+        daemon = Daemon(bot.database, bot.channels, fill_stock=restocker)
+        restocker.stopping = daemon.stopping
+        daemon.run()
+
+
+@stock_app.command("fill")
+def stock_fill(
+    target: Annotated[int | None, typer.Option(min=1, help="How many are to wait. [STOCK_TARGET]")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Sample until the stock is full."""
+    settings = _settings()
+
+    from meshibot.assembly import open_bot
+
+    with open_bot(settings, ()) as bot:
+        filling = bot.stock.fill(target or settings.stock_target)
+    say(f"{filling.added} pictures added, {filling.stock} of {filling.target} wait.")
+    if filling.acceptance is not None:
+        say(f"{filling.acceptance:.1%} of {filling.candidates} candidates scored high enough.")
+    if filling.stock < filling.target:
+        say("The rest did not pass: run it again, or lower MESHIBOT_MIN_QUANTILE.")
+    if json:
+        print_json(
+            {
+                "added": filling.added,
+                "stock": filling.stock,
+                "target": filling.target,
+                "candidates": filling.candidates,
+                "acceptance": filling.acceptance,
+            }
+        )
+
+
+@stock_app.command("list")
+def stock_list(json: JsonOption = False) -> None:
+    """The pictures that wait, the next one first."""
+    settings = _settings()
+
+    from meshibot.assembly import open_existing
+    from meshibot.stock import waiting
+    from meshibot.views import picture_json
+
+    with open_existing(settings) as database:
+        pictures = waiting(database) if database else []
+    documents = [picture_json(picture, settings.home) for picture in pictures]
+    if json:
+        print_json(documents)
+    else:
+        say(f"{len(documents)} of {settings.stock_target} pictures wait.")
+        rows = [(d["id"], f"{d['quantile']:.3f}", f"{d['score']:.3f}", d["file"]) for d in documents]
+        print_table(("picture", "quantile", "score", "file"), rows)
+
+
+@app.command()
+def history(
+    account: AccountOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many posts at most.")] = 100,
+    json: JsonOption = False,
+) -> None:
+    """The posts, newest first."""
+    settings = _settings()
+
+    from meshibot.assembly import open_existing
+    from meshibot.views import post_json, recent_posts
+
+    with open_existing(settings) as database:
+        documents = []
+        if database is not None:
+            with database.read() as session:
+                documents = [post_json(post, settings) for post in recent_posts(session, limit, account)]
+    if json:
+        print_json(documents)
+    else:
+        show_posts(documents)
+
+
+@app.command()
+def status(json: JsonOption = False) -> None:
+    """How things stand."""
+    settings = _settings()
+
+    from meshibot import health
+
+    document = health.status(settings, _now())
+    if json:
+        print_json(document)
+    else:
+        show_status(document)
+
+
+@app.command()
+def plan(
+    account: AccountOption = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="A date such as 2026-11-24. [default: now]")
+    ] = None,
+    days: Annotated[int, typer.Option(min=1, max=3660, help="How many days.")] = 7,
+    json: JsonOption = False,
+) -> None:
+    """The slots that the schedule gives, without writing any."""
+    settings = _settings()
+    accounts = settings.accounts if account is None else (settings.account(account),)
+
+    from meshibot.assembly import schedule_of
+    from meshibot.views import upcoming
+
+    pairs = [(each, schedule_of(each)) for each in accounts]
+    documents = upcoming(pairs, _date(start), days, _now())
+    if json:
+        print_json(documents)
+    else:
+        print_table(("account", "local", "UTC"), [(d["account"], d["local"], d["due_at"]) for d in documents])
+
+
+@app.command()
+def check(json: JsonOption = False) -> None:
+    """Look at everything that a post depends on, and say how to mend it."""
+    settings = _settings()
+
+    from meshibot import health
+
+    findings = health.check(settings, _now())
+    if json:
+        print_json([finding.to_json() for finding in findings])
+    else:
+        print_table(("", "looked at", "found"), [(f.level, f.subject, f.says) for f in findings])
+    raise typer.Exit(health.exit_status(findings))
+
+
+@app.command()
+def resolve(
+    post: Annotated[int, typer.Argument(help="The post's id, as in history.")],
+    posted: Annotated[
+        str | None, typer.Option("--posted", help="It is there: its id at the network.")
+    ] = None,
+    absent: Annotated[bool, typer.Option("--absent", help="It is not there.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Say of an unclear post whether it was posted."""
+    if (posted is None) is not absent:
+        raise UsageError("Say either --posted ID or --absent.")
+    settings = _settings()
+
+    from meshibot.assembly import open_existing
+    from meshibot.outbox import Outbox
+
+    with open_existing(settings) as database:
+        outbox = Outbox(_required(database), ())
+        outbox.resolve(post, posted=posted)
+        document = _post_document(settings, outbox.database, post)
+    say(outcome(document))
+    if json:
+        print_json(document)
+
+
+@app.command()
+def delete(
+    post: Annotated[int, typer.Argument(help="The post's id, as in history.")], json: JsonOption = False
+) -> None:
+    """Take a post down."""
+    settings = _settings()
+
+    from meshibot.assembly import open_bot, open_existing
+    from meshibot.outbox import Outbox
+
+    with open_existing(settings) as database:
+        account = Outbox(_required(database), ()).post(post).account
+    with open_bot(settings, [settings.account(account)]) as bot:
+        bot.outbox().delete(post)
+        document = _post_document(settings, bot.database, post)
+    say(f"Post {post} was taken down.")
+    if json:
+        print_json(document)
+
+
+@db_app.command("upgrade")
+def db_upgrade() -> None:
+    """Create the database, or bring it up to this version."""
+    settings = _settings()
+
+    from meshibot.assembly import make_home
+    from meshibot.database.migrate import upgrade
+
+    make_home(settings)
+    say("The database was brought up to date." if upgrade(settings.database_address) else "Nothing to do.")
+
+
+@db_app.command("backup")
+def db_backup(
+    to: Annotated[Path | None, typer.Option(help="The file. [default: in HOME/backups]")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Copy the database, consistent even while the bot writes."""
+    settings = _settings()
+
+    from meshibot.database.migrate import backup
+
+    name = f"meshibot-{_now():%Y%m%dT%H%M%SZ}.sqlite3"
+    file = backup(settings.database_address, to or settings.home / "backups" / name)
+    if json:
+        print_json({"file": str(file)})
+    else:
+        print(file)
+
+
+def main() -> None:
+    """Run the command line; whatever a user can mend ends in one sentence and its status, not a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that can't show Japanese must not stop a post.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        app()
+    except MeshibotError as error:
+        _end(str(error), error.exit_status)
+    except BrokenPipeError:
+        # The reader went away (`| head`): nothing is wrong, and the flush at exit must not say so either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        hint = " Make room, then try again." if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        _end(f"{where}{error.strerror or error}.{hint}", 1)
+    except Exception as error:
+        # Imported only now: what has not been imported has not raised.
+        from sqlalchemy.exc import SQLAlchemyError
+
+        from trainer.errors import TrainerError
+
+        if isinstance(error, TrainerError):
+            _end(str(error), error.exit_status)
+        if isinstance(error, SQLAlchemyError):
+            _end(f"The database failed: {' '.join(str(error.args[0] if error.args else error).split())}.", 1)
+        raise
+
+
+def _end(sentence: str, status: int) -> None:
+    from meshibot.logs import Redactor
+
+    say(f"meshibot: {Redactor()(sentence)}")
+    sys.exit(status)
+
+
+def _settings(level: int = logging.WARNING, *, to_file: bool = False) -> Settings:
+    """The settings, with logging set up by them and their warnings said."""
+    from meshibot.config import load_settings
+    from meshibot.logs import configure_logging
+
+    settings = load_settings()
+    configure_logging(
+        level,
+        settings.log_format,
+        secrets=settings.secrets,
+        file=settings.home / "logs" / "meshibot.log" if to_file else None,
+    )
+    for warning in settings.warnings:
+        logging.getLogger("meshibot").warning("%s", warning)
+    return settings
+
+
+def _required(database: Database | None) -> Database:
+    if database is None:
+        raise UsageError("There is no database yet, and so no post: see `meshibot history`.")
+    return database
+
+
+def _post_document(settings: Settings, database: Database, post: int) -> dict[str, Any]:
+    from meshibot.views import load_post, post_json
+
+    with database.read() as session:
+        return post_json(load_post(session, post), settings)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _date(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"--from is {text!r}: write a date such as 2026-11-24.") from None

@@ -1,0 +1,291 @@
+"""What `meshibot check` and `meshibot status` say. Needs no torch, and tweepy only where X is asked."""
+
+import importlib.util
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy import func, select
+
+from meshibot.assembly import open_existing, publisher_of, schedule_of
+from meshibot.captions import load_captions
+from meshibot.config import Account, Settings
+from meshibot.database import Account as AccountRow
+from meshibot.database import AccountState, Daemon, Database, Picture, PictureState, Slot, SlotState
+from meshibot.errors import MeshibotError
+from meshibot.outbox import Outbox
+from meshibot.publishers.base import Identity, Publisher
+from meshibot.slots import Schedule, plan
+from meshibot.views import Json, instant, post_json, posts_for_a_person, recent_posts, upcoming
+from trainer.checkpoint import read_metadata
+from trainer.errors import TrainerError
+
+Level = Literal["ok", "warning", "failed"]
+
+HEARTBEAT = timedelta(minutes=3)
+"""A daemon that was not seen for so long is taken for dead; it says so every half minute."""
+_LOW_DISK = 1_000_000_000
+_NO_DISK = 100_000_000
+_CLOCK_TOLERANCE = timedelta(minutes=2)
+_MONTH = 30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of `check`: what was looked at, how it is, and what to do about it."""
+
+    subject: str
+    level: Level
+    says: str
+    exit_status: int = 0
+
+    def to_json(self) -> Json:
+        return {"subject": self.subject, "level": self.level, "says": self.says}
+
+
+def check(settings: Settings, now: datetime) -> list[Finding]:
+    """Look at everything that a post depends on; asks the networks who the accounts are, and posts nothing.
+
+    An account that was stopped may send again where its network accepts its credentials now.
+    """
+    findings = [Finding("settings", "warning", warning) for warning in settings.warnings]
+    findings += [
+        _looked("home", lambda: _home(settings)),
+        _looked("disk", lambda: _disk(settings)),
+        _looked("checkpoint", lambda: _checkpoint(settings)),
+        _looked("database", lambda: _database(settings)),
+        _looked("clock", lambda: _clock(settings, now)),
+    ]
+    for account in settings.accounts:
+        findings += _account(settings, account, now)
+    return findings
+
+
+def exit_status(findings: list[Finding]) -> int:
+    """0 when nothing failed, otherwise the status of the first failure."""
+    return next((finding.exit_status for finding in findings if finding.level == "failed"), 0)
+
+
+def _looked(subject: str, look: Callable[[], tuple[Level, str]]) -> Finding:
+    """A look as a finding; what it raises is the finding too."""
+    try:
+        level, says = look()
+    except (MeshibotError, TrainerError) as error:
+        return Finding(subject, "failed", str(error), error.exit_status)
+    except OSError as error:
+        return Finding(subject, "failed", f"{error.filename or subject}: {error.strerror}.", 1)
+    return Finding(subject, level, says, 1 if level == "failed" else 0)
+
+
+def _home(settings: Settings) -> tuple[Level, str]:
+    probe = settings.home / ".meshibot-check"
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        return "failed", (
+            f"{settings.home} can't be written ({error.strerror}): make it writable, or set MESHIBOT_HOME to "
+            "another folder."
+        )
+    return "ok", f"{settings.home} holds pictures, posts and logs."
+
+
+def _disk(settings: Settings) -> tuple[Level, str]:
+    folder = next(folder for folder in (settings.home, *settings.home.parents) if folder.exists())
+    free = shutil.disk_usage(folder).free
+    says = f"{free / 1e9:.1f} GB are free."
+    if free < _NO_DISK:
+        return "failed", f"{says} Make room: a post needs its picture and its record on the disk."
+    if free < _LOW_DISK:
+        return "warning", f"{says} Make room before it runs out."
+    return "ok", says
+
+
+def _checkpoint(settings: Settings) -> tuple[Level, str]:
+    file = settings.checkpoint_file
+    metadata = read_metadata(file)
+    if importlib.util.find_spec("torch") is None:
+        return "failed", "Sampling needs PyTorch: pip install torch."
+    says = (
+        f"{file.name}: {metadata.resolution} px, {metadata.objective}, step {metadata.step}, trained on "
+        f"{metadata.training_pictures} photographs."
+    )
+    if not metadata.training_hashes:
+        return "warning", f"{says} It has no hashes of them, so copies of a photograph can't be told."
+    return "ok", says
+
+
+def _database(settings: Settings) -> tuple[Level, str]:
+    with open_existing(settings) as database:
+        if database is None:
+            return "ok", "There is none yet; the first post makes it."
+        with database.write() as session:
+            waiting = session.scalar(select(func.count()).where(Picture.state == PictureState.APPROVED))
+        return "ok", f"{database.name} can be written; {waiting} of {settings.stock_target} pictures wait."
+
+
+def _clock(settings: Settings, now: datetime) -> tuple[Level, str]:
+    local = now.astimezone(settings.accounts[0].timezone)
+    says = f"It is {local:%Y-%m-%d %H:%M} in {settings.accounts[0].timezone.key}."
+    with open_existing(settings) as database:
+        if database is None:
+            return "ok", says
+        with database.read() as session:
+            seen = session.scalar(select(func.max(Daemon.seen_at)))
+    if seen is not None and seen > now + _CLOCK_TOLERANCE:
+        return "warning", (
+            f"{says} The database was written at {instant(seen)}, which is still to come: set the clock "
+            "(timedatectl set-ntp true)."
+        )
+    return "ok", says
+
+
+def _account(settings: Settings, account: Account, now: datetime) -> Iterator[Finding]:
+    subject = f"account {account.name}"
+    yield _looked(subject, lambda: _credentials(settings, account))
+    yield _looked(f"{subject} schedule", lambda: _schedule(account, now))
+    yield _looked(f"{subject} cost", lambda: _cost(account, now))
+
+
+def _credentials(settings: Settings, account: Account) -> tuple[Level, str]:
+    with closing(publisher_of(settings, account)) as publisher:
+        identity = publisher.check()
+        says = f"posts to {publisher.name} as {identity.name} ({identity.url})."
+        started = _start_again(settings, account, publisher, identity)
+    return "ok", f"{says} It was stopped, and may send again." if started else says
+
+
+def _start_again(settings: Settings, account: Account, publisher: Publisher, identity: Identity) -> bool:
+    """The network knows the account: what had stopped it is over. Its name there is kept as well."""
+    with open_existing(settings) as database:
+        if database is None:
+            return False
+        with database.write() as session:
+            row = session.get(AccountRow, account.name)
+            if row is None:
+                return False
+            row.remote_user_id = identity.id
+            stopped = row.state is AccountState.STOPPED
+        return stopped and Outbox(database, ()).start_account(account.name)
+
+
+def _schedule(account: Account, now: datetime) -> tuple[Level, str]:
+    schedule = schedule_of(account)
+    slot = next_slot(account, schedule, now)
+    if slot is None:
+        return "failed", (
+            f"{account.schedule!r} gives no slot outside the quiet hours within a year: change "
+            "MESHIBOT_SCHEDULE or MESHIBOT_QUIET_HOURS."
+        )
+    return "ok", f"{account.schedule!r}: next at {slot['local']}, grace {account.grace}."
+
+
+def _cost(account: Account, now: datetime) -> tuple[Level, str]:
+    from meshibot.publishers import publisher_class
+
+    publisher = publisher_class(account.publisher)
+    captions = load_captions(account.captions)
+    posts = posts_in_a_month(schedule_of(account), now)
+    each = price_of_a_post(publisher, with_url=captions.has_url)
+    says = f"about {posts} posts a month, ${posts * each:.2f} (${each:.3f} each)."
+    if captions.has_url and publisher.price_per_post_with_url > publisher.price_per_post:
+        return "warning", f"{says} The link in MESHIBOT_CAPTIONS makes each post dearer: take it out."
+    return "ok", says
+
+
+def price_of_a_post(publisher: type[Publisher] | Publisher, *, with_url: bool) -> float:
+    """US dollars for a post with one picture and its alt text."""
+    post = publisher.price_per_post_with_url if with_url else publisher.price_per_post
+    return post + publisher.price_per_alt_text
+
+
+def posts_in_a_month(schedule: Schedule, now: datetime) -> int:
+    """How many posts 30 days of the schedule have, within the daily budget."""
+    days: dict[str, int] = {}
+    for slot in plan(schedule.cron, schedule.tz, now, _MONTH, schedule.quiet):
+        if not slot.quiet:
+            days[slot.local[:10]] = days.get(slot.local[:10], 0) + 1
+    most = schedule.daily_budget
+    return sum(count if most is None else min(count, most) for count in days.values())
+
+
+def next_slot(account: Account, schedule: Schedule, now: datetime) -> Json | None:
+    """The next slot that the schedule gives; None where a year has none."""
+    for days in (2, 40, 366):
+        if slots := upcoming([(account, schedule)], None, days, now):
+            return slots[0]
+    return None
+
+
+def status(settings: Settings, now: datetime) -> Json:
+    """How things stand: accounts with their next slot, stock, last posts, posts for a person, the daemon."""
+    with open_existing(settings) as database:
+        stored: Json = _stored(database, settings, now) if database else dict(_NOTHING_STORED)
+    rows = stored.pop("accounts")
+    accounts = []
+    for account in settings.accounts:
+        row = rows.get(
+            account.name, {"state": AccountState.ACTIVE.value, "stopped_reason": None, "slot": None}
+        )
+        slot = row.pop("slot") or next_slot(account, schedule_of(account), now)
+        accounts.append({"name": account.name, "publisher": account.publisher, **row, "next_slot": slot})
+    waiting = stored.pop("waiting")
+    return {"accounts": accounts, "stock": {"waiting": waiting, "target": settings.stock_target}, **stored}
+
+
+_NOTHING_STORED: dict[str, Any] = {
+    "accounts": {},
+    "waiting": 0,
+    "needs_person": [],
+    "recent": [],
+    "daemon": None,
+}
+
+
+def _stored(database: Database, settings: Settings, now: datetime) -> Json:
+    with database.read() as session:
+        waiting = session.scalar(select(func.count()).where(Picture.state == PictureState.APPROVED))
+        accounts: dict[str, Json] = {
+            row.name: {"state": row.state.value, "stopped_reason": row.stopped_reason, "slot": None}
+            for row in session.scalars(select(AccountRow))
+        }
+        for name, row in accounts.items():
+            slot = session.scalar(
+                select(Slot)
+                .where(Slot.account == name, Slot.state == SlotState.PLANNED, Slot.due_at > now)
+                .order_by(Slot.due_at)
+                .limit(1)
+            )
+            if slot is not None:
+                row["slot"] = {
+                    "account": name,
+                    "due_at": instant(slot.due_at),
+                    "local": slot.local,
+                    "key": slot.key,
+                }
+        daemon = session.scalar(select(Daemon).order_by(Daemon.seen_at.desc()).limit(1))
+        return {
+            "accounts": accounts,
+            "waiting": waiting or 0,
+            "needs_person": [
+                post_json(post, settings) for post in posts_for_a_person(session, list(accounts))
+            ],
+            "recent": [post_json(post, settings) for post in recent_posts(session, 5)],
+            "daemon": _daemon_json(daemon, now) if daemon else None,
+        }
+
+
+def _daemon_json(daemon: Daemon, now: datetime) -> Json:
+    return {
+        "running": daemon.stopped_at is None and now - daemon.seen_at < HEARTBEAT,
+        "host": daemon.host,
+        "pid": daemon.pid,
+        "version": daemon.version,
+        "started_at": instant(daemon.started_at),
+        "seen_at": instant(daemon.seen_at),
+        "stopped_at": instant(daemon.stopped_at),
+    }

@@ -1,0 +1,111 @@
+"""`meshibot post-now`: a post made by hand, and its rehearsal, which leaves no trace."""
+
+import tempfile
+from datetime import datetime
+from pathlib import Path
+
+from meshibot.assembly import open_bot, open_existing, render_media, schedule_of, words_for
+from meshibot.captions import load_captions, marker, weighted_length
+from meshibot.config import Account, Settings
+from meshibot.database import Account as AccountRow
+from meshibot.database import AccountState, Database, Kind, Picture, PostState
+from meshibot.database.models import OPEN_STATES
+from meshibot.database.queries import choose_pictures
+from meshibot.errors import NothingToDo
+from meshibot.health import price_of_a_post
+from meshibot.outbox import PICTURES, Order
+from meshibot.publishers import publisher_class
+from meshibot.sampler import sample_in_child
+from meshibot.stock import picture_of, recent_hashes, sampling_request
+from meshibot.views import Json, load_post, picture_json, post_json, weakest
+
+
+def post_now(settings: Settings, account: Account, kind: Kind) -> tuple[Json, int]:
+    """Post once, sampling first where the stock is too small. The post, and the exit status that it deserves.
+
+    Raises MeshibotError where nothing was begun.
+    """
+    with open_bot(settings, [account]) as bot:
+        outbox = bot.outbox()
+        bot.stock.ensure(account.name, PICTURES[kind])
+        post = outbox.post_now(account.name, kind)
+        with bot.database.read() as session:
+            stopped = session.get_one(AccountRow, account.name).state is AccountState.STOPPED
+            return post_json(load_post(session, post.id), settings), _status(post.state, stopped=stopped)
+
+
+def _status(state: PostState, *, stopped: bool) -> int:
+    if state is PostState.POSTED:
+        return 0
+    unclear = state in (PostState.NEEDS_PERSON, PostState.UNKNOWN, PostState.SENDING)
+    return 4 if unclear or (stopped and state in OPEN_STATES) else 1
+
+
+def rehearse(settings: Settings, account: Account, kind: Kind, now: datetime) -> Json:
+    """What `post_now` would post, with a picture in a temporary folder; changes neither database nor home.
+
+    Raises NothingToDo and UsageError as `post_now` does.
+    """
+    schedule = schedule_of(account)
+    captions = load_captions(account.captions)
+    publisher = publisher_class(account.publisher)
+    folder = Path(tempfile.mkdtemp(prefix="meshibot-"))
+    with open_existing(settings) as database:
+        serial = _next_serial(database, account.name)
+        pictures = _pictures(settings, database, account, kind, folder, now)
+    order = Order(account.name, serial, marker(serial), kind, tuple(pictures), now.astimezone(schedule.tz))
+    words = words_for(captions, order)
+    file = render_media(
+        settings.home, pictures, words.alt_text, folder / f"{account.name}-{serial:04d}.jpg", publisher
+    )
+    return {
+        "id": None,
+        "account": account.name,
+        "state": "planned",
+        "dry_run": True,
+        "serial": serial,
+        "kind": kind.value,
+        "caption": words.caption,
+        "alt_text": words.alt_text,
+        "picture": str(file),
+        **weakest(pictures),
+        "slot": None,
+        "remote_id": None,
+        "url": None,
+        "reason": None,
+        "publisher": publisher.name,
+        "weight": weighted_length(words.caption),
+        "cost": price_of_a_post(publisher, with_url=captions.has_url),
+        "pictures": [picture_json(picture, settings.home) for picture in pictures],
+    }
+
+
+def _next_serial(database: Database | None, account: str) -> int:
+    if database is None:
+        return 1
+    with database.read() as session:
+        row = session.get(AccountRow, account)
+        return row.next_serial if row else 1
+
+
+def _pictures(
+    settings: Settings, database: Database | None, account: Account, kind: Kind, folder: Path, now: datetime
+) -> list[Picture]:
+    """From the stock where it has enough, otherwise sampled into `folder`; never taken out of the stock."""
+    avoid: list[int] = []
+    if database is not None:
+        with database.read() as session:
+            chosen, _ = choose_pictures(session, account.name, PICTURES[kind])
+            avoid = recent_hashes(session)
+        if chosen:
+            return chosen
+    count = PICTURES[kind]
+    result = sample_in_child(
+        sampling_request(settings.checkpoint_file, settings.min_quantile, count, folder, avoid)
+    )
+    if len(result.pictures) < count:
+        raise NothingToDo(
+            f"Only {len(result.pictures)} of {count} pictures passed: try again, or lower "
+            "MESHIBOT_MIN_QUANTILE."
+        )
+    return [picture_of(sampled, result.checkpoint, str(sampled.file), now) for sampled in result.pictures]
