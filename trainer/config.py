@@ -36,8 +36,8 @@ class FitConfig:
     generator_norm: Literal["batch", "pixel", "none"] = "pixel"
     critic_norm: Literal["batch", "none"] = "none"
 
-    critic_lr: float = 3e-4
-    generator_lr: float = 1e-4
+    critic_lr: float = 6e-4
+    generator_lr: float = 3e-4
     beta1: float = 0.0
     beta2: float = 0.9
     penalty_weight: float = 10.0
