@@ -48,10 +48,10 @@ def make_split(held_out: int, fakes: int, *, most: int = MOST, seed: int = 0) ->
     """
     if held_out < FEWEST:
         raise TrainerError(
-            f"{held_out} photographs are held out, and judging takes at least {FEWEST}: add photographs."
+            f"Judging takes at least {FEWEST} held-out photographs, and here are {held_out}: add photographs."
         )
     if fakes < FEWEST:
-        raise TrainerError(f"{fakes} pictures are too few to judge: take at least {FEWEST}.")
+        raise TrainerError(f"Judging takes at least {FEWEST} pictures, not {fakes}: ask for more.")
     size = min(held_out // 2, fakes // 2, most)
     order = np.random.Generator(np.random.PCG64(seed)).permutation(held_out)
     groups = fakes // (2 * size) * 2

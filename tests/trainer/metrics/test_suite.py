@@ -1,0 +1,91 @@
+"""The whole: floors for all, the same again for a seed, quick as a part, and failures that have to show."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tests.trainer.metrics.pictures import blurred, discs
+from trainer.errors import TrainerError
+from trainer.metrics.catalogue import about
+from trainer.metrics.critic_gap import CriticScores
+from trainer.metrics.inception import inception_figures, require_torch_fidelity
+from trainer.metrics.quick import QuickFigures, quick
+from trainer.metrics.suite import PictureFigures, evaluate_pictures
+
+TRAINING, HELD_OUT, UNSEEN = discs(60, seed=1), discs(40, seed=2), discs(40, seed=3)
+
+
+@pytest.fixture(scope="module")
+def healthy() -> PictureFigures:
+    rng = np.random.default_rng(0)
+    scores = CriticScores(*(rng.normal(m, 1, 40).astype(np.float32) for m in (3.0, 2.0, -1.0)))
+    return evaluate_pictures(UNSEEN, TRAINING, HELD_OUT, scores)
+
+
+def test_every_figure_has_a_floor_and_a_meaning(healthy: PictureFigures) -> None:
+    assert healthy.group_size == 20
+    assert {"swd", "swd_32", "swd_16", "colour", "kid", "diversity", "ms_ssim", "nearest_neighbour", "r_v",
+            "precision", "recall", "density", "coverage", "memorisation", "copies", "critic_gap"} == set(
+        healthy.metrics
+    )  # fmt: skip
+    for name, metric in healthy.metrics.items():
+        assert math.isfinite(metric.value)
+        assert metric.floor is not None
+        assert about(name).meaning
+    assert healthy.metrics["r_v"].value == pytest.approx(0.25, abs=0.15)
+
+
+def test_unseen_reals_are_near_their_floor(healthy: PictureFigures) -> None:
+    figures = healthy.metrics
+    assert figures["swd"].value < 1.5 * (figures["swd"].floor or 0)
+    assert figures["nearest_neighbour"].value == pytest.approx(0.5, abs=0.2)
+    assert figures["diversity"].value == pytest.approx(1.0, abs=0.1)
+    assert figures["copies"].value < 0.3
+
+
+def test_the_same_again() -> None:
+    first, second = (evaluate_pictures(UNSEEN, TRAINING, HELD_OUT, seed=4) for _ in range(2))
+    assert first == second
+
+
+def test_copies_are_found_mirrored_too() -> None:
+    fakes = UNSEEN.copy()
+    fakes[5] = TRAINING[17]
+    fakes[9] = TRAINING[31][:, ::-1]
+    found = evaluate_pictures(fakes, TRAINING, HELD_OUT)
+    assert {(pair.fake, pair.training) for pair in found.closest[:2]} == {(5, 17), (9, 31)}
+    assert found.closest[1].ratio < 1e-3
+    whole = evaluate_pictures(TRAINING[:40], TRAINING, HELD_OUT)
+    assert whole.metrics["memorisation"].value < 1e-3
+    assert whole.metrics["copies"].value == 1.0
+
+
+def test_what_goes_wrong_shows_where_it_should() -> None:
+    judge = QuickFigures(TRAINING, HELD_OUT, fakes=40)
+    assert judge.fakes == 40
+    healthy = judge(UNSEEN)
+    blur = judge(blurred(UNSEEN))
+    cast = judge(np.clip(UNSEEN + np.array([25, 0, -25]), 0, 255).astype(np.uint8))
+    collapsed = judge(np.repeat(UNSEEN[:1], 40, axis=0))
+    assert blur["swd_32"].value > 1.5 * healthy["swd_32"].value
+    assert cast["colour"].value > healthy["colour"].value + 10
+    assert cast["swd"].value < 1.2 * healthy["swd"].value
+    assert collapsed["diversity"].value < 0.01
+    assert collapsed["kid"].value > 10 * abs(healthy["kid"].value)
+    assert quick(UNSEEN, TRAINING, HELD_OUT) == healthy
+
+
+def test_too_few_held_out() -> None:
+    with pytest.raises(TrainerError, match="at least 4 held-out photographs, and here are 3"):
+        QuickFigures(TRAINING, HELD_OUT[:3])
+
+
+def test_inception_is_refused_in_a_sentence_where_it_is_missing() -> None:
+    try:
+        import torch_fidelity  # noqa: F401
+    except (ImportError, RuntimeError):
+        with pytest.raises(TrainerError, match=r"pip install 'meshibot\[fid\]'"):
+            inception_figures(UNSEEN, HELD_OUT)
+    else:
+        require_torch_fidelity()

@@ -1,0 +1,99 @@
+"""Evaluation of a small checkpoint against a folder of small photographs."""
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tests.checkpoints import make_checkpoint
+from tests.trainer.photographs import fill_folder
+from trainer import checkpoint
+from trainer.data import load_dataset
+from trainer.errors import TrainerError, UsageError
+from trainer.evaluate import EvaluationReport, evaluate
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("evaluate")
+    fill_folder(place / "photographs", range(150))
+    make_checkpoint(place / "made.safetensors")
+    return place
+
+
+@pytest.fixture(scope="module")
+def report(place: Path) -> EvaluationReport:
+    return evaluate(
+        place / "made.safetensors", place / "photographs", count=20, device="cpu", cache=place / "cache"
+    )
+
+
+def test_json_is_whole(report: EvaluationReport, place: Path) -> None:
+    document = json.loads(json.dumps(report.to_json(), allow_nan=False))
+    assert document["fingerprint"] == checkpoint.fingerprint_of(place / "made.safetensors")
+    assert document["fakes"] == 20
+    assert len(document["features_sha256"]) == 64
+    assert {"swd", "colour", "kid", "precision", "memorisation", "critic_gap", "r_v"} <= set(
+        document["metrics"]
+    )
+    for metric in document["metrics"].values():
+        assert set(metric) == {"value", "floor", "better"}
+    dataset = load_dataset(place / "photographs", 32, cache=place / "cache")
+    for pair in document["closest"]:
+        assert 0 <= pair["seed"] < 20
+        assert pair["training"] in dataset.training_names
+        assert pair["held_out"] in dataset.held_out_names
+    ratios = [pair["ratio"] for pair in document["closest"]]
+    assert ratios == sorted(ratios)
+
+
+def test_random_weights_are_judged_badly(report: EvaluationReport) -> None:
+    figures = report.metrics
+    assert figures["kid"].value > 10 * abs(figures["kid"].floor or 0)
+    assert figures["nearest_neighbour"].value > 0.9
+    assert figures["coverage"].value < 0.5
+
+
+def test_the_same_again(report: EvaluationReport, place: Path) -> None:
+    again = evaluate(
+        place / "made.safetensors", place / "photographs", count=20, device="cpu", cache=place / "cache"
+    )
+    assert again == report
+
+
+def test_table_has_value_floor_and_direction(report: EvaluationReport) -> None:
+    output = io.StringIO()
+    Console(file=output, width=140).print(report.table())
+    text = output.getvalue()
+    assert "near 0.5" in text
+    assert "lower" in text
+    for name in report.metrics:
+        assert name in text
+
+
+def test_says_that_the_photographs_are_others(report: EvaluationReport, place: Path) -> None:
+    assert any("not the photographs" in note for note in report.notes)
+    assert any("a side" in note for note in report.notes)
+    loaded = checkpoint.load(place / "made.safetensors")
+    same = replace(loaded.metadata, data_fingerprint=report.data_fingerprint)
+    checkpoint.save(place / "same.safetensors", loaded.generator, loaded.critic, same)
+    found = evaluate(
+        place / "same.safetensors", place / "photographs", count=8, device="cpu", cache=place / "cache"
+    )
+    assert not any("not the photographs" in note for note in found.notes)
+
+
+def test_refusals(place: Path, tmp_path: Path) -> None:
+    made = place / "made.safetensors"
+    fill_folder(tmp_path / "few", range(5))
+    with pytest.raises(TrainerError, match="held-out photographs"):
+        evaluate(made, tmp_path / "few", device="cpu", cache=tmp_path / "cache")
+    with pytest.raises(TrainerError, match="at least 4 pictures"):
+        evaluate(made, place / "photographs", count=2, device="cpu", cache=place / "cache")
+    with pytest.raises(checkpoint.CheckpointError, match="no checkpoint"):
+        evaluate(tmp_path / "none.safetensors", place / "photographs")
+    with pytest.raises(UsageError):
+        evaluate(made, tmp_path / "nowhere", device="cpu", cache=tmp_path / "cache")
