@@ -413,10 +413,10 @@ def _find_places() -> _Places:
     toml = _read_toml(toml_file)
     home = _environment(Settings).get("home") or _dotenv_home(dotenv) or toml.get("home") or _default_home()
     if dotenv is None:
-        dotenv = _existing(Path(str(home)).expanduser() / ".env")
+        dotenv = _existing(_expanded(home) / ".env")
         _read_dotenv(dotenv)
     if toml_file is None:
-        toml_file = _existing(Path(str(home)).expanduser() / TOML_NAME)
+        toml_file = _existing(_expanded(home) / TOML_NAME)
         toml = _read_toml(toml_file)
     return _Places(dotenv, toml_file, toml)
 
@@ -425,8 +425,13 @@ def _dotenv_home(dotenv: Path | None) -> str | None:
     return _read_dotenv(dotenv).get("home")
 
 
+def _expanded(home: object) -> Path:
+    """The home, before it is known to be a sound value."""
+    return Path(os.path.expanduser(str(home)))  # noqa: PTH111 (Path.expanduser raises for an unknown user)
+
+
 def _existing(file: Path) -> Path | None:
-    return file if file.is_file() else None
+    return file if os.path.isfile(file) else None  # noqa: PTH113 (Path.is_file raises without a right to look)
 
 
 def _read_dotenv(file: Path | None) -> dict[str, str]:

@@ -1,0 +1,254 @@
+"""Settings: which layer wins, what a value may be, and the one sentence for what it may not."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshibot.config import SETTINGS, Settings, load_settings, parse_duration
+from meshibot.errors import UsageError
+
+SECRET = "s3cr3t-planted-value"
+KEYS = ("X_CONSUMER_KEY", "X_CONSUMER_SECRET", "X_ACCESS_TOKEN", "X_ACCESS_TOKEN_SECRET")
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder, and a home beside it."""
+    here = tmp_path / "here"
+    here.mkdir()
+    (tmp_path / "home").mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("MESHIBOT_HOME", str(tmp_path / "home"))
+    return here
+
+
+def refusal() -> str:
+    with pytest.raises(UsageError) as caught:
+        load_settings()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_nothing_needs_to_be_set(tmp_path: Path) -> None:
+    settings = load_settings()
+    (account,) = settings.accounts
+    assert (account.name, account.publisher, account.schedule) == ("main", "folder", "0 23 * * *")
+    assert account.grace == timedelta(hours=2)
+    assert settings.home == tmp_path / "home"
+    assert settings.database_address == f"sqlite:///{tmp_path / 'home'}/meshibot.sqlite3"
+
+
+def test_home_is_the_platforms_data_folder_by_default(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("MESHIBOT_HOME")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert load_settings().home == tmp_path / "data" / "meshibot"
+
+
+def test_environment_over_dotenv_over_toml_over_default(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "meshibot.toml").write_text("stock_target = 3\nmin_quantile = 0.3\nlog_format = 'json'\n")
+    (place / ".env").write_text("MESHIBOT_STOCK_TARGET=4\nMESHIBOT_MIN_QUANTILE=0.4\nOTHER=1\n")
+    monkeypatch.setenv("MESHIBOT_STOCK_TARGET", "5")
+    settings = load_settings()
+    assert (settings.stock_target, settings.min_quantile, settings.log_format) == (5, 0.4, "json")
+
+
+def test_an_empty_value_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MESHIBOT_CAPTIONS", "")
+    monkeypatch.setenv("MESHIBOT_X_CONSUMER_KEY", "")
+    (account,) = load_settings().accounts
+    assert account.captions == "ja"
+    assert account.x_consumer_key is None
+
+
+def test_files_in_home_serve_where_the_current_folder_has_none(tmp_path: Path, place: Path) -> None:
+    (tmp_path / "home" / "meshibot.toml").write_text("stock_target = 7\n")
+    (tmp_path / "home" / ".env").write_text("MESHIBOT_MIN_QUANTILE=0.25\n")
+    assert (load_settings().stock_target, load_settings().min_quantile) == (7, 0.25)
+    (place / "meshibot.toml").write_text("log_format = 'json'\n")
+    assert load_settings().stock_target == 24
+
+
+def test_paths_in_toml_are_relative_to_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "home" / "meshibot.toml").write_text("checkpoint = 'bowls.safetensors'\n")
+    assert load_settings().checkpoint_file == tmp_path / "home" / "bowls.safetensors"
+
+
+def test_an_account_says_more_than_the_general_settings_of_the_same_layer(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "meshibot.toml").write_text(
+        "captions = 'en'\n"
+        "[accounts.tokyo]\nschedule = ['0 23 * * *', '0 1 * * 6']\ncaptions = 'ja'\ntimezone = 'Asia/Tokyo'\n"
+        "[accounts.paris-2]\nquiet_hours = '1:00 - 06:30'\njitter = '15m'\ngrace = 3600\ndaily_budget = 2\n"
+    )
+    tokyo, paris = load_settings().accounts
+    assert tokyo.schedule == "0 23 * * *; 0 1 * * 6"
+    assert (tokyo.captions, tokyo.timezone.key, paris.captions) == ("ja", "Asia/Tokyo", "en")
+    assert (paris.quiet_hours, paris.jitter, paris.daily_budget) == ("01:00-06:30", timedelta(minutes=15), 2)
+    assert paris.grace == timedelta(hours=1)
+    monkeypatch.setenv("MESHIBOT_SCHEDULE", "5 5 * * *")
+    monkeypatch.setenv("MESHIBOT_PARIS_2_SCHEDULE", "6 6 * * *")
+    tokyo, paris = load_settings().accounts
+    assert (tokyo.schedule, paris.schedule) == ("5 5 * * *", "6 6 * * *")
+
+
+def test_accounts_are_found_by_name(place: Path) -> None:
+    (place / "meshibot.toml").write_text("[accounts.a]\n[accounts.b]\n")
+    settings = load_settings()
+    assert settings.account("b").name == "b"
+    with pytest.raises(UsageError, match="give --account, one of a, b"):
+        settings.account(None)
+    with pytest.raises(UsageError, match="There is no account 'c'"):
+        settings.account("c")
+
+
+def credentials_in_the_environment(monkeypatch: pytest.MonkeyPatch, part: str = "") -> None:
+    for name in KEYS:
+        monkeypatch.setenv(f"MESHIBOT_{part}{name}", f"{SECRET}-{part}{name}".lower())
+
+
+def test_credentials_of_the_only_account_need_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    credentials_in_the_environment(monkeypatch)
+    settings = load_settings()
+    assert settings.account(None).x_credentials.access_token == f"{SECRET}-x_access_token"
+    assert len(settings.secrets) == 4
+
+
+def test_an_access_token_without_a_name_serves_no_account_of_several(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "meshibot.toml").write_text("[accounts.a]\npublisher = 'x'\n[accounts.b]\n")
+    credentials_in_the_environment(monkeypatch)
+    account = load_settings().account("a")
+    assert account.x_consumer_key is not None
+    with pytest.raises(
+        UsageError, match=r"lacks MESHIBOT_A_X_ACCESS_TOKEN, MESHIBOT_A_X_ACCESS_TOKEN_SECRET:"
+    ):
+        account.x_credentials  # noqa: B018 (asked for what it raises)
+    credentials_in_the_environment(monkeypatch, "A_")
+    assert load_settings().account("a").x_credentials.access_token == f"{SECRET}-a_x_access_token"
+
+
+def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    credentials_in_the_environment(monkeypatch)
+    monkeypatch.setenv("MESHIBOT_DATABASE_URL", f"postgresql://me:{SECRET}@host/name")
+    settings = load_settings()
+    assert SECRET in settings.database_address
+    assert SECRET not in f"{settings!r} {settings} {settings.model_dump()}"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "x_consumer_secret = 's3cr3t-planted-value'",
+        "database_url = 'postgresql://me:s3cr3t-planted-value@h/n'",
+    ],
+)
+@pytest.mark.parametrize("table", ["", "[accounts.a]\n"])
+def test_a_secret_in_toml_is_refused_and_not_repeated(place: Path, line: str, table: str) -> None:
+    (place / "meshibot.toml").write_text(f"{table}{line}\n")
+    sentence = refusal()
+    assert SECRET not in sentence
+    if not (table and "database_url" in line):
+        assert "holds a secret" in sentence
+        assert ".env" in sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("PUBLISHER", "mastodon", "folder or x"),
+        ("SCHEDULE", " ; ", "cron lines"),
+        ("TIMEZONE", "Asia/Edo", "a time zone such as Asia/Tokyo"),
+        ("TIMEZONE", "../etc/passwd", "a time zone"),
+        ("JITTER", "soon", "a duration such as 15m"),
+        ("JITTER", "-5m", "a duration"),
+        ("GRACE", "0", "at least a minute"),
+        ("QUIET_HOURS", "25:00-06:00", "01:00-06:00"),
+        ("QUIET_HOURS", "06:00-06:00", "01:00-06:00"),
+        ("QUIET_HOURS", "night", "01:00-06:00"),
+        ("MIN_QUANTILE", "1.5", "a number from 0"),
+        ("MIN_QUANTILE", "nan", "a number from 0"),
+        ("MIN_QUANTILE", "much", "a number from 0"),
+        ("STOCK_TARGET", "0", "a whole number from 1"),
+        ("STOCK_TARGET", "2.5", "a whole number from 1"),
+        ("DAILY_BUDGET", "-1", "a whole number of posts"),
+        ("LOG_FORMAT", "xml", "text or json"),
+        ("X_API_BASE", "localhost", "an address such as"),
+        ("HOME", "~nobody-of-this-name/x", "a folder"),
+    ],
+)
+def test_a_wrong_value_is_told_what_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, allowed: str
+) -> None:
+    monkeypatch.setenv(f"MESHIBOT_{name}", value)
+    sentence = refusal()
+    assert sentence.startswith(f"MESHIBOT_{name} is ")
+    assert repr(value) in sentence
+    assert allowed in sentence
+
+
+def test_a_wrong_value_is_named_as_it_is_written(place: Path) -> None:
+    (place / "meshibot.toml").write_text("[accounts.night]\njitter = 'x'\n")
+    assert refusal().startswith("jitter of [accounts.night] in meshibot.toml is 'x'")
+    (place / "meshibot.toml").write_text("stock_target = true\nlog_format = 1\n")
+    assert "in meshibot.toml is" in refusal()
+    (place / "meshibot.toml").write_text("")
+    (place / ".env").write_text("MESHIBOT_GRACE=x\n")
+    assert refusal().startswith("MESHIBOT_GRACE in .env is 'x'")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        (".env", "MESHIBOT_SHEDULE=x\n", "MESHIBOT_SHEDULE in .* did you mean MESHIBOT_SCHEDULE"),
+        ("meshibot.toml", "qwertz = 1\n", "qwertz in .* is no setting: see .env.example"),
+        ("meshibot.toml", "[accounts.a]\nhome = '/x'\n", r"home of \[accounts.a\] in .* is no setting"),
+        ("meshibot.toml", "accounts = 1\n", "accounts in meshibot.toml are tables"),
+        ("meshibot.toml", "[accounts.'A B']\n", "The account name 'A B' in meshibot.toml can't be used"),
+        ("meshibot.toml", "[accounts.a-b]\n[accounts.a_b]\n", "a-b and a_b .* spelled the same"),
+        ("meshibot.toml", "a = \n", "is not valid TOML"),
+        (".env", b"MESHIBOT_CAPTIONS=\xff\xfe\n", "can't be read: make it a readable text file in UTF-8"),
+    ],
+)
+def test_a_file_that_is_wrong_is_refused(place: Path, file: str, text: str | bytes, said: str) -> None:
+    (place / file).write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UsageError, match=said):
+        load_settings()
+
+
+def test_an_unknown_name_in_the_environment_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MESHIBOT_SHEDULE", SECRET)
+    monkeypatch.setenv("MESHIBOT_CRASH_AT", "nowhere")
+    (warning,) = load_settings().warnings
+    assert warning == "MESHIBOT_SHEDULE in the environment is no setting: did you mean MESHIBOT_SCHEDULE?"
+
+
+def test_a_broken_checkpoint_folder_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("meshibot.config.__file__", str(tmp_path / "config.py"))
+    with pytest.raises(UsageError, match="ships no checkpoint: set MESHIBOT_CHECKPOINT"):
+        load_settings().checkpoint_file  # noqa: B018 (asked for what it raises)
+
+
+@given(st.integers(0, 365), st.integers(0, 23), st.integers(0, 59), st.integers(0, 59), st.booleans())
+def test_durations(days: int, hours: int, minutes: int, seconds: int, parted: bool) -> None:
+    expected = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    whole = int(expected.total_seconds())
+    text = f"{days}d{hours}h{minutes}m{seconds}s" if parted else str(whole)
+    assert parse_duration(text) == expected
+
+
+def test_every_setting_is_explained() -> None:
+    text = (Path(__file__).resolve().parents[2] / ".env.example").read_text("utf-8")
+    named = set(re.findall(r"^#? ?(MESHIBOT_[A-Z_]+)=", text, re.MULTILINE))
+    assert named == set(SETTINGS)
+    assert all(field.description for name, field in Settings.model_fields.items() if name in _PLAIN)
+
+
+_PLAIN = ("home", "database_url", "checkpoint", "min_quantile", "stock_target", "log_format")
