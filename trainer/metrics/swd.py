@@ -35,7 +35,7 @@ def sliced_wasserstein_by_level(
     directions: int = DIRECTIONS,
     seed: int = 0,
 ) -> dict[str, float]:
-    """By the side of the pyramid's level, finest first, and their mean: `swd_64`, ..., `swd_16`, `swd`.
+    """The mean of the levels, and each by its side, finest first: `swd`, `swd_64`, ..., `swd_16`.
 
     `pictures`, `others`: uint8 (n, r, r, 3), the same n. Patches are normalised in each set and channel,
     so a colour cast is invisible here: see `trainer.metrics.colour`.
@@ -48,7 +48,7 @@ def sliced_wasserstein_by_level(
         f"swd_{side}": SCALE * sliced_wasserstein(a, b, directions=directions, seed=seed)
         for (side, a), b in zip(pair[0].items(), pair[1].values(), strict=True)
     }
-    return {**figures, "swd": sum(figures.values()) / len(figures)}
+    return {"swd": sum(figures.values()) / len(figures), **figures}
 
 
 def sliced_wasserstein(a: Tensor, b: Tensor, *, directions: int = DIRECTIONS, seed: int = 0) -> float:
