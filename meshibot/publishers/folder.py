@@ -179,8 +179,8 @@ class FolderPublisher:
                 f"The folder {self.folder} can't be written: {said}.",
                 "Make it a folder that this user may write to, or choose another, then run `meshibot check`.",
             ) from error
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise RetryLater(f"The disk of {self.folder} is full: make room.") from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise RetryLater(f"The disk of {self.folder} is full ({said}): make room.") from error
         raise RetryLater(f"The folder {self.folder} can't be used now: {said}.") from error
 
 

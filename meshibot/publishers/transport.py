@@ -68,17 +68,23 @@ class Adapter(HTTPAdapter):
             request.url = f"{self._base}/{path}"
             # The proxies were chosen for the official address; the door is named outright and needs none.
             proxies = None
-        # A connection that was kept open may be closed at the other end by now, and a request written to it
-        # would be in doubt for nothing; a bot that posts a few times a day has no use for keeping one.
         request.headers["Connection"] = "close"
-        return super().send(
-            request,
-            stream=False,
-            timeout=(self._timeouts.connect, self._timeouts.answer),
-            verify=verify,
-            cert=cert,
-            proxies=dict(proxies) if proxies else None,
-        )
+        try:
+            response = super().send(
+                request,
+                stream=False,
+                timeout=(self._timeouts.connect, self._timeouts.answer),
+                verify=verify,
+                cert=cert,
+                proxies=dict(proxies) if proxies else None,
+            )
+            # Read here what requests would read after this returns.
+            _ = response.content
+            return response
+        finally:
+            # A connection that is kept may be closed at the other end by the next request, which is in doubt then
+            # for nothing. The header alone is not enough: not every server says that it closes.
+            self.close()
 
     def _watch(self, manager: PoolManager) -> None:
         adapter = self

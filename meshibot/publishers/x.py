@@ -372,10 +372,11 @@ def _said(response: requests.Response) -> tuple[str, str]:
     for problem in _dicts(body if isinstance(body, list) else [body]):
         inner = _dicts(problem.get("errors"))
         details += [error.get("detail") or error.get("message") for error in inner]
-        details += [problem.get("detail") or problem.get("title"), problem.get("error")]
+        details += [problem.get(name) for name in ("detail", "error", "message")]
+        details += [problem.get("title")] if not any(details) else []
         kinds += [item.get(name) for item in (problem, *inner) for name in ("type", "reason", "title")]
-    text = "; ".join(dict.fromkeys(str(detail) for detail in details if detail))
-    text = " ".join((text or response.reason or "no reason given").split()).rstrip(".")
+    text = "; ".join(dict.fromkeys(str(detail).rstrip(".") for detail in details if detail))
+    text = " ".join((text or response.reason or "no reason given").split())
     return text if len(text) <= 300 else f"{text[:299]}…", " ".join(str(kind) for kind in kinds if kind)
 
 

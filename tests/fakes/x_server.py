@@ -452,7 +452,7 @@ class Handler(BaseHTTPRequestHandler):
         x = self.server.x
         fault = x.fault_for(endpoint) or {"fault": ""}
         kind: str = fault["fault"]
-        x.write("request", endpoint=endpoint, fault=kind or None)
+        x.write("request", endpoint=endpoint, fault=kind or None, port=self.client_address[1])
         if kind in ("drop", "reset", "hang", "drip"):
             self.misbehave(kind, fault)
             return

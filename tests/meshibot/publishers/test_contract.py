@@ -1,0 +1,150 @@
+"""What every publisher promises, whichever network it is."""
+
+import dataclasses
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from meshibot.errors import UsageError
+from meshibot.publishers import NAMES, open_publisher, publisher_class
+from meshibot.publishers.base import Draft, MediaRef, Publisher, Rejected
+from tests.fakes.x import CREDENTIALS, FakeX
+
+SINCE = datetime.now(UTC) - timedelta(minutes=1)
+
+
+@pytest.fixture(params=NAMES)
+def publisher(request: pytest.FixtureRequest, fake_x: FakeX, tmp_path: Path) -> Iterator[Publisher]:
+    """Each publisher in turn, empty."""
+    opened = open_publisher(
+        request.param, folder=tmp_path / "posts", x_credentials=CREDENTIALS, x_api_base=fake_x.url
+    )
+    yield opened
+    opened.close()
+    opened.close()
+
+
+@pytest.fixture
+def draft(tmp_path: Path) -> Draft:
+    """A post that every network takes."""
+    return make_draft(tmp_path, 42)
+
+
+def make_draft(folder: Path, serial: int, pictures: int = 1) -> Draft:
+    """A draft with pictures drawn here."""
+    files = []
+    for number in range(pictures):
+        files.append(folder / f"bowl-{serial}-{number}.jpg")
+        Image.new("RGB", (64, 64), (200, 60 * number, serial % 256)).save(files[-1])
+    return Draft(
+        account="main",
+        serial=serial,
+        marker=f"No.{serial:04d}",
+        caption=f"深夜の一杯 & <more>\nNo.{serial:04d} 🍜",
+        alt_text="Generated; no real dish.",
+        media=tuple(files),
+        idempotency_key=f"main|{serial}",
+        metadata={"seed": 7, "score": 0.5},
+    )
+
+
+def test_what_was_sent_is_found_and_can_be_taken_down(publisher: Publisher, draft: Draft) -> None:
+    assert publisher.find(draft, SINCE) is None
+    sent = publisher.send(draft, publisher.upload(draft))
+    assert sent.remote_id
+    assert ":" in sent.url
+    assert publisher.find(draft, SINCE) == sent
+    publisher.delete(sent.remote_id)
+    assert publisher.find(draft, SINCE) is None
+    publisher.delete(sent.remote_id)
+
+
+def test_one_serial_is_not_taken_for_another(publisher: Publisher, tmp_path: Path) -> None:
+    longer = make_draft(tmp_path, 421)
+    publisher.send(longer, publisher.upload(longer))
+    assert publisher.find(make_draft(tmp_path, 42), SINCE) is None
+    assert publisher.find(make_draft(tmp_path, 4), SINCE) is None
+    assert publisher.find(longer, SINCE) is not None
+
+
+def test_uploading_again_does_no_harm(publisher: Publisher, draft: Draft) -> None:
+    publisher.upload(draft)
+    assert publisher.find(draft, SINCE) is None, "an upload is no post"
+    sent = publisher.send(draft, publisher.upload(draft))
+    assert publisher.find(draft, SINCE) == sent
+
+
+def test_several_pictures_make_one_post(publisher: Publisher, tmp_path: Path) -> None:
+    draft = make_draft(tmp_path, 7, pictures=publisher.max_media)
+    media = publisher.upload(draft)
+    assert len({item.id for item in media}) == publisher.max_media
+    assert publisher.find(draft, SINCE) is None
+    assert publisher.send(draft, media) == publisher.find(draft, SINCE)
+
+
+def test_nothing_is_sent_without_its_pictures(publisher: Publisher, draft: Draft) -> None:
+    with pytest.raises(Rejected, match="picture"):
+        publisher.send(draft, ())
+    with pytest.raises(Rejected, match="pictures"):
+        publisher.upload(dataclasses.replace(draft, media=()))
+    with pytest.raises(Rejected, match="pictures"):
+        publisher.send(dataclasses.replace(draft, media=()), (MediaRef("1"),))
+    assert publisher.find(draft, SINCE) is None
+
+
+def test_beyond_a_limit_is_rejected_before_anything_is_sent(
+    publisher: Publisher, draft: Draft, tmp_path: Path
+) -> None:
+    big = tmp_path / "big.jpg"
+    big.write_bytes(b"\xff\xd8\xff" + bytes(publisher.max_image_bytes))
+    text = tmp_path / "menu.txt"
+    text.write_text("ramen")
+    wrong = {
+        "weighs": {"caption": "麺" * 140 + " No.0042"},
+        "lacks its serial": {"caption": "No.00421"},
+        "characters": {"alt_text": "a" * (publisher.max_alt_text + 1)},
+        "takes 1 to 4": {"media": draft.media * 5},
+        "bytes": {"media": (big,)},
+        "can't be read": {"media": (tmp_path / "gone.jpg",)},
+        r"menu\.txt": {"media": (text,)},
+    }
+    for says, change in wrong.items():
+        with pytest.raises(Rejected, match=says):
+            publisher.upload(dataclasses.replace(draft, **change))  # type: ignore[arg-type]
+    with pytest.raises(Rejected, match="weighs"):
+        publisher.send(dataclasses.replace(draft, caption="麺" * 140 + " No.0042"), (MediaRef("1"),))
+    assert publisher.find(draft, SINCE) is None
+
+
+def test_it_says_who_it_is_and_publishes_nothing_by_that(publisher: Publisher, draft: Draft) -> None:
+    identity = publisher.check()
+    assert identity.id
+    assert identity.name
+    assert publisher.find(draft, SINCE) is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_limits_are_known_without_an_account(name: str) -> None:
+    kind = publisher_class(name)
+    assert kind.name == name
+    assert kind.idempotency in ("key", "record", "reconcile")
+    assert (kind.idempotency == "key") == (kind.key_valid_for is not None)
+    assert 0 < kind.max_image_bytes <= 5_000_000
+    assert kind.max_image_side >= 1024
+    assert "image/jpeg" in kind.media_types
+    assert 0 <= kind.price_per_alt_text <= kind.price_per_post <= kind.price_per_post_with_url
+
+
+def test_an_unknown_publisher_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no publisher 'myspace': set MESHIBOT_PUBLISHER to folder or x"):
+        publisher_class("myspace")
+    with pytest.raises(UsageError, match="no publisher 'myspace'"):
+        open_publisher("myspace", folder=tmp_path)
+
+
+def test_x_without_its_four_values_names_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="MESHIBOT_X_CONSUMER_KEY, MESHIBOT_X_CONSUMER_SECRET"):
+        open_publisher("x", folder=tmp_path)
