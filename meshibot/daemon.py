@@ -14,7 +14,7 @@ import threading
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import FrameType
 
@@ -137,14 +137,15 @@ class Daemon:
             while not self._stop.is_set() and self._outbox.step(account) is not None:
                 pass
             at = self._outbox.next_moment(account)
-        if at is not None and at - self.clock.now() < POLL and not self._stop.is_set():
-            self._wake(account, at)
+            wait = POLL if at is None else at - self.clock.now()
+        if wait < POLL and not self._stop.is_set():
+            self._wake(account, wait)
 
-    def _wake(self, account: str, at: datetime) -> None:
+    def _wake(self, account: str, wait: timedelta) -> None:
         self._scheduler.add_job(
             self._guarded(partial(self._work, account), f"posting for {account}"),
             "date",
-            run_date=at,
+            run_date=datetime.now(UTC) + wait,
             id=f"wake {account}",
             replace_existing=True,
             max_instances=3,  # it adds itself anew while it still counts as running

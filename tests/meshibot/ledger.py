@@ -6,6 +6,7 @@ Each line of the ledger is a post that exists. Several processes may write it at
 import fcntl
 import json
 import random
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -54,6 +55,19 @@ class MovableClock:
 
     def move(self, **amount: float) -> None:
         self.time += timedelta(**amount)
+
+
+@dataclass(frozen=True)
+class ShiftedClock:
+    """The machine's clock, set wrong."""
+
+    shift: timedelta
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.shift
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
 
 
 class Ledger:

@@ -1,0 +1,152 @@
+"""The daemon, as a process of its own: it posts on time, is seen, and ends cleanly."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from meshibot.clock import SystemClock
+from meshibot.daemon import Daemon
+from meshibot.database import Account, Database, Post, PostState, Slot, SlotState
+from meshibot.database import Daemon as DaemonRow
+from meshibot.database.migrate import upgrade
+from meshibot.database.queries import living_daemons
+from meshibot.errors import UsageError
+from meshibot.slots import Schedule
+from tests.meshibot.ledger import UTC_ZONE, Ledger, LedgerPublisher, channel, slot, stock
+
+DAEMON = """
+import logging, sys
+from datetime import timedelta
+from pathlib import Path
+from meshibot.daemon import Daemon
+from meshibot.database import Database
+from meshibot.errors import MeshibotError
+from meshibot.slots import Schedule
+from tests.meshibot.ledger import UTC_ZONE, Ledger, LedgerPublisher, ShiftedClock, channel, stock
+
+folder, cron, clock = Path(sys.argv[1]), sys.argv[2], ShiftedClock(timedelta(seconds=float(sys.argv[3])))
+logging.basicConfig(level=logging.INFO)
+publisher = LedgerPublisher(Ledger(folder / "ledger"), clock)
+with Database.open(f"sqlite:///{folder / 'bot.sqlite'}") as database:
+    def fill():
+        raise MeshibotError("The stock can't be filled in this test.")
+
+    schedule = Schedule(cron, UTC_ZONE)
+    Daemon(
+        database,
+        [channel(folder, publisher, name, schedule=schedule) for name in ("main", "two")],
+        fill,
+        clock=clock,
+    ).run()
+print("torch" in sys.modules, "tweepy" in sys.modules, "PIL" in sys.modules)
+"""
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    url = f"sqlite:///{tmp_path / 'bot.sqlite'}"
+    upgrade(url)
+    with Database.open(url) as database:
+        yield database
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def posted(database: Database) -> int:
+    with database.read() as session:
+        return len(session.scalars(select(Post).where(Post.state == PostState.POSTED)).all())
+
+
+def lives(database: Database, now: datetime) -> bool:
+    with database.read() as session:
+        return bool(living_daemons(session, now))
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+def test_it_posts_when_a_slot_comes_due_and_ends_cleanly(
+    database: Database, tmp_path: Path, end: signal.Signals
+) -> None:
+    stock(database, tmp_path, 2)
+    now = datetime.now(UTC)
+    due = now.replace(second=0, microsecond=0) + timedelta(minutes=1)
+    shift = due - timedelta(seconds=4) - now
+    arguments = [str(tmp_path), f"{due.minute} {due.hour} * * *", str(shift.total_seconds())]
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", DAEMON, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            wait_for(lambda: lives(database, datetime.now(UTC) + shift))
+            wait_for(lambda: posted(database) == 2)
+        finally:
+            process.send_signal(end)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    assert out.split() == ["False", "False", "False"]
+    assert not lives(database, datetime.now(UTC) + shift)
+    with database.read() as session:
+        assert all(account.lease_owner is None for account in session.scalars(select(Account)))
+        posts = session.scalars(select(Post)).all()
+        assert all(post.sent_at is not None and post.sent_at >= due for post in posts)
+        assert session.scalars(select(DaemonRow)).one().stopped_at is not None
+    assert len(Ledger(tmp_path / "ledger").posts()) == 2
+
+
+def in_process(database: Database, folder: Path, cron: str, fill: Callable[[], object]) -> Daemon:
+    publisher = LedgerPublisher(Ledger(folder / "ledger"), SystemClock())
+    return Daemon(database, [channel(folder, publisher, schedule=Schedule(cron, UTC_ZONE))], fill)
+
+
+def test_planning_writes_slots_ahead(database: Database, tmp_path: Path) -> None:
+    daemon = in_process(database, tmp_path, "0 * * * *", lambda: None)
+    daemon.plan()
+    daemon.plan()
+    with database.read() as session:
+        slots = session.scalars(select(Slot)).all()
+    assert len(slots) in (48, 49)
+    assert {row.state for row in slots} == {SlotState.PLANNED}
+
+
+def test_a_bad_schedule_stops_the_start(database: Database, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="SCHEDULE"):
+        in_process(database, tmp_path, "nonsense", lambda: None).run()
+
+
+def test_a_slot_that_waits_for_the_stock_is_posted_when_it_is_filled(
+    database: Database, tmp_path: Path
+) -> None:
+    """And a filling that fails in whatever way does not end the daemon."""
+    fillings = 0
+
+    def fill() -> None:
+        nonlocal fillings
+        fillings += 1
+        if fillings == 1:
+            daemon._scheduler.add_job(daemon._guarded(daemon._restock, "filling"))
+            raise ZeroDivisionError
+        stock(database, tmp_path, 1)
+        daemon._scheduler.add_job(end)
+
+    def end() -> None:
+        wait_for(lambda: posted(database) == 1)
+        daemon.stop()
+
+    daemon = in_process(database, tmp_path, "0 0 1 1 *", fill)
+    slot(database, datetime.now(UTC))  # past already: the schedule's change does not touch it
+    daemon.run()
+    assert fillings == 2
+    assert posted(database) == 1
