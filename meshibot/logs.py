@@ -23,17 +23,19 @@ _SHORTEST_SECRET = 4
 _PATTERNS = (
     # A header as curl, http.client, a dict or a list of pairs would show it, to the end of its value.
     re.compile(
-        r"(?P<keep>\b(?:proxy-)?authorization\\?[\"']?\s*[:=,]\s*)b?(?P<quote>\\?[\"']).*?(?P=quote)(?=\s*[,})\]\n]|$)",
+        r"(?P<keep>authorization\\?[\"']?\s*[:=,]\s*)b?(?P<quote>\\?[\"']).*?(?P=quote)(?=\s*[,})\]\n]|$)",
         re.I,
     ),
-    re.compile(r"(?P<keep>\b(?:proxy-)?authorization\s*[:=]\s*)(?![\"'\\]|b[\"'])[^\r\n]+", re.I),
-    re.compile(r"(?P<keep>\b(?:OAuth|Bearer|Basic)\s+)(?=[A-Za-z0-9+/_=.~%-]{8,})[A-Za-z0-9+/_=.~%-]+"),
+    re.compile(r"(?P<keep>authorization\s*[:=]\s*)(?![\"'\\]|b[\"'])[^\r\n]+", re.I),
+    re.compile(r"(?P<keep>\b(?:OAuth|Bearer|Basic)\s+)(?=\S*\d)[A-Za-z0-9+/_=.~%-]{8,}"),
     # oauth_token=…, ('oauth_token', '…'), "oauth_token": "…", and both encodings of a signature base string.
     re.compile(
         r"(?P<keep>oauth_(?:token|consumer_key|signature|nonce|verifier|callback)(?:_secret)?"
         r"(?:\\?[\"']?\s*[=:,]\s*b?\\?[\"']?|%(?:25)*3D))(?:(?!%(?:25)*26)[^\s\"'&,)\]}\\])+",
         re.I,
     ),
+    # oauthlib's client when it shows itself.
+    re.compile(r"(?P<keep>(?:client_key|client_secret|resource_owner_key|resource_owner_secret)=)[^\s,)>]+"),
     # A password in an address, such as a database's.
     re.compile(r"(?P<keep>://[^\s/:@]*:)[^\s/@]+(?=@)"),
 )

@@ -82,8 +82,8 @@ class Adapter(HTTPAdapter):
             _ = response.content
             return response
         finally:
-            # A connection that is kept may be closed at the other end by the next request, which is in doubt then
-            # for nothing. The header alone is not enough: not every server says that it closes.
+            # A connection that is kept may be closed at the other end by the next request, which is then in
+            # doubt for nothing. The header alone is not enough: not every server says that it closes.
             self.close()
 
     def _watch(self, manager: PoolManager) -> None:
