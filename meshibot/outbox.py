@@ -11,6 +11,7 @@ matters for the promise. It knows no network: what an answer means is said by th
 
 import logging
 import random
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -163,8 +164,11 @@ class Outbox:
     rng: random.Random = field(default_factory=random.SystemRandom)
     stopping: Callable[[], bool] = lambda: False
     """Asked before each send: when True the claim is handed back."""
+    elapsed: Callable[[], float] = time.monotonic
+    """Seconds that really went by, whatever is done to the clock."""
 
     def __post_init__(self) -> None:
+        self._looks: dict[int, tuple[datetime | None, float, int]] = {}
         self._channels = {channel.account: channel for channel in self.channels}
         with self.database.write() as session:
             for channel in self._channels.values():
@@ -554,7 +558,7 @@ class Outbox:
             attempt = Attempt(post_id=post.id, phase=Phase.SEND, started_at=now)
             session.add(attempt)
             post.state, post.sent_at, account.last_sent_at = PostState.SENDING, now, now
-            post.looks, post.first_look_at = 0, None
+            post.looks = 0
             session.flush()
             return attempt.id
 
@@ -663,11 +667,8 @@ class Outbox:
 
     def _not_seen(self, session: Session, post: Post, now: datetime) -> None:
         """One look more without it; only several, spread over a time, say that it is absent."""
-        if post.first_look_at is None or post.first_look_at > now:
-            post.first_look_at = now
         post.looks += 1
-        spread = now - post.first_look_at
-        if post.looks < self.policy.looks or spread < self.policy.look_spread:
+        if not self._looked_enough(post):
             post.not_before = now + self.policy.look_interval
         elif post.duplicate:
             post.state = PostState.NEEDS_PERSON
@@ -683,6 +684,18 @@ class Outbox:
             )
         else:
             post.state, post.not_before = PostState.RETRY, now
+
+    def _looked_enough(self, post: Post) -> bool:
+        """Whether this process did not see it often enough, over a time that no jump of a clock shortens."""
+        now = self.elapsed()
+        sent, first, looks = self._looks.get(post.id, (None, now, 0))
+        if sent != post.sent_at:
+            first, looks = now, 0
+        self._looks[post.id] = (post.sent_at, first, looks + 1)
+        enough = looks + 1 >= self.policy.looks and now - first >= self.policy.look_spread.total_seconds()
+        if enough:
+            del self._looks[post.id]
+        return enough
 
     def _look_failed(self, claim: Claim, started: datetime, error: PublishError) -> None:
         log.warning("post %d of %s: reading: %s", claim.post_id, claim.channel.account, error)

@@ -263,7 +263,6 @@ class Post(Base):
     """Tries that failed; bounded by the policy."""
     looks: Mapped[int] = mapped_column(default=0)
     """Reads of the timeline that did not find it, since the last send."""
-    first_look_at: Mapped[datetime | None]
     duplicate: Mapped[bool] = mapped_column(default=False)
     """The network refused it as a duplicate: it must never be sent again on a guess."""
     lease_owner: Mapped[str | None]

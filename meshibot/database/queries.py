@@ -210,7 +210,7 @@ def take_over(session: Session, account: Account, now: datetime) -> None:
         )
         post.state = PostState.UNKNOWN
         post.reason = "The process that sent it ended before the answer came."
-        post.looks, post.first_look_at, post.not_before = 0, None, now
+        post.looks, post.not_before = 0, now
         post.attempts += 1
         post.version += 1
         post.lease_owner = post.lease_expires_at = None

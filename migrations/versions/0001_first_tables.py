@@ -92,7 +92,6 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("looks", sa.Integer(), nullable=False),
-        sa.Column("first_look_at", TIME, nullable=True),
         sa.Column("duplicate", sa.Boolean(), nullable=False),
         sa.Column("lease_owner", sa.Text(), nullable=True),
         sa.Column("lease_expires_at", TIME, nullable=True),

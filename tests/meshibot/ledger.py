@@ -6,17 +6,20 @@ Each line of the ledger is a post that exists. Several processes may write it at
 import fcntl
 import json
 import random
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import ClassVar
 from zoneinfo import ZoneInfo
 
 from meshibot.clock import Clock
 from meshibot.database import Account, Database, Picture, PictureState, Slot
+from meshibot.database.migrate import upgrade
 from meshibot.outbox import Channel, Order, Outbox, Policy, Words
 from meshibot.publishers.base import (
     AccountStopped,
@@ -25,6 +28,7 @@ from meshibot.publishers.base import (
     Identity,
     MediaRef,
     PossibleDuplicate,
+    Publisher,
     Rejected,
     RetryLater,
     Sent,
@@ -46,6 +50,8 @@ class MovableClock:
     """A clock that moves when it is told to, and when somebody sleeps."""
 
     time: datetime = NOON
+    elapsed: float = 0.0
+    """Seconds that really went by."""
 
     def now(self) -> datetime:
         return self.time
@@ -54,6 +60,12 @@ class MovableClock:
         self.move(seconds=seconds)
 
     def move(self, **amount: float) -> None:
+        """Let time go by."""
+        self.time += timedelta(**amount)
+        self.elapsed += timedelta(**amount).total_seconds()
+
+    def jump(self, **amount: float) -> None:
+        """Set the clock."""
         self.time += timedelta(**amount)
 
 
@@ -81,7 +93,7 @@ class Ledger:
         with self.path.open() as file:
             return [json.loads(line) for line in file]
 
-    def add(self, draft: Draft, clock: Clock, lag: float, unique: bool) -> Sent:
+    def add(self, draft: Draft, visible: float, unique: bool) -> Sent:
         """Make the post; with `unique`, one of the same key is the same post."""
         with self.path.open("r+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -97,7 +109,7 @@ class Ledger:
                 "text": draft.caption,
                 "alt": draft.alt_text,
                 "file": str(draft.media[0]),
-                "visible": (clock.now() + timedelta(seconds=lag)).isoformat(),
+                "visible": str(visible),
             }
             file.write(json.dumps(line) + "\n")
             return Sent(remote, line["url"])
@@ -150,7 +162,7 @@ class LedgerPublisher:
             during, self.during_send = self.during_send, None
             during()
         after = self._fault("send")
-        sent = self.ledger.add(draft, self.clock, self.lag, self.idempotency != "reconcile")
+        sent = self.ledger.add(draft, self._elapsed() + self.lag, self.idempotency != "reconcile")
         if after == "lost":
             raise Unclear("The answer was lost.")
         if after == "killed-after":
@@ -163,7 +175,7 @@ class LedgerPublisher:
         self.calls.append("find")
         self._fault("find")
         for line in self.ledger.posts():
-            seen = datetime.fromisoformat(line["visible"]) <= self.clock.now()
+            seen = float(line["visible"]) <= self._elapsed()
             if seen and contains_marker(line["text"], draft.marker):
                 return Sent(line["id"], line["url"])
         return None
@@ -176,6 +188,9 @@ class LedgerPublisher:
 
     def close(self) -> None:
         pass
+
+    def _elapsed(self) -> float:
+        return self.clock.elapsed if isinstance(self.clock, MovableClock) else time.monotonic()
 
     def _fault(self, call: str) -> str | None:
         fault = self.faults[call].popleft() if self.faults[call] else None
@@ -218,7 +233,7 @@ def describe(order: Order) -> Words:
 
 def channel(
     folder: Path,
-    publisher: LedgerPublisher,
+    publisher: Publisher,
     account: str = "main",
     *,
     schedule: Schedule | None = None,
@@ -237,9 +252,32 @@ def outbox(
     database: Database, folder: Path, publisher: LedgerPublisher, policy: Policy | None = None
 ) -> Outbox:
     """One worker for the account `main`."""
+    clock = publisher.clock
+    assert isinstance(clock, MovableClock)
     return Outbox(
-        database, [channel(folder, publisher)], policy or Policy(), publisher.clock, random.Random(1)
+        database,
+        [channel(folder, publisher)],
+        policy or Policy(),
+        clock,
+        random.Random(1),
+        elapsed=lambda: clock.elapsed,
     )
+
+
+@cache
+def _empty_database() -> bytes:
+    """An upgraded database, made once: each test starts from a copy."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "empty.sqlite"
+        upgrade(f"sqlite:///{file}")
+        return file.read_bytes()
+
+
+def new_database(folder: Path) -> Database:
+    """An empty database, `bot.sqlite` in the folder."""
+    file = folder / "bot.sqlite"
+    file.write_bytes(_empty_database())
+    return Database.open(f"sqlite:///{file}")
 
 
 def stock(database: Database, folder: Path, count: int, seed: int = 0) -> None:
@@ -248,7 +286,7 @@ def stock(database: Database, folder: Path, count: int, seed: int = 0) -> None:
     with database.write() as session:
         for number in range(count):
             name = f"picture-{seed}-{number}.png"
-            (folder / name).write_bytes(b"picture")
+            (folder / name).write_bytes(b"\xff\xd8\xff\xe0 a picture")
             session.add(
                 Picture(
                     sha256=f"{seed:032x}{number:032x}",

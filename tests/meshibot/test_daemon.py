@@ -15,11 +15,10 @@ from meshibot.clock import SystemClock
 from meshibot.daemon import Daemon
 from meshibot.database import Account, Database, Post, PostState, Slot, SlotState
 from meshibot.database import Daemon as DaemonRow
-from meshibot.database.migrate import upgrade
 from meshibot.database.queries import living_daemons
 from meshibot.errors import UsageError
 from meshibot.slots import Schedule
-from tests.meshibot.ledger import UTC_ZONE, Ledger, LedgerPublisher, channel, slot, stock
+from tests.meshibot.ledger import UTC_ZONE, Ledger, LedgerPublisher, channel, new_database, slot, stock
 
 DAEMON = """
 import logging, sys
@@ -51,9 +50,7 @@ print("torch" in sys.modules, "tweepy" in sys.modules, "PIL" in sys.modules)
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    url = f"sqlite:///{tmp_path / 'bot.sqlite'}"
-    upgrade(url)
-    with Database.open(url) as database:
+    with new_database(tmp_path) as database:
         yield database
 
 

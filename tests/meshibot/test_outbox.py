@@ -23,7 +23,6 @@ from meshibot.database import (
     Slot,
     SlotState,
 )
-from meshibot.database.migrate import upgrade
 from meshibot.errors import MeshibotError, NeedsPerson, NothingToDo, UsageError
 from meshibot.outbox import Channel, Order, Outbox, Policy, Words
 from meshibot.publishers.base import Draft, MediaGone, MediaRef, RetryLater, Sent
@@ -38,6 +37,7 @@ from tests.meshibot.ledger import (
     MovableClock,
     RecordPublisher,
     channel,
+    new_database,
     outbox,
     slot,
     stock,
@@ -46,9 +46,7 @@ from tests.meshibot.ledger import (
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    url = f"sqlite:///{tmp_path / 'bot.sqlite'}"
-    upgrade(url)
-    with Database.open(url) as database:
+    with new_database(tmp_path) as database:
         yield database
 
 

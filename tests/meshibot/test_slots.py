@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from meshibot.database import Account, Database, Slot, SlotState
-from meshibot.database.migrate import upgrade
 from meshibot.errors import UsageError
 from meshibot.slots import HORIZON, QuietHours, Schedule, cron_lines, plan, write_slots
+from tests.meshibot.ledger import new_database
 
 TOKYO = ZoneInfo("Asia/Tokyo")
 NEW_YORK = ZoneInfo("America/New_York")
@@ -132,9 +132,7 @@ def test_quiet_hours_span_midnight() -> None:
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    url = f"sqlite:///{tmp_path / 'bot.sqlite'}"
-    upgrade(url)
-    with Database.open(url) as database:
+    with new_database(tmp_path) as database:
         with database.write() as session:
             session.add(Account(name="main", publisher="folder"))
         yield database
