@@ -55,6 +55,13 @@ class FitConfig:
     translation: float = 0.125
     cutout: float = 0.0
 
+    guard: bool = True
+    """Look for collapse at each evaluation, and go back to the best state when it comes."""
+    setbacks: int = 3
+    """How often to go back before giving up."""
+    setback_lr: float = 0.5
+    """What the learning rates are multiplied by each time."""
+
     device: Device = "auto"
     precision: Precision = "auto"
     log_every: int = 50
@@ -124,7 +131,9 @@ OBJECTIVE_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 # What may differ when a run is resumed: how long it goes on, how often it is looked at, and on what it runs.
-MAY_CHANGE = frozenset({"data", "steps", "log_every", "snap", "eval_every", "device", "precision"})
+MAY_CHANGE = frozenset(
+    {"data", "steps", "log_every", "snap", "eval_every", "device", "precision", "guard", "setbacks"}
+)
 
 
 def make_config(data: Path, preset: str, objective: str, **overrides: Any) -> FitConfig:

@@ -24,6 +24,27 @@ class Losses:
     penalty: float
 
 
+@dataclass(frozen=True)
+class Look:
+    """One look: losses on both kinds of photographs, and how the critic's scores are spread."""
+
+    training: Losses
+    held_out: Losses
+    spread: float
+    """Standard deviation of the scores of training photographs and fakes together."""
+
+    @property
+    def separation(self) -> float:
+        """Distance between the mean scores of photographs and fakes in units of the spread."""
+        return self.training.wasserstein / self.spread if self.spread else 0.0
+
+    @property
+    def gap(self) -> float:
+        """r_v = (E[f(train)] - E[f(held out)]) / (E[f(train)] - E[f(fake)]) (Karras et al. 2020, eq. 1)."""
+        apart = self.training.wasserstein
+        return (apart - self.held_out.wasserstein) / apart if apart > 0 else 0.0
+
+
 @torch.no_grad()
 def scores_of(critic: Critic, pictures: Tensor) -> Tensor:
     """Scores (n,) of uint8 pictures (n, 3, r, r), in evaluation mode and float32."""
@@ -57,31 +78,32 @@ class HeldOutLook:
         self.epsilon = torch.rand(count, generator=rng).to(training.device)
         self.objective = objective
 
-    def __call__(self, critic: Critic, generator: Generator) -> tuple[Losses, Losses]:
+    def __call__(self, critic: Critic, generator: Generator) -> Look:
         """Losses on training reals and on held-out reals, against the same fakes of `generator`."""
         modes = critic.training, generator.training
         critic.eval()
         generator.eval()
         with torch.no_grad():
             fakes = torch.cat([generator(part) for part in self.latents.split(CHUNK)])
-        results = self._losses(critic, self.training, fakes), self._losses(critic, self.held_out, fakes)
+            fake_scores = torch.cat([critic(part).float() for part in fakes.split(CHUNK)])
+        training, training_scores = self._losses(critic, self.training, fakes, fake_scores)
+        held_out, _ = self._losses(critic, self.held_out, fakes, fake_scores)
         critic.train(modes[0])
         generator.train(modes[1])
-        return results
+        spread = torch.cat([training_scores, fake_scores]).std().item()
+        return Look(training, held_out, spread)
 
-    def _losses(self, critic: Critic, pictures: Tensor, fakes: Tensor) -> Losses:
-        losses, gaps, penalties = [], [], []
-        for start in range(0, len(fakes), CHUNK):
-            part = slice(start, start + CHUNK)
-            reals, fake = to_float(pictures[part]), fakes[part]
-            with torch.no_grad():
-                real_scores, fake_scores = critic(reals).float(), critic(fake).float()
-            loss = self.objective.critic_loss(real_scores, fake_scores)
-            if self.objective.penalty_weight:
-                penalty = gradient_penalty(critic, interpolate(reals, fake, self.epsilon[part])).detach()
-                penalties.append(penalty)
-                loss = loss + self.objective.penalty_weight * penalty
-            losses.append(loss)
-            gaps.append(real_scores - fake_scores)
-        mean_penalty = torch.cat(penalties).mean().item() if penalties else 0.0
-        return Losses(torch.cat(losses).mean().item(), torch.cat(gaps).mean().item(), mean_penalty)
+    def _losses(
+        self, critic: Critic, pictures: Tensor, fakes: Tensor, fake_scores: Tensor
+    ) -> tuple[Losses, Tensor]:
+        """The losses, and the pictures' scores (n,)."""
+        real_scores = scores_of(critic, pictures)
+        loss = self.objective.critic_loss(real_scores, fake_scores)
+        penalty = torch.zeros(())
+        if self.objective.penalty_weight:
+            parts = zip(pictures.split(CHUNK), fakes.split(CHUNK), self.epsilon.split(CHUNK), strict=True)
+            points = (interpolate(to_float(reals), fake, epsilon) for reals, fake, epsilon in parts)
+            penalty = torch.cat([gradient_penalty(critic, point).detach() for point in points])
+            loss = loss + self.objective.penalty_weight * penalty
+        gap = (real_scores - fake_scores).mean()
+        return Losses(loss.mean().item(), gap.item(), penalty.mean().item()), real_scores

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 import time
@@ -24,15 +25,19 @@ class RunLog:
     """Writes the lines of one run. Use as a context manager; each line is flushed, so a kill loses none."""
 
     def __init__(
-        self, folder: Path, steps: int, *, resume_at: int = 0, console: Console | None = None
+        self, folder: Path, steps: int, *, resume_at: int = 0, length: int = 0, console: Console | None = None
     ) -> None:
+        """`resume_at`, `length`: the step that a resumed run starts from, and its metrics.jsonl in bytes."""
         self.folder = folder
         self.steps = steps
         self.console = console or Console(stderr=True, highlight=False)
         self.path = folder / "metrics.jsonl"
-        if resume_at:
-            _drop_lines_after(self.path, resume_at)
-        self._file = self.path.open("a" if resume_at else "w", encoding="utf-8")
+        if not length:
+            self.path.write_bytes(b"")
+        elif self.path.exists():
+            # what was written after the resumed state was saved will be written again
+            os.truncate(self.path, min(length, self.path.stat().st_size))
+        self._file = self.path.open("a", encoding="utf-8")
         self._board = _tensorboard(folder, resume_at, self.say)
         self._progress = Progress(
             TextColumn("[bold]{task.description}"),
@@ -75,6 +80,11 @@ class RunLog:
             for name, value in values.items():
                 if isinstance(value, int | float):
                     self._board.add_scalar(f"{kind}/{name}", value, step)
+
+    @property
+    def length(self) -> int:
+        """Bytes of metrics.jsonl so far: where a resume from this moment goes on."""
+        return self._file.tell()
 
     def advance(self, step: int) -> None:
         self._progress.update(self._task, completed=step)
@@ -135,17 +145,3 @@ def _tensorboard(folder: Path, resume_at: int, say: Any) -> SummaryWriter | None
         say("TensorBoard is not installed: its events are left out (metrics.jsonl has everything).")
         return None
     return SummaryWriter(str(folder / "tensorboard"), purge_step=resume_at + 1 if resume_at else None)
-
-
-def _drop_lines_after(path: Path, step: int) -> None:
-    """Lines later than the resumed state would stand twice; a line that a kill cut short goes too."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except ValueError:
-            continue
-    path.write_text("".join(kept), encoding="utf-8")

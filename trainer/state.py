@@ -6,6 +6,7 @@ whole or not at all; the last two are kept, and one that is damaged is skipped w
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from trainer.config import FitConfig
 from trainer.errors import TrainerError
 from trainer.files import atomic_write
+from trainer.guard import Guard
 from trainer.training import Training
 
 STATE_VERSION = 1
@@ -24,22 +26,40 @@ KEPT = 2
 _KEY = "trainer-state"
 
 
-def save_state(folder: Path, training: Training, data_fingerprint: str) -> Path:
+@dataclass(frozen=True)
+class Surroundings:
+    """What has to be resumed besides the training itself."""
+
+    data_fingerprint: str
+    guard: Guard
+    log_length: int
+    """Bytes of metrics.jsonl that had been written."""
+
+
+def save_state(folder: Path, training: Training, surroundings: Surroundings) -> Path:
     """Write `state-<step>.safetensors` atomically and drop all but the last two. Raises TrainerError."""
+    path = folder / f"state-{training.step:08d}.safetensors"
+    write_state(path, training, surroundings)
+    for old in _states(folder)[KEPT:]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def write_state(path: Path, training: Training, surroundings: Surroundings) -> None:
+    """Write one state atomically. Raises TrainerError."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(training).items()}
     document = {
         "version": STATE_VERSION,
         "step": training.step,
         "summed_steps": training.summed_steps,
-        "data_fingerprint": data_fingerprint,
+        "setbacks": training.setbacks,
+        "data_fingerprint": surroundings.data_fingerprint,
+        "guard": surroundings.guard.to_json(),
+        "log_length": surroundings.log_length,
         "config": training.config.to_json(),
         "torch": torch.__version__,
     }
-    path = folder / f"state-{training.step:08d}.safetensors"
     atomic_write(path, serialise(tensors, {_KEY: json.dumps(document)}))
-    for old in _states(folder)[KEPT:]:
-        old.unlink(missing_ok=True)
-    return path
 
 
 def newest_state(folder: Path, say: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:
@@ -79,6 +99,13 @@ def restore_state(path: Path, training: Training) -> None:
     training.generator_sums.copy_(saved["generator_sums"])
     training.step = int(document["step"])
     training.summed_steps = int(document["summed_steps"])
+    training.set_back(int(document["setbacks"]))
+
+
+def surroundings_of(document: dict[str, Any]) -> Surroundings:
+    return Surroundings(
+        str(document["data_fingerprint"]), Guard.from_json(document["guard"]), int(document["log_length"])
+    )
 
 
 def saved_config(document: dict[str, Any]) -> FitConfig:

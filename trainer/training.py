@@ -82,6 +82,7 @@ class Training:
         self.generator_optimiser = self._optimiser(generator, config.generator_lr)
         self.rng = torch.Generator(self.device).manual_seed(config.seed)
         self.order = BatchOrder(len(pictures), config.seed, self.device)
+        self.setbacks = 0
         self.step = 0
         self.critic_sums = torch.zeros(len(CRITIC_STATISTICS), device=self.device)
         self.generator_sums = torch.zeros(1, device=self.device)
@@ -92,6 +93,22 @@ class Training:
             return torch.optim.RMSprop(network.parameters(), lr=lr)
         betas = (self.config.beta1, self.config.beta2)
         return torch.optim.Adam(network.parameters(), lr=lr, betas=betas, fused=True)
+
+    def set_back(self, setbacks: int) -> None:
+        """Take the learning rates and the order of the data that belong to the n-th start."""
+        self.setbacks = setbacks
+        factor = self.config.setback_lr**setbacks
+        for optimiser, lr in (
+            (self.critic_optimiser, self.config.critic_lr),
+            (self.generator_optimiser, self.config.generator_lr),
+        ):
+            for group in optimiser.param_groups:
+                group["lr"] = lr * factor
+        self.order = BatchOrder(len(self.pictures), self.config.seed + 7_919 * setbacks, self.device)
+
+    def draw_anew(self) -> None:
+        """Other random numbers from here on, so that a restored state does not meet the same fate."""
+        self.rng.manual_seed(self.config.seed + 104_729 * (self.setbacks + 1) + self.step)
 
     @property
     def images_seen(self) -> int:

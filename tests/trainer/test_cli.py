@@ -25,8 +25,11 @@ def saved(tmp_path: Path) -> Path:
 
 
 def test_help_does_not_import_torch() -> None:
-    code = "import sys, trainer.cli; sys.argv = ['trainer', '--help']\ntry: trainer.cli.main()\nexcept SystemExit: pass\n"
-    code += "assert 'torch' not in sys.modules and 'numpy' not in sys.modules, 'heavy imports'"
+    code = (
+        "import sys, trainer.cli; sys.argv = ['trainer', '--help']\n"
+        "try: trainer.cli.main()\nexcept SystemExit: pass\n"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules, 'heavy imports'"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "fit" in result.stdout
@@ -44,9 +47,7 @@ def test_samples_and_sheet(saved: Path, tmp_path: Path) -> None:
     again = tmp_path / "again"
     CliRunner().invoke(app, ["sample", str(saved), "--n", "1", "--out", str(again), "--seed", "42"])
     with Image.open(again / "000042.png") as one, Image.open(out / "000042.png") as same:
-        difference = max(
-            abs(a - b) for a, b in zip(one.tobytes(), same.tobytes(), strict=True)
-        )
+        difference = max(abs(a - b) for a, b in zip(one.tobytes(), same.tobytes(), strict=True))
     assert difference <= 1
 
 

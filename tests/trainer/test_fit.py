@@ -68,7 +68,8 @@ def test_a_run_folder_has_what_the_design_says(photographs: Path, environment: d
     ]
     with Image.open(run / "samples" / "step-00000012.png") as sheet:
         assert sheet.size == (8 * 34 + 2, 8 * 34 + 2)
-    assert sorted(path.stem for path in (run / "state").iterdir()) == ["state-00000010", "state-00000012"]
+    states = ["best", "state-00000010", "state-00000012"]
+    assert sorted(path.stem for path in (run / "state").iterdir()) == states
     assert any((run / "tensorboard").iterdir())
 
     evaluations = [line for line in metrics(run) if line["kind"] == "evaluation"]

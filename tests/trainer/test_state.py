@@ -8,11 +8,13 @@ import torch
 from tests.drawings import bowls
 from trainer.config import FitConfig, make_config
 from trainer.errors import TrainerError
+from trainer.guard import Guard
 from trainer.pictures import to_device
-from trainer.state import newest_state, restore_state, save_state
+from trainer.state import Surroundings, newest_state, restore_state, save_state
 from trainer.training import Training
 
 CPU = torch.device("cpu")
+AROUND = Surroundings("fingerprint", Guard(), 0)
 
 
 def config_for(objective: str, kind: str = "plain") -> FitConfig:
@@ -41,7 +43,7 @@ def test_a_resumed_training_is_the_one_that_never_stopped(objective: str, tmp_pa
     first = start(config)
     for _ in range(4):
         first.cycle()
-    path = save_state(tmp_path, first, "fingerprint")
+    path = save_state(tmp_path, first, AROUND)
     second = start(config)
     second.cycle()  # whatever it did before, the state replaces it whole
     restore_state(path, second)
@@ -60,7 +62,7 @@ def test_memory_formats_survive(tmp_path: Path) -> None:
     """Lost formats would make a resumed run slower, and round differently."""
     training = start(config_for("wgan-gp", "residual"))
     training.cycle()
-    path = save_state(tmp_path, training, "f")
+    path = save_state(tmp_path, training, AROUND)
     again = start(config_for("wgan-gp", "residual"))
     restore_state(path, again)
     pairs = zip(training.networks.critic.parameters(), again.networks.critic.parameters(), strict=True)
@@ -73,7 +75,7 @@ def test_the_last_two_are_kept(tmp_path: Path) -> None:
     training = start(config_for("wgan-gp"))
     for _ in range(4):
         training.cycle()
-        save_state(tmp_path, training, "f")
+        save_state(tmp_path, training, AROUND)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "state-00000003.safetensors",
         "state-00000004.safetensors",
@@ -84,9 +86,9 @@ def test_the_last_two_are_kept(tmp_path: Path) -> None:
 def test_a_half_written_state_is_skipped_with_a_word(keep: float, tmp_path: Path) -> None:
     training = start(config_for("wgan-gp"))
     training.cycle()
-    save_state(tmp_path, training, "f")
+    save_state(tmp_path, training, AROUND)
     training.cycle()
-    broken = save_state(tmp_path, training, "f")
+    broken = save_state(tmp_path, training, AROUND)
     data = broken.read_bytes()
     broken.write_bytes(data[: int(keep * len(data)) if keep < 1 else int(keep)])
     words: list[str] = []

@@ -1,0 +1,88 @@
+"""The guard at work on trainings that really fail, and on one that does not."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.drawings import bowls
+from trainer.checkpoint import load
+from trainer.config import FitConfig, make_config
+from trainer.data import Dataset
+from trainer.errors import TrainerError
+from trainer.fit import fit
+
+
+def dataset() -> Dataset:
+    pictures = bowls(80, 32)
+    names = tuple(map(str, range(80)))
+    return Dataset(pictures[16:], pictures[:16], names[16:], names[:16], (), 0, "drawn", from_cache=False)
+
+
+def config(**changes: object) -> FitConfig:
+    options = {
+        "resolution": 32, "width": 4, "batch": 8, "latent_size": 8, "steps": 60, "eval_every": 4, "snap": 20,
+        "log_every": 10, "device": "cpu", "critic_lr": 3e-4, "generator_lr": 1e-4,
+    }  # fmt: skip
+    return make_config(Path("bowls"), "modern", "wgan-gp", **{**options, **changes})
+
+
+def decisions(run: Path) -> list[dict[str, object]]:
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return [line for line in lines if line["kind"] == "guard"]
+
+
+def test_a_critic_that_blows_up_is_taken_back_and_then_given_up(tmp_path: Path) -> None:
+    """A learning rate that no halving mends: each setback is told, then one sentence and the best is kept."""
+    said: list[str] = []
+    wild = config(critic_lr=3.0, generator_lr=3.0, setbacks=2)
+    with pytest.raises(TrainerError, match=r"Training collapsed at step \d+: .* gone back 2 times") as caught:
+        fit(wild, dataset(), tmp_path, resume=False, say=said.append)
+    assert caught.value.exit_status == 1
+    told = decisions(tmp_path)
+    assert [line["decision"] for line in told] == ["go back", "go back", "stop"]
+    assert [line["lr_factor"] for line in told[:2]] == [0.5, 0.25]
+    assert all(isinstance(line["reason"], str) for line in told)
+    kept = load(tmp_path / "checkpoints" / "step-00000000.safetensors")
+    assert kept.metadata.step == 0
+    assert (tmp_path / "state" / "best.safetensors").exists()
+
+
+def test_without_the_guard_the_same_run_goes_on_blindly(tmp_path: Path) -> None:
+    wild = config(critic_lr=3.0, generator_lr=3.0, guard=False, steps=12)
+    assert fit(wild, dataset(), tmp_path, resume=False, say=print).finished
+    assert decisions(tmp_path) == []
+
+
+def test_going_back_restores_the_best_state_and_draws_anew(tmp_path: Path) -> None:
+    """A spike in the middle of a healthy run: it goes back to the best step, and finishes from there."""
+    from trainer import session
+
+    healthy = config()
+    seen = 0
+    look = session.HeldOutLook.__call__
+
+    def spoiled(self: session.HeldOutLook, *networks: object) -> session.Look:
+        """The fifth evaluation finds weights that a bad batch has ruined."""
+        nonlocal seen
+        seen += 1
+        if seen == 5:
+            for parameter in networks[0].parameters():  # type: ignore[attr-defined]
+                parameter.data.mul_(1e4)
+        return look(self, *networks)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session.HeldOutLook, "__call__", spoiled)
+        result = fit(healthy, dataset(), tmp_path, resume=False, say=print)
+    (told,) = decisions(tmp_path)
+    assert told["sign"] == "exploding"
+    assert told["step"] == 20
+    assert isinstance(told["to_step"], int)
+    assert told["to_step"] < 20
+    assert result.finished
+    assert load(result.checkpoint).metadata.step == 60
+
+
+def test_a_healthy_run_is_left_alone(tmp_path: Path) -> None:
+    fit(config(), dataset(), tmp_path, resume=False, say=print)
+    assert decisions(tmp_path) == []

@@ -1,0 +1,160 @@
+"""Sees a training collapse in its evaluations, and says why. How to go back is the loop's business.
+
+Five signs, each with the experience behind it (docs/training.md has the trials):
+non-finite values; an exploding loss or penalty; a dead critic, whose scores no longer tell photographs from
+fakes; fakes that resemble one another; and figures far worse than the best so far. A sixth, the critic's gap
+between training and held-out photographs, tells memorising. Signs that can pass by themselves have to last
+for several evaluations, and wait until a training has warmed up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+WARM_UP = 3
+"""Evaluations before which only non-finite and exploding values count: at first all fakes look alike."""
+PATIENCE = 3
+"""Evaluations in a row for which a sign has to show that might pass."""
+
+EXPLODED_PENALTY = 5.0
+"""Mean (‖∇‖ - 1)²: the gradient norm is beyond 3.2, where a healthy run's mean lies below 0.1."""
+EXPLODED_LOSS = 1_000.0
+DEAD_SEPARATION = 0.02
+"""|E[f(real)] - E[f(fake)]| in units of the scores' spread: below it the critic tells nothing apart."""
+DEAD_SPREAD = 1e-7
+LEAST_DIVERSITY = 0.35
+"""Mean distance between fakes over that between photographs."""
+WORST_DISTANCE = 1.5
+"""Sliced Wasserstein distance over its best so far."""
+WIDEST_GAP = 0.85
+"""r_v: how far held-out photographs have moved from training ones towards fakes, in the critic's eyes."""
+
+CLEAR_SEPARATION = 0.5
+"""Below it the gap is a ratio of two small numbers, and says nothing."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one evaluation saw. Figures are None where too few photographs are held out to have any."""
+
+    critic_loss: float
+    penalty: float
+    generator_loss: float
+    separation: float
+    spread: float
+    gap: float
+    distance: float | None = None
+    diversity: float | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One sign of collapse, in words for a person."""
+
+    sign: str
+    explanation: str
+
+
+@dataclass
+class Guard:
+    """Collects observations; `look` returns a verdict where one of the signs shows."""
+
+    evaluations: int = 0
+    best_distance: float = math.inf
+    counts: dict[str, int] = field(default_factory=dict)
+    """For how many evaluations in a row each passing sign has shown."""
+
+    def look(self, seen: Observation) -> Verdict | None:
+        """Judge one evaluation. The signs are tried from the plainest to the subtlest."""
+        self.evaluations += 1
+        at_once = _not_finite(seen) or _exploded(seen)
+        if at_once is not None:
+            return at_once
+        if self.evaluations <= WARM_UP:
+            self._note_distance(seen)
+            return None
+        for verdict, name in (
+            (_dead(seen), "dead critic"),
+            (_alike(seen), "diversity"),
+            (self._far(seen), "distance"),
+            (_memorising(seen), "overfitting"),
+        ):
+            self.counts[name] = self.counts.get(name, 0) + 1 if verdict is not None else 0
+            if verdict is not None and self.counts[name] >= PATIENCE:
+                return verdict
+        self._note_distance(seen)
+        return None
+
+    @property
+    def calm(self) -> bool:
+        """Whether no sign is showing: only then is a state worth going back to."""
+        return not any(self.counts.values())
+
+    def start_over(self) -> None:
+        """After going back: signs are counted anew, the best figure stays."""
+        self.counts.clear()
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Guard:
+        return cls(**document)
+
+    def _note_distance(self, seen: Observation) -> None:
+        if seen.distance is not None:
+            self.best_distance = min(self.best_distance, seen.distance)
+
+    def _far(self, seen: Observation) -> Verdict | None:
+        if seen.distance is None or seen.distance <= WORST_DISTANCE * self.best_distance:
+            return None
+        return Verdict(
+            "distance",
+            f"the sliced Wasserstein distance is {seen.distance:.3g}, "
+            f"more than {WORST_DISTANCE} times its best of {self.best_distance:.3g}",
+        )
+
+
+def _not_finite(seen: Observation) -> Verdict | None:
+    bad = [name for name, value in asdict(seen).items() if value is not None and not math.isfinite(value)]
+    return Verdict("not finite", f"{', '.join(bad)} is not a number any more") if bad else None
+
+
+def _exploded(seen: Observation) -> Verdict | None:
+    if seen.penalty > EXPLODED_PENALTY:
+        return Verdict("exploding", f"the gradient penalty has grown to {seen.penalty:.3g}")
+    if abs(seen.critic_loss) > EXPLODED_LOSS:
+        return Verdict("exploding", f"the critic's loss has grown to {seen.critic_loss:.3g}")
+    return None
+
+
+def _dead(seen: Observation) -> Verdict | None:
+    if seen.spread > DEAD_SPREAD and abs(seen.separation) > DEAD_SEPARATION:
+        return None
+    return Verdict(
+        "dead critic",
+        f"the critic no longer tells photographs from fakes (their scores lie {abs(seen.separation):.2g} of "
+        "their spread apart), so the generator learns nothing",
+    )
+
+
+def _alike(seen: Observation) -> Verdict | None:
+    if seen.diversity is None or seen.diversity >= LEAST_DIVERSITY:
+        return None
+    return Verdict(
+        "diversity",
+        f"the fakes resemble one another: they are {seen.diversity:.0%} as far apart as photographs are",
+    )
+
+
+def _memorising(seen: Observation) -> Verdict | None:
+    if seen.gap <= WIDEST_GAP or seen.separation < CLEAR_SEPARATION:
+        return None
+    return Verdict(
+        "overfitting",
+        f"the critic has memorised its photographs: held-out ones have moved {seen.gap:.0%} of the way "
+        "from the training ones to the fakes",
+    )

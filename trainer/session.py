@@ -1,0 +1,271 @@
+"""Between the cycles of a training: looks at held-out photographs, figures, the guard, snapshots.
+
+Called by `trainer.fit`, whose loop knows nothing of what is due when.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib import metadata as packages
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from trainer import checkpoint, state
+from trainer.checkpoint import CheckpointError, Metadata, Metric, to_uint8
+from trainer.data import Dataset
+from trainer.errors import TrainerError
+from trainer.grids import contact_sheet, write_png
+from trainer.guard import Guard, Observation, Verdict
+from trainer.heldout import HeldOutLook, Look, score_quantiles
+from trainer.metrics.quick import QuickFigures
+from trainer.networks import latents_from_seeds
+from trainer.pictures import to_device
+from trainer.runlog import RunLog
+from trainer.training import Training, architecture
+
+GRID_SEEDS = tuple(range(1_000, 1_064))
+CHUNK = 64
+FEWEST_HELD_OUT = 8
+ENOUGH_FOR_GAP = 50
+"""Of fewer held-out photographs the mean score varies too much to speak of memorising."""
+BEST_BY = "kid"
+NUMBERED_KEPT = 10
+LICENCE_NOTE = (
+    "Trained on the photographs described under provenance; the pictures it makes show no real dish. "
+    "Whoever ships this file answers for the right to have trained on them."
+)
+
+
+class Session:
+    """What happens between cycles: status lines, looks at held-out photographs, snapshots."""
+
+    def __init__(self, training: Training, dataset: Dataset, run: Path, log: RunLog, guard: Guard) -> None:
+        self.training = training
+        self.dataset = dataset
+        self.run = run
+        self.log = log
+        self.guard = guard
+        self.best_state = run / "state" / "best.safetensors"
+        self.generator_loss = 0.0
+        self.held_out = to_device(dataset.held_out, training.device)
+        self.look = HeldOutLook(
+            training.pictures, self.held_out, training.config.latent_size, training.objective
+        )
+        self.training_hashes = _perceptual_hashes(dataset)
+        self.last_checkpoint = run / "checkpoints" / "last.safetensors"
+        self.figures = self._make_figures()
+        self.metrics: dict[str, Metric] = {}
+        self.metrics_step = -1
+        self.best = _best_so_far(self.last_checkpoint.with_name("best.safetensors"))
+
+    def _make_figures(self) -> QuickFigures | None:
+        """The figures of an evaluation, with their floors; none without evaluations or enough held out."""
+        if not self.training.config.eval_every:
+            return None
+        if len(self.dataset.held_out) < FEWEST_HELD_OUT:
+            self.log.say(f"Fewer than {FEWEST_HELD_OUT} photographs are held out: no figures, and no best.")
+            return None
+        return QuickFigures(self.dataset.training, self.dataset.held_out, self.training.device)
+
+    def after_cycle(self) -> None:
+        """Do what is due after this step."""
+        config, step = self.training.config, self.training.step
+        self.log.advance(step)
+        if step % config.log_every == 0:
+            statistics = self.training.take_statistics()
+            self.generator_loss = statistics.generator_loss
+            self.log.tick(
+                step, config.batch, {**statistics.critic, "generator_loss": statistics.generator_loss}
+            )
+        if config.eval_every and step % config.eval_every == 0:
+            self.evaluate()
+            self.log.restart_clock(step)
+        if self.training.step < step:
+            return  # the guard went back
+        if config.snap and step % config.snap == 0 and step < config.steps:
+            self.snapshot()
+            self.log.restart_clock(step)
+
+    def evaluate(self) -> None:
+        """Record losses on training and on held-out reals, and figures; then go back, or keep the best."""
+        networks = self.training.networks
+        look = self.look(networks.critic, networks.generator)
+        train, held = look.training, look.held_out
+        values = {f"training_{name}": value for name, value in asdict(train).items()}
+        values |= {f"held_out_{name}": value for name, value in asdict(held).items()}
+        values |= {"separation": look.separation, "gap": look.gap}
+        self.log.record("evaluation", self.training.step, values)
+        self.log.say(
+            f"step {self.training.step}: critic loss {train.critic_loss:+.3f} on training, "
+            f"{held.critic_loss:+.3f} on held-out photographs"
+        )
+        if self.figures is not None:
+            self._judge(self.figures)
+        verdict = self._ask_guard(look)
+        if verdict is not None:
+            self._go_back(verdict)
+        elif self.guard.calm:
+            self._keep_if_best()
+
+    def _ask_guard(self, look: Look) -> Verdict | None:
+        if not self.training.config.guard:
+            return None
+        figures = {name: metric.value for name, metric in self.metrics.items()}
+        return self.guard.look(
+            Observation(
+                critic_loss=look.training.critic_loss,
+                penalty=look.training.penalty,
+                generator_loss=self.generator_loss,
+                separation=look.separation,
+                spread=look.spread,
+                gap=look.gap if len(self.held_out) >= ENOUGH_FOR_GAP else 0.0,
+                distance=figures.get("swd"),
+                diversity=figures.get("diversity"),
+            )
+        )
+
+    def _keep_if_best(self) -> None:
+        """Keep the state to go back to and the checkpoint; without figures the latest is the best."""
+        if self.figures is None:
+            self._save_best_state()
+        elif self.metrics[BEST_BY].value < self.best:
+            self.best = self.metrics[BEST_BY].value
+            self._save_checkpoints("best.safetensors")
+            self._save_best_state()
+
+    def _go_back(self, verdict: Verdict) -> None:
+        """Restore the best state with lower learning rates and new random numbers, or give up."""
+        training, step = self.training, self.training.step
+        setbacks = training.setbacks + 1
+        if setbacks > training.config.setbacks:
+            self.log.record(
+                "guard", step, {"decision": "stop", "sign": verdict.sign, "reason": verdict.explanation}
+            )
+            raise TrainerError(
+                f"Training collapsed at step {step}: {verdict.explanation}. It has gone back {setbacks - 1} "
+                f"times and stops here; the best checkpoint is kept in {self.last_checkpoint.parent}. "
+                "Try lower learning rates, another seed or more photographs."
+            )
+        state.restore_state(self.best_state, training)
+        training.set_back(setbacks)
+        training.draw_anew()
+        self.guard.start_over()
+        factor = training.config.setback_lr**setbacks
+        self.log.record(
+            "guard",
+            step,
+            {
+                "decision": "go back",
+                "sign": verdict.sign,
+                "reason": verdict.explanation,
+                "to_step": training.step,
+                "lr_factor": factor,
+            },
+        )
+        self.log.say(
+            f"step {step}: {verdict.explanation}; going back to step {training.step} with {factor:g} times "
+            f"the learning rates and new random numbers ({setbacks} of {training.config.setbacks})"
+        )
+        self.log.restart_clock(training.step)
+
+    def _save_best_state(self) -> None:
+        state.write_state(self.best_state, self.training, self._surroundings())
+
+    def _surroundings(self) -> state.Surroundings:
+        return state.Surroundings(self.dataset.fingerprint, self.guard, self.log.length)
+
+    def _judge(self, figures: QuickFigures) -> None:
+        """Figures of fakes of fixed latents, each with its floor."""
+        pictures = _pictures(self.training, range(figures.fakes))
+        self.metrics = figures(pictures)
+        step = self.metrics_step = self.training.step
+        self.log.record("figures", step, {name: metric.value for name, metric in self.metrics.items()})
+        self.log.say(
+            f"step {step}: "
+            + ", ".join(f"{name} {m.value:.4g} (floor {m.floor:.4g})" for name, m in self.metrics.items())
+        )
+
+    def snapshot(self) -> None:
+        """Write the grid, the checkpoint, and the state that a resume starts from."""
+        training, step = self.training, self.training.step
+        grid = sample_grid(training)
+        write_png(self.run / "samples" / f"step-{step:08d}.png", grid)
+        self.log.picture("samples", step, np.asarray(grid))
+        self._save_checkpoints(f"step-{step:08d}.safetensors", self.last_checkpoint.name)
+        for old in sorted(self.last_checkpoint.parent.glob("step-*.safetensors"))[:-NUMBERED_KEPT]:
+            old.unlink()
+        state.save_state(self.run / "state", training, self._surroundings())
+        if not self.best_state.exists():
+            self._save_best_state()
+
+    def _save_checkpoints(self, *names: str) -> None:
+        networks = self.training.networks
+        current = self.metrics if self.metrics_step == self.training.step else {}
+        document = make_metadata(self.training, self.dataset, self.held_out, self.training_hashes, current)
+        for name in names:
+            checkpoint.save(self.last_checkpoint.with_name(name), networks.ema, networks.critic, document)
+
+
+def sample_grid(training: Training) -> Image.Image:
+    """The same 64 latents through the averaged generator, 8 by 8."""
+    return contact_sheet(_pictures(training, GRID_SEEDS))
+
+
+def _pictures(training: Training, seeds: Sequence[int]) -> NDArray[np.uint8]:
+    """Pictures (n, r, r, 3) of the averaged generator, one a seed."""
+    latents = latents_from_seeds(list(seeds), training.config.latent_size).to(training.device)
+    with torch.inference_mode():
+        return np.concatenate([to_uint8(training.networks.ema(part)) for part in latents.split(CHUNK)])
+
+
+def make_metadata(
+    training: Training,
+    dataset: Dataset,
+    held_out: Tensor,
+    training_hashes: tuple[str, ...],
+    metrics: dict[str, Metric],
+) -> Metadata:
+    """What the checkpoint says of itself, with the critic's calibration on held-out reals."""
+    config = training.config
+    return Metadata(
+        architecture=asdict(architecture(config)),
+        objective=config.objective,
+        preset=config.preset,
+        step=training.step,
+        images_seen=training.images_seen,
+        data_fingerprint=dataset.fingerprint,
+        training_pictures=len(dataset.training),
+        held_out_pictures=len(dataset.held_out),
+        score_quantiles=score_quantiles(training.networks.critic, held_out),
+        training_hashes=training_hashes,
+        metrics=metrics,
+        versions={name: packages.version(name) for name in ("torch", "numpy", "safetensors")},
+        provenance=f"{len(dataset.training)} photographs from {Path(config.data).name}",
+        licence_note=LICENCE_NOTE,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _perceptual_hashes(dataset: Dataset) -> tuple[str, ...]:
+    """Hashes of the training pictures, so that the bot can refuse a copy; empty without ImageHash."""
+    try:
+        import imagehash
+    except ImportError:
+        return ()
+    return tuple(str(imagehash.phash(Image.fromarray(picture))) for picture in dataset.training)
+
+
+def _best_so_far(path: Path) -> float:
+    """The figure of the best checkpoint that an earlier part of this run kept; infinite where none is."""
+    try:
+        return checkpoint.read_metadata(path).metrics[BEST_BY].value
+    except (CheckpointError, KeyError):
+        return math.inf
