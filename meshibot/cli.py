@@ -350,6 +350,10 @@ def _settings(level: int = logging.WARNING, *, to_file: bool = False) -> Setting
     from meshibot.logs import configure_logging
 
     settings = load_settings()
+    if to_file:
+        from meshibot.assembly import make_home
+
+        make_home(settings)
     configure_logging(
         level,
         settings.log_format,

@@ -18,15 +18,19 @@ def make_checkpoint(
     seed: int = 0,
     out_of_reach: float = 0.0,
     training_hashes: tuple[str, ...] = (),
+    collapsed: bool = False,
 ) -> Path:
     """Write a checkpoint and return its path.
 
     Its "held-out photographs" are pictures of the generator itself, so that half of the candidates lie above
     the quantile 0.5. `out_of_reach` moves all quantiles up by so much: then none does.
+    A `collapsed` generator makes one and the same picture of every seed.
     """
     torch.manual_seed(seed)
     arch = Architecture(resolution, width, 16)
     generator, critic = Generator(arch).eval(), Critic(arch).eval()
+    if collapsed:
+        torch.nn.init.zeros_(generator.to_rgb.weight)
     with torch.inference_mode():
         scores = critic(generator(latents_from_seeds(list(range(200)), arch.latent_size)))
     marks = torch.quantile(scores, torch.linspace(0, 1, 21)) + out_of_reach

@@ -18,6 +18,10 @@ class Command:
     folder: Path
     settings: dict[str, str] = field(default_factory=dict)
 
+    def having(self, settings: dict[str, str]) -> "Command":
+        """The same bot with these settings as well."""
+        return Command(self.folder, self.settings | settings)
+
     @property
     def home(self) -> Path:
         """The bot's home."""

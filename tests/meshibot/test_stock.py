@@ -1,0 +1,161 @@
+"""Filling the stock: real pictures from a real child, in a real SQLite file."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from meshibot.database import Database, Picture, PictureState
+from meshibot.database.migrate import upgrade
+from meshibot.errors import NothingToDo
+from meshibot.sampler import SampledPicture, SamplingResult
+from meshibot.selection import LOOK_ALIKE_DISTANCE, distance
+from meshibot.stock import AFTER_FAILURE, Restocker, Stock, picture_of, recent_hashes, waiting
+from tests.checkpoints import make_checkpoint
+
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+@dataclass
+class StandingClock:
+    """A clock that a test sets."""
+
+    at: datetime = NOON
+    slept: list[float] = field(default_factory=list)
+
+    def now(self) -> datetime:
+        return self.at
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors")
+
+
+@pytest.fixture(scope="module")
+def unreachable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_checkpoint(tmp_path_factory.mktemp("checkpoint") / "far.safetensors", out_of_reach=1000.0)
+
+
+@pytest.fixture
+def stock(tmp_path: Path, checkpoint: Path) -> Iterator[Stock]:
+    url = f"sqlite:///{tmp_path / 'bot.sqlite3'}"
+    upgrade(url)
+    with Database.open(url) as database:
+        yield Stock(database, tmp_path, checkpoint, 0.5, StandingClock())
+
+
+def test_filling_adds_what_is_missing_and_no_more(stock: Stock) -> None:
+    filling = stock.fill(3)
+    assert (filling.added, filling.stock, filling.candidates) == (3, 3, 48)
+    assert filling.acceptance == pytest.approx(0.5, abs=0.3)
+    pictures = waiting(stock.database)
+    assert [picture.state for picture in pictures] == [PictureState.APPROVED] * 3
+    assert all((stock.home / picture.file).is_file() and picture.created_at == NOON for picture in pictures)
+    assert all(not Path(picture.file).is_absolute() for picture in pictures)
+    again = stock.fill(3)
+    assert (again.added, again.stock, again.acceptance) == (0, 3, None)
+    assert sorted(path.name for path in stock.folder.iterdir()) == sorted(Path(p.file).name for p in pictures)
+
+
+def test_what_is_added_looks_like_nothing_that_waits(stock: Stock) -> None:
+    stock.fill(2)
+    stock.fill(4)
+    hashes = [picture.phash for picture in waiting(stock.database)]
+    assert len(hashes) == 4
+    assert all(distance(a, b) >= LOOK_ALIKE_DISTANCE for a in hashes for b in hashes if a < b)
+    with stock.database.read() as session:
+        assert sorted(recent_hashes(session)) == sorted(hashes)
+
+
+def test_the_stock_is_sampled_only_when_it_has_too_few_for_a_post(stock: Stock) -> None:
+    stock.ensure("main", 1)
+    assert stock.count() == 1
+    stock.ensure("main", 1)
+    assert stock.count() == 1
+    stock.ensure("main", 2)
+    assert stock.count() == 3
+
+
+def test_a_failed_sampling_leaves_nothing_behind(stock: Stock, unreachable: Path) -> None:
+    far = Stock(stock.database, stock.home, unreachable, 0.5, stock.clock)
+    with pytest.raises(NothingToDo, match="lower MESHIBOT_MIN_QUANTILE"):
+        far.fill(1)
+    assert list(stock.folder.iterdir()) == []
+    assert stock.count() == 0
+
+
+def test_the_daemon_does_not_sample_in_vain_every_few_minutes(stock: Stock, unreachable: Path) -> None:
+    clock = StandingClock()
+    far = Restocker(Stock(stock.database, stock.home, unreachable, 0.5, clock), 1)
+    with pytest.raises(NothingToDo):
+        far()
+    clock.at += timedelta(minutes=5)
+    far()
+    clock.at = NOON + AFTER_FAILURE
+    with pytest.raises(NothingToDo):
+        far()
+
+
+def test_the_daemon_fills_up_at_once_after_a_success_and_may_be_stopped(stock: Stock) -> None:
+    restocker = Restocker(stock, 1)
+    restocker()
+    restocker.target = 2
+    restocker()
+    assert stock.count() == 2
+    Restocker(stock, 1000, stopping=lambda: True)()
+    assert stock.count() == 2
+
+
+def test_sweeping_removes_only_what_is_old(stock: Stock) -> None:
+    old_work, new_work = stock.folder / ".sampling-old", stock.folder / ".sampling-new"
+    old_media, new_media = stock.home / "media" / "a.jpg", stock.home / "media" / "b.jpg"
+    for folder in (old_work, new_work, stock.home / "media"):
+        folder.mkdir(parents=True)
+    for file, days in ((old_media, 31), (new_media, 29)):
+        file.write_bytes(b"")
+        then = (NOON - timedelta(days=days)).timestamp()
+        os.utime(file, (then, then))
+    for folder, hours in ((old_work, 25), (new_work, 23)):
+        then = (NOON - timedelta(hours=hours)).timestamp()
+        os.utime(folder, (then, then))
+    stock.sweep()
+    assert [path.exists() for path in (old_work, new_work, old_media, new_media)] == [
+        False,
+        True,
+        False,
+        True,
+    ]
+
+
+def test_a_picture_that_is_there_already_is_not_added_twice(stock: Stock) -> None:
+    stock.folder.mkdir()
+    file = stock.home / "a.png"
+    sampled = SampledPicture(1, 0.5, 0.7, 2**64 - 1, file, "0" * 64)
+    for _ in range(2):
+        file.write_bytes(b"picture")
+        stock._take_in(SamplingResult((sampled,), "1" * 64, 32, 16, 8, 0.7))
+    (row,) = waiting(stock.database)
+    assert (row.seed, row.phash, row.file) == (1, 2**64 - 1, "pictures/a.png")
+    assert picture_of(sampled, "1" * 64, row.file, NOON).sha256 == row.sha256
+
+
+def test_a_grid_that_can_not_be_completed_is_a_sentence(stock: Stock, tmp_path: Path) -> None:
+    collapsed = make_checkpoint(tmp_path / "collapsed.safetensors", collapsed=True)
+    with pytest.raises(NothingToDo, match="Only 1 of 4 pictures passed: they are in the stock"):
+        Stock(stock.database, stock.home, collapsed, 0.0).ensure("main", 4)
+    assert stock.count() == 1
+
+
+def test_posted_pictures_are_no_stock(stock: Stock) -> None:
+    stock.fill(1)
+    with stock.database.write() as session:
+        session.get_one(Picture, waiting(stock.database)[0].id).state = PictureState.POSTED
+    assert stock.count() == 0
+    assert waiting(stock.database) == []
