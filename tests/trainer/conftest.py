@@ -1,0 +1,13 @@
+"""Fixtures for every test of the trainer."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of decoded photographs for each test, so that none sees the user's or another's."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("TRAINER_CACHE", str(folder))
+    return folder
