@@ -168,6 +168,63 @@ def inspect(
         typer.echo(f"{name:<{width}}  {value}")
 
 
+@app.command()
+def prepare(
+    source: Annotated[Path, typer.Argument(help="Folder or zip of photographs as they were found.")],
+    out: Annotated[Path, typer.Option(help="New folder for the squares, or a .zip.")],
+    resolution: Annotated[int, typer.Option(min=32, help="Pixels a side, at most.")] = 256,
+) -> None:
+    """Check, turn upright, crop and deduplicate photographs; leaves a page of what was left out and why."""
+    from trainer.prepare import prepare as prepare_photographs
+
+    report = prepare_photographs(source, out, resolution=resolution)
+    _say(report.describe())
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[Path, typer.Argument(help="A .safetensors file made by fit.")],
+    data: Annotated[Path, typer.Option(help="Folder (or zip) of the photographs it was trained on.")],
+    n: Annotated[int, typer.Option("--n", min=4, help="How many pictures are judged.")] = 512,
+    seed: Annotated[int, typer.Option(help="Seed of the first picture; the next has the next.")] = 0,
+    fid: Annotated[
+        bool, typer.Option("--fid", help="Also FID and KID on Inception features (fetches its weights once).")
+    ] = False,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Judge a checkpoint's pictures against the photographs: each figure beside its floor."""
+    from trainer.evaluate import evaluate as judge
+
+    report = judge(checkpoint, data, count=n, first_seed=seed, device=device, inception=fid)
+    if as_json:
+        _print_json(report.to_json())
+        return
+    Console().print(report.table())
+    for note in report.notes:
+        _say(note)
+
+
+@app.command()
+def morph(
+    checkpoint: Annotated[Path, typer.Argument(help="A .safetensors file made by fit.")],
+    out: Annotated[Path, typer.Option(help="The file: .gif or .mp4.")],
+    seconds: Annotated[float, typer.Option(help="Length of the loop.")] = 12.0,
+    fps: Annotated[float, typer.Option(help="Frames a second.")] = 25.0,
+    keyframes: Annotated[int, typer.Option(help="Pictures that are passed.")] = 8,
+    size: Annotated[int, typer.Option(help="Pixels a side.")] = 512,
+    seed: Annotated[int, typer.Option(help="Seed of the first candidate for a keyframe.")] = 0,
+    device: DeviceOption = "auto",
+) -> None:
+    """Walk between pictures that the critic believes in: a loop without a seam, within X's limits."""
+    from trainer.morph import Plan
+    from trainer.morph import morph as walk
+
+    result = walk(checkpoint, out, Plan(seconds, fps, keyframes, size, seed), device=device, say=_say)
+    _say(result.describe())
+    typer.echo(result.path)
+
+
 def main() -> None:
     """Run the command line; what a user can mend ends in one sentence and its status, not in a traceback."""
     try:

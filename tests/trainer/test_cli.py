@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from tests.checkpoints import make_checkpoint
+from tests.trainer.photographs import fill_folder
 from trainer import checkpoint
 from trainer.checkpoint import Metadata
 from trainer.cli import app
@@ -72,6 +74,9 @@ def test_inspect(saved: Path) -> None:
         (["fit", "--data", "x", "--objective", "hinge"], 2, "--objective hinge"),
         (["fit", "--data", "x", "--device", "tpu"], 2, "--device tpu"),
         (["fit", "--wrong"], 2, "No such option"),
+        (["evaluate", "none.safetensors", "--data", "x"], 1, "no checkpoint at"),
+        (["morph", "none.safetensors", "--out", "x.avi"], 2, ".gif or .mp4"),
+        (["prepare", "nowhere", "--out", "x"], 2, "nowhere"),
     ],
 )
 def test_errors_are_one_sentence(arguments: list[str], status: int, words: str, tmp_path: Path) -> None:
@@ -87,3 +92,32 @@ def test_errors_are_one_sentence(arguments: list[str], status: int, words: str, 
     assert words in result.stderr
     assert "Traceback" not in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_prepare_evaluate_and_morph(tmp_path: Path) -> None:
+    found, ready, loop = tmp_path / "found", tmp_path / "ready", tmp_path / "loop.gif"
+    fill_folder(found, range(90))
+    result = CliRunner().invoke(app, ["prepare", str(found), "--out", str(ready), "--resolution", "32"])
+    assert result.exit_code == 0, result.output
+    assert f"photographs in {ready}" in result.stderr
+    assert not result.stdout
+    assert (tmp_path / "ready-report.html").exists()
+
+    made = make_checkpoint(tmp_path / "made.safetensors")
+    judge = ["evaluate", str(made), "--data", str(ready), "--n", "8", "--device", "cpu"]
+    result = CliRunner().invoke(app, [*judge, "--seed", "5", "--json"])
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert (document["fakes"], document["first_seed"]) == (8, 5)
+    assert {"value", "floor", "better"} == set(document["metrics"]["kid"])
+    result = CliRunner().invoke(app, judge)
+    assert "kid" in result.stdout
+    assert "not the photographs" in result.stderr
+
+    walk = ["--seconds", "1", "--fps", "10", "--keyframes", "2", "--size", "40", "--seed", "3"]
+    result = CliRunner().invoke(app, ["morph", str(made), "--out", str(loop), *walk])
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"{loop}\n"
+    assert "10 frames of 40 × 40 px" in result.stderr
+    with Image.open(loop) as image:
+        assert image.size == (40, 40)
