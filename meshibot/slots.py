@@ -12,7 +12,6 @@ from datetime import UTC, datetime, time, timedelta, tzinfo
 
 from cronsim import CronSim, CronSimError
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from meshibot.database.models import Account, Slot, SlotState
@@ -190,6 +189,8 @@ def _insert(
     there = set(session.scalars(select(Slot.key).where(Slot.account == account, Slot.due_at >= since)))
     missing = [row for row in rows if row["key"] not in there]
     if missing:
+        from sqlalchemy.dialects import postgresql, sqlite  # slow to import, and `status` needs none
+
         insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
         session.execute(insert(Slot).on_conflict_do_nothing(index_elements=["key"]), missing)
     return len(missing)
