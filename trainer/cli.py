@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,7 +27,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on s
 
 
 def _say(text: str) -> None:
-    _people.print(text, markup=False)
+    """A line for people; of several processes of one run only the first speaks."""
+    if os.environ.get("RANK", "0") == "0":
+        _people.print(text, markup=False)
 
 
 def _print_json(document: Any) -> None:
@@ -44,6 +47,8 @@ def fit(
     batch: Annotated[int | None, typer.Option(help="Pictures in a batch.")] = None,
     steps: Annotated[int | None, typer.Option(help="Generator updates to make in all.")] = None,
     n_critic: Annotated[int | None, typer.Option(help="Critic updates for each generator update.")] = None,
+    critic_lr: Annotated[float | None, typer.Option(help="Learning rate of the critic.")] = None,
+    generator_lr: Annotated[float | None, typer.Option(help="Learning rate of the generator.")] = None,
     width: Annotated[int | None, typer.Option(help="Feature channels of the widest level.")] = None,
     seed: Annotated[int | None, typer.Option(help="Start of every random number.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. [default: auto]")] = None,
@@ -57,15 +62,21 @@ def fit(
     ] = False,
     snap: Annotated[int | None, typer.Option(help="Steps between grids, states and checkpoints.")] = None,
     eval_every: Annotated[int | None, typer.Option(help="Steps between looks at held-out pictures.")] = None,
+    log_every: Annotated[int | None, typer.Option(help="Steps between status lines.")] = None,
+    guard: Annotated[
+        bool | None,
+        typer.Option("--guard/--no-guard", help="Go back when training collapses. [default: guard]"),
+    ] = None,
 ) -> None:
     """Train on a folder of photographs."""
     options: dict[str, Any] = {
         "resolution": resolution, "batch": batch, "steps": steps, "n_critic": n_critic, "width": width,
         "seed": seed, "device": device, "precision": precision, "snap": snap, "eval_every": eval_every,
+        "critic_lr": critic_lr, "generator_lr": generator_lr, "log_every": log_every, "guard": guard,
     }  # fmt: skip
     config = _config(data, out, objective, preset, resume, options)
 
-    from trainer.data import load_dataset, write_report
+    from trainer.data import load_dataset
 
     dataset = load_dataset(Path(config.data), config.resolution)
     for left in dataset.left_out:
@@ -77,8 +88,6 @@ def fit(
     if dry_run:
         _dry_run(config)
         return
-    out.mkdir(parents=True, exist_ok=True)
-    write_report(dataset, out / "data_report.json")
 
     from trainer.fit import fit as train
 

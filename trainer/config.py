@@ -83,6 +83,9 @@ class FitConfig:
         for name in ("snap", "eval_every"):
             if getattr(self, name) < 0:
                 raise UsageError(f"--{name.replace('_', '-')} has to be 0 (never) or more.")
+        for name in ("critic_lr", "generator_lr"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UsageError(f"--{name.replace('_', '-')} has to be more than 0.")
         if self.objective == "wgan-gp" and self.critic_norm == "batch":
             raise UsageError("A WGAN-GP critic can't have batch norm: the penalty is each sample's own.")
 

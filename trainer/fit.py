@@ -12,13 +12,14 @@ from types import FrameType
 
 from trainer import state
 from trainer.config import FitConfig, differences
-from trainer.data import Dataset
+from trainer.data import Dataset, write_report
+from trainer.distributed import joined
 from trainer.errors import TrainerError, UsageError
 from trainer.files import atomic_write
 from trainer.guard import Guard
 from trainer.pictures import to_device
 from trainer.runlog import RunLog
-from trainer.session import Session
+from trainer.session import LAST_CHECKPOINT, Follower, Session
 from trainer.training import Training, choose_device
 
 
@@ -39,26 +40,37 @@ def fit(
     Raises UsageError where a run is in the way or differs, TrainerError where nothing can be resumed or
     written.
     """
-    device = choose_device(config.device)
-    training = Training(config, to_device(dataset.training, device))
-    around = state.Surroundings(dataset.fingerprint, Guard(), 0)
-    if resume:
-        around = _restore(training, dataset, run, say)
-    elif (run / "state").exists():
+    if not resume and (run / "state").exists():
         raise UsageError(f"{run} holds a run already: add --resume to go on with it, or give another --out.")
-    _write_config(run, config)
-    with (
-        RunLog(run, config.steps, resume_at=training.step, length=around.log_length) as log,
-        _stop_on_interrupt() as stopped,
-    ):
-        session = Session(training, dataset, run, log, around.guard)
-        if training.step == 0:
-            session.snapshot()
-        while training.step < config.steps and not stopped():
-            training.cycle()
-            session.after_cycle()
-        session.snapshot()
-    return FitResult(training.step, training.step >= config.steps, session.last_checkpoint)
+    device = choose_device(config.device)
+    with joined(device) as workers, _stop_on_interrupt() as stopped:
+        training = Training(config, to_device(dataset.training, device), workers)
+        around = state.Surroundings(dataset.fingerprint, Guard(), 0)
+        if resume:
+            around = _restore(training, dataset, run, say)
+        with _companion(training, dataset, run, around) as companion:
+            if training.step == 0:
+                companion.snapshot()
+            while training.step < config.steps and not workers.any(stopped()):
+                training.cycle()
+                companion.after_cycle()
+            companion.snapshot()
+    last = run / "checkpoints" / LAST_CHECKPOINT
+    return FitResult(training.step, training.step >= config.steps, last)
+
+
+@contextmanager
+def _companion(
+    training: Training, dataset: Dataset, run: Path, around: state.Surroundings
+) -> Iterator[Session | Follower]:
+    """Who looks after the training between its cycles: the first process, or one that follows it."""
+    if not training.workers.lead:
+        yield Follower(training, run)
+        return
+    _write_config(run, training.config)
+    write_report(dataset, run / "data_report.json")
+    with RunLog(run, training.config.steps, resume_at=training.step, length=around.log_length) as log:
+        yield Session(training, dataset, run, log, around.guard)
 
 
 def _restore(

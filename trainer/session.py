@@ -31,6 +31,8 @@ from trainer.pictures import to_device
 from trainer.runlog import RunLog
 from trainer.training import Training, architecture
 
+LAST_CHECKPOINT = "last.safetensors"
+BEST_CHECKPOINT = "best.safetensors"
 GRID_SEEDS = tuple(range(1_000, 1_064))
 CHUNK = 64
 FEWEST_HELD_OUT = 8
@@ -53,18 +55,18 @@ class Session:
         self.run = run
         self.log = log
         self.guard = guard
-        self.best_state = run / "state" / "best.safetensors"
+        self.best_state = best_state(run)
         self.generator_loss = 0.0
         self.held_out = to_device(dataset.held_out, training.device)
         self.look = HeldOutLook(
             training.pictures, self.held_out, training.config.latent_size, training.objective
         )
         self.training_hashes = _perceptual_hashes(dataset)
-        self.last_checkpoint = run / "checkpoints" / "last.safetensors"
+        self.checkpoints = run / "checkpoints"
         self.figures = self._make_figures()
         self.metrics: dict[str, Metric] = {}
         self.metrics_step = -1
-        self.best = _best_so_far(self.last_checkpoint.with_name("best.safetensors"))
+        self.best = _best_so_far(self.checkpoints / BEST_CHECKPOINT)
 
     def _make_figures(self) -> QuickFigures | None:
         """The figures of an evaluation, with their floors; none without evaluations or enough held out."""
@@ -110,8 +112,11 @@ class Session:
         if self.figures is not None:
             self._judge(self.figures)
         verdict = self._ask_guard(look)
+        setbacks = self.training.setbacks + (verdict is not None)
+        # told before anything is raised: the others wait for it
+        self.training.workers.follow(setbacks)
         if verdict is not None:
-            self._go_back(verdict)
+            self._go_back(verdict, setbacks)
         elif self.guard.calm:
             self._keep_if_best()
 
@@ -138,25 +143,22 @@ class Session:
             self._save_best_state()
         elif self.metrics[BEST_BY].value < self.best:
             self.best = self.metrics[BEST_BY].value
-            self._save_checkpoints("best.safetensors")
+            self._save_checkpoints(BEST_CHECKPOINT)
             self._save_best_state()
 
-    def _go_back(self, verdict: Verdict) -> None:
+    def _go_back(self, verdict: Verdict, setbacks: int) -> None:
         """Restore the best state with lower learning rates and new random numbers, or give up."""
         training, step = self.training, self.training.step
-        setbacks = training.setbacks + 1
         if setbacks > training.config.setbacks:
             self.log.record(
                 "guard", step, {"decision": "stop", "sign": verdict.sign, "reason": verdict.explanation}
             )
             raise TrainerError(
                 f"Training collapsed at step {step}: {verdict.explanation}. It has gone back {setbacks - 1} "
-                f"times and stops here; the best checkpoint is kept in {self.last_checkpoint.parent}. "
-                "Try lower learning rates, another seed or more photographs."
+                f"times and stops here; the best checkpoint is kept in {self.checkpoints}. "
+                "Try lower --critic-lr and --generator-lr, another --seed or more photographs."
             )
-        state.restore_state(self.best_state, training)
-        training.set_back(setbacks)
-        training.draw_anew()
+        go_back(training, self.best_state, setbacks)
         self.guard.start_over()
         factor = training.config.setback_lr**setbacks
         self.log.record(
@@ -199,8 +201,8 @@ class Session:
         grid = sample_grid(training)
         write_png(self.run / "samples" / f"step-{step:08d}.png", grid)
         self.log.picture("samples", step, np.asarray(grid))
-        self._save_checkpoints(f"step-{step:08d}.safetensors", self.last_checkpoint.name)
-        for old in sorted(self.last_checkpoint.parent.glob("step-*.safetensors"))[:-NUMBERED_KEPT]:
+        self._save_checkpoints(f"step-{step:08d}.safetensors", LAST_CHECKPOINT)
+        for old in sorted(self.checkpoints.glob("step-*.safetensors"))[:-NUMBERED_KEPT]:
             old.unlink()
         state.save_state(self.run / "state", training, self._surroundings())
         if not self.best_state.exists():
@@ -211,7 +213,40 @@ class Session:
         current = self.metrics if self.metrics_step == self.training.step else {}
         document = make_metadata(self.training, self.dataset, self.held_out, self.training_hashes, current)
         for name in names:
-            checkpoint.save(self.last_checkpoint.with_name(name), networks.ema, networks.critic, document)
+            checkpoint.save(self.checkpoints / name, networks.ema, networks.critic, document)
+
+
+class Follower:
+    """Between the cycles of another process than the first: takes part, and follows its decisions."""
+
+    def __init__(self, training: Training, run: Path) -> None:
+        self.training = training
+        self.best_state = best_state(run)
+
+    def after_cycle(self) -> None:
+        """Keep the statistics' intervals, and go back when the first process does."""
+        training, config = self.training, self.training.config
+        if training.step % config.log_every == 0:
+            training.take_statistics()
+        if config.eval_every and training.step % config.eval_every == 0:
+            setbacks = training.workers.follow()
+            if config.setbacks >= setbacks > training.setbacks:
+                go_back(training, self.best_state, setbacks)
+
+    def snapshot(self) -> None:
+        """The first process's work alone."""
+
+
+def best_state(run: Path) -> Path:
+    """The state that the guard goes back to."""
+    return run / "state" / "best.safetensors"
+
+
+def go_back(training: Training, path: Path, setbacks: int) -> None:
+    """Restore a state with the learning rates of the n-th setback and new random numbers."""
+    state.restore_state(path, training)
+    training.set_back(setbacks)
+    training.draw_anew()
 
 
 def sample_grid(training: Training) -> Image.Image:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from trainer.augment import Augmentation
+from trainer.distributed import ALONE, Workers
 from trainer.networks import Critic, Generator
 from trainer.objectives import Objective, clip_weights, gradient_penalty, interpolate
 
@@ -57,6 +58,7 @@ def critic_step(
     autocast: AbstractContextManager[object],
     penalty_factor: float,
     sums: Tensor,
+    workers: Workers = ALONE,
 ) -> None:
     """Update the critic once on `reals` (n, 3, r, r) in [-1, 1] and add its statistics to `sums` (5,).
 
@@ -76,13 +78,13 @@ def critic_step(
             loss = loss + objective.penalty_weight * penalty_factor * penalty
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
-    optimiser.step()
-    if objective.clip is not None:
-        clip_weights([parameter.data for parameter in networks.critic.parameters()], objective.clip)
     with torch.no_grad():
         real_mean, fake_mean = real_scores.mean(), fake_scores.mean()
         row = torch.stack([loss, real_mean - fake_mean, penalty * penalty_factor, real_mean, fake_mean])
-        sums.add_(row, alpha=count)
+        sums.add_(workers.average(_gradients(networks.critic), row), alpha=count * workers.size)
+    optimiser.step()
+    if objective.clip is not None:
+        clip_weights([parameter.data for parameter in networks.critic.parameters()], objective.clip)
 
 
 def _score_both(critic: Critic, reals: Tensor, fakes: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,6 +104,7 @@ def generator_step(
     *,
     autocast: AbstractContextManager[object],
     sums: Tensor,
+    workers: Workers = ALONE,
 ) -> None:
     """Update the generator once and add its summed loss to `sums` (1,). The critic is frozen meanwhile."""
     networks.critic.requires_grad_(False)
@@ -110,9 +113,15 @@ def generator_step(
         loss = objective.generator_loss(networks.critic(fakes).float()).mean()
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
+    with torch.no_grad():
+        row = workers.average(_gradients(networks.generator), loss.detach().reshape(1))
+        sums.add_(row, alpha=draw.latents.shape[0] * workers.size)
     optimiser.step()
     networks.critic.requires_grad_(True)
-    sums.add_(loss.detach(), alpha=draw.latents.shape[0])
+
+
+def _gradients(network: Generator | Critic) -> list[Tensor]:
+    return [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
 
 
 def ema_decay(batch: int, images_seen: int, half_life: float, ramp: float) -> float:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from trainer.augment import Augmentation, draw_numbers
 from trainer.config import FitConfig
+from trainer.distributed import ALONE, Workers
 from trainer.errors import UsageError
 from trainer.networks import Architecture, Critic, Generator
 from trainer.objectives import make_objective
@@ -58,8 +59,13 @@ class TickStatistics:
 class Training:
     """Everything that changes while a training goes on. Saved and restored whole by `trainer.state`."""
 
-    def __init__(self, config: FitConfig, pictures: Tensor) -> None:
-        """`pictures`: the training pictures as uint8 (n, 3, r, r) on the device that trains."""
+    def __init__(self, config: FitConfig, pictures: Tensor, workers: Workers = ALONE) -> None:
+        """`pictures`: the training pictures as uint8 (n, 3, r, r) on the device that trains.
+
+        Raises UsageError where the workers can't share a batch equally.
+        """
+        self.workers = workers
+        self.share = workers.share(config.batch)
         self.config = config
         self.pictures = pictures
         self.device = pictures.device
@@ -139,6 +145,7 @@ class Training:
                 autocast=self.autocast(),
                 penalty_factor=float(config.penalty_every) if update % config.penalty_every == 0 else 0.0,
                 sums=self.critic_sums,
+                workers=self.workers,
             )
         generator_step(
             self.networks,
@@ -148,6 +155,7 @@ class Training:
             GeneratorDraw(self._latents(), self._numbers()),
             autocast=self.autocast(),
             sums=self.generator_sums,
+            workers=self.workers,
         )
         self.step += 1
         self.summed_steps += 1
@@ -164,20 +172,22 @@ class Training:
         self.summed_steps = 0
         return TickStatistics(dict(zip(CRITIC_STATISTICS, critic, strict=True)), generator_loss)
 
+    # whatever is random is drawn for the whole batch, and each worker takes its share
     def _reals(self, update: int) -> Tensor:
         batch = self.config.batch
-        images = to_float(self.pictures[self.order.indices(update * batch, batch)])
+        images = to_float(self.pictures[self.order.indices(update * batch, batch)[self.share]])
         if self.config.mirror:
-            images = mirror(images, torch.rand(batch, generator=self.rng, device=self.device) < 0.5)
+            flags = torch.rand(batch, generator=self.rng, device=self.device) < 0.5
+            images = mirror(images, flags[self.share])
         return images.contiguous(memory_format=torch.channels_last)
 
     def _draw_critic(self) -> CriticDraw:
         epsilon = torch.rand(self.config.batch, generator=self.rng, device=self.device)
-        return CriticDraw(self._latents(), epsilon, self._numbers(), self._numbers())
+        return CriticDraw(self._latents(), epsilon[self.share], self._numbers(), self._numbers())
 
     def _latents(self) -> Tensor:
         size = (self.config.batch, self.config.latent_size)
-        return torch.randn(size, generator=self.rng, device=self.device)
+        return torch.randn(size, generator=self.rng, device=self.device)[self.share]
 
     def _numbers(self) -> Tensor:
-        return draw_numbers(self.config.batch, self.rng, self.device)
+        return draw_numbers(self.config.batch, self.rng, self.device)[self.share]

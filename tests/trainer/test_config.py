@@ -44,6 +44,8 @@ def test_the_users_options_win_over_objective_and_preset() -> None:
         ("batch", 0),
         ("n_critic", 0),
         ("width", -1),
+        ("critic_lr", 0.0),
+        ("generator_lr", float("nan")),
         ("snap", -1),
         ("eval_every", -5),
         ("device", "tpu"),

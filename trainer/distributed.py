@@ -1,0 +1,98 @@
+"""Several processes, each with its share of every batch, that average their gradients: `torchrun -m trainer`.
+
+Every process draws the whole batch's random numbers from the same seed and uses its own rows, so that the
+result is the single process's to rounding. The first process alone looks, decides and writes; the others
+follow. Gradients go through one all-reduce a step.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from trainer.errors import TrainerError, UsageError
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The processes of a run, seen from one of them."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def lead(self) -> bool:
+        """Whether this is the process that looks, decides and writes."""
+        return self.rank == 0
+
+    def share(self, batch: int) -> slice:
+        """The rows of a batch that are this process's. Raises UsageError where they can't be equal."""
+        if batch % self.size:
+            raise UsageError(f"--batch {batch} can't be shared by {self.size} processes: take a multiple.")
+        rows = batch // self.size
+        return slice(self.rank * rows, (self.rank + 1) * rows)
+
+    def average(self, gradients: Iterable[Tensor], statistics: Tensor) -> Tensor:
+        """Average the gradients in place over the processes, and return the averaged statistics (k,)."""
+        if self.size == 1:
+            return statistics
+        tensors = [*gradients, statistics]
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        dist.all_reduce(flat)
+        flat /= self.size
+        start = 0
+        for tensor in tensors:
+            tensor.copy_(flat[start : start + tensor.numel()].view(tensor.shape))
+            start += tensor.numel()
+        return statistics
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in some process: what one is asked to do, all do at the same step."""
+        if self.size == 1:
+            return flag
+        flags: list[bool] = [False] * self.size
+        dist.all_gather_object(flags, flag)
+        return max(flags)
+
+    def follow(self, decision: Any = None) -> Any:
+        """The first process's decision, in every process."""
+        if self.size == 1:
+            return decision
+        box = [decision]
+        dist.broadcast_object_list(box)
+        return box[0]
+
+
+ALONE = Workers()
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[Workers]:
+    """The workers that torchrun started, or this process alone.
+
+    Raises TrainerError where another process of the run ended before this one.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield ALONE
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Workers(dist.get_rank(), size)
+    except RuntimeError as error:
+        # what gloo and NCCL raise when the other side is gone; our own errors are no RuntimeError
+        raise TrainerError(
+            f"Another process of this run ended ({str(error).splitlines()[0][:120]}): "
+            "see its own message above, then go on with --resume."
+        ) from None
+    finally:
+        dist.destroy_process_group()
