@@ -1,0 +1,92 @@
+"""One change at a time against the `modern` preset, at equal CPU time on the same photographs.
+
+    python -m benchmarks.experiments --data FOLDER [--seconds 240] [--resolution 32] [--only NAME ...]
+
+Prints a table in Markdown: steps made, and the figures of the averaged generator's pictures against held-out
+photographs, with their floors. Each variant trains on one thread for the same CPU seconds, so that the table
+holds on a machine that does other work too. Sheets of the same 64 latents go to --out.
+"""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from trainer.checkpoint import to_uint8
+from trainer.config import make_config
+from trainer.data import Dataset, load_dataset
+from trainer.grids import contact_sheet, write_png
+from trainer.metrics.quick import QuickFigures
+from trainer.networks import latents_from_seeds
+from trainer.pictures import to_device
+from trainer.training import Training
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "modern": {},
+    "learning rates halved": {"critic_lr": 3e-4, "generator_lr": 1e-4},
+    "learning rates equal": {"generator_lr": 6e-4},
+    "learning rates higher": {"critic_lr": 1e-3, "generator_lr": 6e-4},
+    "penalty every 4th step": {"penalty_every": 4},
+    "two critic steps": {"n_critic": 2},
+    "batch 16": {"batch": 16},
+    "batch norm generator": {"generator_norm": "batch"},
+    "no norm in the generator": {"generator_norm": "none"},
+    "residual, width 24": {"kind": "residual", "width": 24},
+    "no augmentation": {"colour": 0.0, "translation": 0.0},
+    "augmentation doubled": {"colour": 1.0, "translation": 0.25},
+    "no averaging": {"ema_half_life": 0.0},
+    "article": {"preset": "article"},
+    "wgan": {"objective": "wgan"},
+    "dcgan": {"objective": "dcgan"},
+}
+COLUMNS = ("kid", "swd", "colour", "diversity")
+
+
+def train(dataset: Dataset, resolution: int, seconds: float, changes: dict[str, Any]) -> Training:
+    """Train one variant for so many seconds of CPU."""
+    options = {"preset": "modern", "objective": "wgan-gp", **changes}
+    preset, objective = options.pop("preset"), options.pop("objective")
+    config = make_config(Path("photographs"), preset, objective, resolution=resolution, **options)
+    training = Training(config, to_device(dataset.training, torch.device("cpu")))
+    started = time.process_time()
+    while time.process_time() - started < seconds:
+        training.cycle()
+    return training
+
+
+def pictures(training: Training, count: int) -> Any:
+    """Pictures (count, r, r, 3) of the seeds from 0."""
+    latents = latents_from_seeds(list(range(count)), training.config.latent_size)
+    with torch.inference_mode():
+        return np.concatenate([to_uint8(training.networks.ema(part)) for part in latents.split(64)])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--seconds", type=float, default=240)
+    parser.add_argument("--resolution", type=int, default=32)
+    parser.add_argument("--out", type=Path, default=Path("experiments"))
+    parser.add_argument("--only", nargs="*", choices=VARIANTS, default=list(VARIANTS))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    dataset = load_dataset(options.data, options.resolution, progress=False)
+    judge = QuickFigures(dataset.training, dataset.held_out)
+    print(f"| variant | steps | {' | '.join(COLUMNS)} |\n|---|---|{'---|' * len(COLUMNS)}")
+    floors = {}
+    for name in options.only:
+        training = train(dataset, options.resolution, options.seconds, VARIANTS[name])
+        fakes = pictures(training, judge.fakes)
+        figures = judge(fakes)
+        floors = {column: figures[column].floor for column in COLUMNS}
+        values = " | ".join(f"{figures[column].value:.4g}" for column in COLUMNS)
+        print(f"| {name} | {training.step} | {values} |", flush=True)
+        write_png(options.out / f"{name.replace(' ', '-')}.png", contact_sheet(fakes[:64]))
+    print(f"| *floor* | | {' | '.join(f'{value:.4g}' for value in floors.values())} |")
+
+
+if __name__ == "__main__":
+    main()
