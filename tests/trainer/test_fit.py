@@ -1,4 +1,7 @@
-"""The loop and its run folder, through the command line in a process of its own, as a user runs it."""
+"""The loop and its run folder, through the command line as a user runs it.
+
+Runs that are stopped or killed are processes of their own; the others share this one, to spare its imports.
+"""
 
 import json
 import os
@@ -9,23 +12,42 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 from safetensors import safe_open
 
 from tests.drawings import write_bowls
+from tests.trainer.photographs import broken_files, odd_files, write_files
+from trainer import cli
 from trainer.checkpoint import load, read_metadata
 
 OPTIONS = ["--resolution", "32", "--width", "4", "--batch", "4", "--snap", "5", "--eval-every", "5"]
+LAST = Path("checkpoints") / "last.safetensors"
 
 
-def command(*arguments: str | Path) -> list[str]:
-    return [sys.executable, "-m", "trainer", *map(str, arguments)]
+class Fit:
+    """`trainer fit` in this process: exit status and what was said to people."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.capsys = capsys
+        self.monkeypatch = monkeypatch
+
+    def __call__(self, *arguments: str | Path) -> tuple[int, str]:
+        self.monkeypatch.setattr(sys, "argv", ["trainer", "fit", *map(str, arguments)])
+        self.monkeypatch.setenv("COLUMNS", "400")
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        return status, self.capsys.readouterr().err
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    """One thread, so that runs compare bit for bit, and a cache of the test's own."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "TRAINER_CACHE": str(tmp_path / "cache")}
+def fit(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Fit:
+    # one thread, so that these runs compare bit for bit with those of other processes
+    torch.set_num_threads(1)
+    return Fit(capsys, monkeypatch)
 
 
 @pytest.fixture
@@ -33,18 +55,30 @@ def photographs(tmp_path: Path) -> Path:
     return write_bowls(tmp_path / "bowls", 24)
 
 
-def fit(environment: dict[str, str], *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command("fit", *arguments), env=environment, capture_output=True, text=True, check=False
+def start(*arguments: str | Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "trainer", "fit", *map(str, arguments)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
 def metrics(run: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
-def without_times(line: dict[str, object]) -> dict[str, object]:
-    return {name: value for name, value in line.items() if name not in ("seconds", "images_per_s")}
+    """The lines of metrics.jsonl without their times."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [
+        {name: value for name, value in line.items() if name not in ("seconds", "images_per_s")}
+        for line in lines
+    ]
 
 
 def weights(path: Path) -> dict[str, list[float]]:
@@ -52,17 +86,15 @@ def weights(path: Path) -> dict[str, list[float]]:
         return {name: file.get_tensor(name).flatten().tolist() for name in file.keys()}  # noqa: SIM118
 
 
-def test_a_run_folder_has_what_the_design_says(photographs: Path, environment: dict[str, str]) -> None:
+def test_a_run_folder_has_what_the_design_says(photographs: Path, fit: Fit) -> None:
     run = photographs.parent / "run"
-    (photographs / "notes.txt").write_text("not a picture")
-    result = fit(environment, "--data", photographs, "--out", run, "--steps", "12", *OPTIONS)
-    assert result.returncode == 0, result.stderr
-    assert "left out notes.txt" in result.stderr
-    assert "Done at step 12" in result.stderr
+    status, said = fit("--data", photographs, "--out", run, "--steps", "12", *OPTIONS)
+    assert status == 0, said
+    assert "Done at step 12" in said
+    assert "no figures, and no best" in said
 
     config = json.loads((run / "config.json").read_text())
     assert (config["resolution"], config["steps"], config["preset"]) == (32, 12, "modern")
-    assert "notes.txt" in (run / "data_report.json").read_text()
     assert sorted(path.name for path in (run / "samples").iterdir()) == [
         f"step-{step:08d}.png" for step in (0, 5, 10, 12)
     ]
@@ -78,40 +110,62 @@ def test_a_run_folder_has_what_the_design_says(photographs: Path, environment: d
         for name in ("critic_loss", "wasserstein", "penalty"):
             assert isinstance(evaluations[0][f"{side}_{name}"], float)
 
-    assert "no figures, and no best" in result.stderr
-    document = read_metadata(run / "checkpoints" / "last.safetensors")
+    document = read_metadata(run / LAST)
     assert (document.step, document.images_seen, document.resolution) == (12, 48, 32)
     assert document.training_pictures + document.held_out_pictures == 24
     assert len(document.score_quantiles) == 101
     assert len(document.training_hashes) == document.training_pictures
-    assert load(run / "checkpoints" / "last.safetensors").sample([1]).shape == (1, 3, 32, 32)
+    assert load(run / LAST).sample([1]).shape == (1, 3, 32, 32)
 
 
-def test_the_best_by_its_figures_is_kept(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_a_folder_of_broken_and_odd_files_trains_and_names_each(photographs: Path, fit: Fit) -> None:
+    """Twelve kinds and more among good pictures: each that can't be used is named, and training goes on."""
+    broken, odd = broken_files(), odd_files()
+    assert len(broken) + len(odd) >= 12
+    write_files(photographs, {name: data for name, (data, _) in broken.items()} | odd)
+    run = photographs.parent / "run"
+    small = ["--steps", "1", *OPTIONS, "--width", "2", "--resolution", "64"]
+    status, said = fit("--data", photographs, "--out", run, *small)
+    assert status == 0, said
+    report = json.loads((run / "data_report.json").read_text())
+    assert {entry["path"] for entry in report["left_out"]} == set(broken)
+    for name, (_, reason) in broken.items():
+        assert f"left out {name}: {reason}" in said
+
+
+def test_the_best_by_its_figures_is_kept(tmp_path: Path, fit: Fit) -> None:
     photographs = write_bowls(tmp_path / "bowls", 120, 32)
     run = tmp_path / "run"
-    result = fit(
-        environment, "--data", photographs, "--out", run, "--steps", "7", *OPTIONS, "--eval-every", "2"
-    )
-    assert result.returncode == 0, result.stderr
+    status, said = fit("--data", photographs, "--out", run, "--steps", "7", *OPTIONS, "--eval-every", "2")
+    assert status == 0, said
     figures = {line["step"]: line["kid"] for line in metrics(run) if line["kind"] == "figures"}
     assert list(figures) == [2, 4, 6]
     best = read_metadata(run / "checkpoints" / "best.safetensors")
-    assert best.metrics["kid"].value == figures[best.step] == min(figures.values())
+    assert best.metrics["kid"].value == figures[best.step] == min(map(float, map(str, figures.values())))
     assert best.metrics["kid"].floor is not None
     # the last step was not evaluated: the figures of an earlier one would be a lie
-    assert read_metadata(run / "checkpoints" / "last.safetensors").metrics == {}
+    assert read_metadata(run / LAST).metrics == {}
 
 
-def test_interrupted_and_resumed_is_bit_identical(photographs: Path, environment: dict[str, str]) -> None:
+@pytest.mark.parametrize("objective", ["wgan-gp", "wgan", "dcgan"])
+def test_interrupted_and_resumed_is_bit_identical(photographs: Path, fit: Fit, objective: str) -> None:
     """Ctrl-C at some step saves there and says how to go on; the rest makes the same run."""
     whole, parts = photographs.parent / "whole", photographs.parent / "parts"
-    options = ["--data", photographs, "--steps", "60", *OPTIONS, "--eval-every", "10"]
-    assert fit(environment, "--out", whole, *options).returncode == 0
+    options: list[str | Path] = [
+        "--data",
+        photographs,
+        "--steps",
+        "60",
+        *OPTIONS,
+        "--objective",
+        objective,
+        "--eval-every",
+        "20",
+    ]
+    status, said = fit("--out", whole, *options)
+    assert status == 0, said
 
-    process = subprocess.Popen(
-        command("fit", "--out", parts, *options), env=environment, stderr=subprocess.PIPE, text=True
-    )
+    process = start("--out", parts, *options)
     wait_for(parts / "state" / "state-00000010.safetensors", process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
@@ -119,82 +173,98 @@ def test_interrupted_and_resumed_is_bit_identical(photographs: Path, environment
     assert "Go on with: trainer fit --resume" in errors
     assert int(errors.split("Saved at step ")[1].split(".")[0]) < 60
 
-    resumed = fit(environment, "--resume", "--out", parts)
-    assert resumed.returncode == 0, resumed.stderr
-    last = Path("checkpoints") / "last.safetensors"
-    assert weights(parts / last) == weights(whole / last)
-    assert [without_times(line) for line in metrics(parts)] == [
-        without_times(line) for line in metrics(whole)
-    ]
+    status, said = fit("--resume", "--out", parts)
+    assert status == 0, said
+    assert weights(parts / LAST) == weights(whole / LAST)
+    assert metrics(parts) == metrics(whole)
     grid = Path("samples") / "step-00000060.png"
     assert (parts / grid).read_bytes() == (whole / grid).read_bytes()
 
 
-def test_killed_and_resumed_is_bit_identical(photographs: Path, environment: dict[str, str]) -> None:
+@pytest.mark.parametrize("objective", ["wgan-gp", "wgan", "dcgan"])
+def test_killed_and_resumed_is_bit_identical(photographs: Path, fit: Fit, objective: str) -> None:
+    """SIGKILL at any moment: from the last saved state on, it is the run that was never killed."""
     whole, parts = photographs.parent / "whole", photographs.parent / "parts"
-    options = ["--data", photographs, "--steps", "40", *OPTIONS, "--eval-every", "0"]
-    assert fit(environment, "--out", whole, *options).returncode == 0
-    process = subprocess.Popen(
-        command("fit", "--out", parts, *options), env=environment, stderr=subprocess.DEVNULL
-    )
+    options: list[str | Path] = [
+        "--data",
+        photographs,
+        "--steps",
+        "40",
+        *OPTIONS,
+        "--objective",
+        objective,
+        "--eval-every",
+        "20",
+    ]
+    assert fit("--out", whole, *options)[0] == 0
+    process = start("--out", parts, *options)
     wait_for(parts / "state" / "state-00000010.safetensors", process)
     process.kill()
-    process.wait()
-    assert fit(environment, "--resume", "--out", parts).returncode == 0
-    last = Path("checkpoints") / "last.safetensors"
-    assert weights(parts / last) == weights(whole / last)
+    process.communicate()
+    status, said = fit("--resume", "--out", parts)
+    assert status == 0, said
+    assert weights(parts / LAST) == weights(whole / LAST)
+    assert metrics(parts) == metrics(whole)
 
 
-def wait_for(path: Path, process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while not path.exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+def test_looking_more_often_does_not_change_the_training(photographs: Path, fit: Fit) -> None:
+    runs = [photographs.parent / name for name in ("often", "never")]
+    for run, every in zip(runs, ("1", "0"), strict=True):
+        options: list[str | Path] = [
+            "--data",
+            photographs,
+            "--out",
+            run,
+            "--steps",
+            "6",
+            *OPTIONS,
+            "--eval-every",
+            every,
+        ]
+        assert fit(*options, "--log-every", "1", "--snap", every)[0] == 0
+    assert weights(runs[0] / LAST) == weights(runs[1] / LAST)
 
 
 class TestRefusals:
     """Each in one sentence on standard error, with the status of the contract, and nothing written."""
 
-    def refused(self, result: subprocess.CompletedProcess[str], status: int, words: str) -> None:
-        assert result.returncode == status, result.stderr
-        assert "Traceback" not in result.stderr
-        assert words in result.stderr
+    def refused(self, result: tuple[int, str], status: int, words: str) -> None:
+        assert result[0] == status, result
+        assert words in result[1]
+        assert "Traceback" not in result[1]
 
-    def test_no_data(self, tmp_path: Path, environment: dict[str, str]) -> None:
-        self.refused(fit(environment, "--out", tmp_path / "r"), 2, "trainer fit --data FOLDER")
-        missing = fit(environment, "--data", tmp_path / "none", "--out", tmp_path / "r")
-        assert missing.returncode in (1, 2)
-        assert "Traceback" not in missing.stderr
+    def test_no_data(self, tmp_path: Path, fit: Fit) -> None:
+        self.refused(fit("--out", tmp_path / "r"), 2, "trainer fit --data FOLDER")
+        self.refused(fit("--data", tmp_path / "none", "--out", tmp_path / "r"), 2, "none")
         assert not (tmp_path / "r").exists()
 
-    def test_a_folder_with_nothing_usable(self, tmp_path: Path, environment: dict[str, str]) -> None:
+    def test_a_folder_with_nothing_usable(self, tmp_path: Path, fit: Fit) -> None:
         (tmp_path / "data").mkdir()
         (tmp_path / "data" / "a.jpg").write_bytes(b"")
-        result = fit(environment, "--data", tmp_path / "data", "--out", tmp_path / "r")
-        assert result.returncode != 0
-        assert "Traceback" not in result.stderr
+        self.refused(
+            fit("--data", tmp_path / "data", "--out", tmp_path / "r"), 1, "give a folder of photographs"
+        )
         assert not (tmp_path / "r").exists()
 
-    def test_a_run_in_the_way(self, photographs: Path, environment: dict[str, str]) -> None:
+    def test_a_run_in_the_way(self, photographs: Path, fit: Fit) -> None:
         run = photographs.parent / "run"
-        options = ["--data", photographs, "--out", run, "--steps", "1", *OPTIONS]
-        assert fit(environment, *options).returncode == 0
-        before = (run / "metrics.jsonl").read_bytes(), (run / "config.json").read_bytes()
-        self.refused(fit(environment, *options), 2, "add --resume")
-        self.refused(fit(environment, *options, "--resume", "--width", "6"), 2, "width: 4 → 6")
-        photograph = next(photographs.glob("*.png"))
-        photograph.unlink()
-        self.refused(fit(environment, *options, "--resume"), 2, "other photographs")
-        assert before == ((run / "metrics.jsonl").read_bytes(), (run / "config.json").read_bytes())
+        options: list[str | Path] = ["--data", photographs, "--out", run, "--steps", "1", *OPTIONS]
+        assert fit(*options)[0] == 0
+        before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
+        self.refused(fit(*options), 2, "add --resume")
+        self.refused(fit(*options, "--resume", "--width", "6"), 2, "width: 4 → 6")
+        self.refused(fit(*options, "--resume", "--objective", "wgan"), 2, "objective: wgan-gp → wgan")
+        next(photographs.glob("*.png")).unlink()
+        self.refused(fit(*options, "--resume"), 2, "other photographs")
+        assert before == {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
 
-    def test_resuming_what_is_no_run(self, tmp_path: Path, environment: dict[str, str]) -> None:
-        self.refused(fit(environment, "--resume", "--out", tmp_path), 1, "is not a run folder")
+    def test_resuming_what_is_no_run(self, tmp_path: Path, fit: Fit) -> None:
+        self.refused(fit("--resume", "--out", tmp_path), 1, "is not a run folder")
 
 
-def test_dry_run_writes_nothing(photographs: Path, environment: dict[str, str]) -> None:
+def test_dry_run_writes_nothing(photographs: Path, fit: Fit) -> None:
     run = photographs.parent / "run"
-    result = fit(environment, "--data", photographs, "--out", run, "--dry-run", *OPTIONS)
-    assert result.returncode == 0
-    assert "Nothing was written" in result.stderr
+    status, said = fit("--data", photographs, "--out", run, "--dry-run", *OPTIONS)
+    assert status == 0
+    assert "Nothing was written" in said
     assert not run.exists()
