@@ -234,6 +234,20 @@ def morph(
     typer.echo(result.path)
 
 
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Run folder of a fit, finished or going on.")],
+    data: Annotated[
+        Path | None, typer.Option(help="The photographs, where they are not where fit found them.")
+    ] = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Draw a run as one page that works offline: curves, figures, how the pictures came to be."""
+    from trainer.report import write_report
+
+    typer.echo(write_report(run, data, device=device))
+
+
 def main() -> None:
     """Run the command line; what a user can mend ends in one sentence and its status, not in a traceback."""
     try:

@@ -15,6 +15,8 @@ from tests.trainer.photographs import fill_folder
 from trainer import checkpoint
 from trainer.checkpoint import Metadata
 from trainer.cli import app
+from trainer.config import make_config
+from trainer.errors import TrainerError
 from trainer.networks import Architecture, Critic, Generator
 
 
@@ -121,3 +123,13 @@ def test_prepare_evaluate_and_morph(tmp_path: Path) -> None:
     assert "10 frames of 40 × 40 px" in result.stderr
     with Image.open(loop) as image:
         assert image.size == (40, 40)
+
+
+def test_report(tmp_path: Path) -> None:
+    assert isinstance(CliRunner().invoke(app, ["report", str(tmp_path)]).exception, TrainerError)
+    config = make_config(tmp_path / "photographs", "modern", "wgan-gp")
+    (tmp_path / "config.json").write_text(json.dumps(config.to_json()))
+    result = CliRunner().invoke(app, ["report", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"{tmp_path / 'report.html'}\n"
+    assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
