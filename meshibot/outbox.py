@@ -310,6 +310,7 @@ class Outbox:
             account = queries.lock_account(session, channel.account)
             if account is None or not _lease_is_free(account, now, self.policy.lease):
                 return None
+            account.lease_owner = account.lease_expires_at = None
             queries.take_over(session, account, now)
             queries.expire(session, account, channel.schedule.grace, now)
             if account.state is AccountState.STOPPED or not queries.is_over(account.not_before, now):

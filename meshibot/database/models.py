@@ -19,6 +19,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -122,6 +123,11 @@ OPEN_STATES = (
     PostState.UNKNOWN,
 )
 """The states in which the outbox still has work to do."""
+
+_OPEN = text(f"state IN ({', '.join(repr(str(state)) for state in OPEN_STATES)})")
+
+IS_OPEN = text(f"posts.{_OPEN.text}")
+"""That a post is open: in the words of its index, or SQLite would not use that."""
 
 
 class Phase(StrEnum):
@@ -241,7 +247,7 @@ class Post(Base):
     __tablename__ = "posts"
     __table_args__ = (
         UniqueConstraint("account", "serial"),
-        Index("ix_posts_open", "account", "state", "not_before"),
+        Index("ix_posts_open", "account", "not_before", sqlite_where=_OPEN, postgresql_where=_OPEN),
         Index("ix_posts_sent", "account", "sent_at"),
     )
 

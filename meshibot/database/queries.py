@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, delete, exists, func, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from meshibot.database.models import (
+    IS_OPEN,
     OPEN_STATES,
     Account,
     AccountState,
@@ -79,7 +80,7 @@ def next_moment(session: Session, account: str, now: datetime) -> datetime | Non
     )
     post = session.scalar(
         select(func.min(Post.not_before)).where(
-            Post.account == account, Post.state.in_(WAITING_STATES), Post.not_before > now
+            IS_OPEN, Post.account == account, Post.state.in_(WAITING_STATES), Post.not_before > now
         )
     )
     row = session.get(Account, account)
@@ -90,7 +91,9 @@ def next_moment(session: Session, account: str, now: datetime) -> datetime | Non
 
 
 def _due_posts(account: str, now: datetime, states: Sequence[PostState] = OPEN_STATES) -> Select[Post]:
-    return select(Post).where(Post.account == account, Post.state.in_(states), over(Post.not_before, now))
+    return select(Post).where(
+        IS_OPEN, Post.account == account, Post.state.in_(states), over(Post.not_before, now)
+    )
 
 
 def _due_slots(account: str, now: datetime) -> Select[Slot]:
@@ -201,7 +204,7 @@ def pictures_of(session: Session, post: Post) -> tuple[Picture, ...]:
 
 def take_over(session: Session, account: Account, now: datetime) -> None:
     """With the account's lease in hand: what was being sent when its process ended is unclear now."""
-    interrupted = select(Post).where(Post.account == account.name, Post.state == PostState.SENDING)
+    interrupted = select(Post).where(IS_OPEN, Post.account == account.name, Post.state == PostState.SENDING)
     for post in session.scalars(interrupted).all():
         session.execute(
             update(Attempt)
@@ -229,7 +232,7 @@ def expire(session: Session, account: Account, grace: timedelta, now: datetime) 
         .execution_options(synchronize_session=False)
     )
     late = select(Post).where(
-        and_(Post.account == account.name, Post.state.in_(UNSENT_STATES), Post.deadline < now)
+        IS_OPEN, Post.account == account.name, Post.state.in_(UNSENT_STATES), Post.deadline < now
     )
     for post in session.scalars(late).all():
         miss(session, post, f"{post.reason or cause} Its grace is over.")

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from meshibot.errors import DatabaseFailure, UsageError
 
 BUSY_TIMEOUT = 60.0
-"""Seconds that a SQLite connection waits for another one's write."""
+"""Seconds that a SQLite connection waits for another one's write, unless its address ends in `?timeout=…`."""
 
 
 def parse_url(url: str) -> URL:
@@ -42,7 +42,7 @@ class Database:
     def __init__(self, url: URL) -> None:
         self.url = url
         self.is_sqlite = url.get_backend_name() == "sqlite"
-        arguments = {"timeout": BUSY_TIMEOUT} if self.is_sqlite else {}
+        arguments = {"timeout": BUSY_TIMEOUT} if self.is_sqlite and "timeout" not in url.query else {}
         try:
             self.engine = create_engine(url, connect_args=arguments, pool_pre_ping=not self.is_sqlite)
         except (ImportError, NoSuchModuleError):
@@ -59,8 +59,8 @@ class Database:
 
     @property
     def name(self) -> str:
-        """The address, without its password: safe to show."""
-        return self.url.render_as_string(hide_password=True)
+        """The address, without its password, which may stand in the query as well: safe to show."""
+        return self.url.set(query={}).render_as_string(hide_password=True)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -72,6 +72,7 @@ class Database:
     def write(self) -> Iterator[Session]:
         """A transaction that holds the write lock from its start; committed at the end, or rolled back."""
         with self._explained(), Session(self._writing, expire_on_commit=False) as session, session.begin():
+            session.connection()  # begins now, not with the first statement
             yield session
 
     @contextmanager

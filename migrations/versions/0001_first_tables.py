@@ -10,6 +10,7 @@ depends_on = None
 
 TIME = sa.DateTime(timezone=True)
 ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+OPEN = "state IN ('planned', 'claimed', 'uploaded', 'sending', 'retry', 'unknown')"
 
 
 def upgrade() -> None:
@@ -107,7 +108,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("account", "serial", name="uq_posts_account_serial"),
         sa.UniqueConstraint("slot_id", name="uq_posts_slot_id"),
     )
-    op.create_index("ix_posts_open", "posts", ["account", "state", "not_before"])
+    op.create_index(
+        "ix_posts_open",
+        "posts",
+        ["account", "not_before"],
+        sqlite_where=sa.text(OPEN),
+        postgresql_where=sa.text(OPEN),
+    )
     op.create_index("ix_posts_sent", "posts", ["account", "sent_at"])
 
     op.create_table(

@@ -143,8 +143,8 @@ class LedgerPublisher:
     )
     lag: float = 0.0
     """Seconds until a post is seen on the timeline."""
-    during_send: Step | None = None
-    """Called while the request is under way, once."""
+    during: dict[str, Step] = field(default_factory=dict)
+    """Called while a request of this name is under way, once."""
     calls: list[str] = field(default_factory=list)
 
     def upload(self, draft: Draft) -> tuple[MediaRef, ...]:
@@ -158,9 +158,6 @@ class LedgerPublisher:
         self.calls.append("send")
         assert media
         assert all(ref.expires_at is None or ref.expires_at > self.clock.now() for ref in media)
-        if self.during_send is not None:
-            during, self.during_send = self.during_send, None
-            during()
         after = self._fault("send")
         sent = self.ledger.add(draft, self._elapsed() + self.lag, self.idempotency != "reconcile")
         if after == "lost":
@@ -193,6 +190,8 @@ class LedgerPublisher:
         return self.clock.elapsed if isinstance(self.clock, MovableClock) else time.monotonic()
 
     def _fault(self, call: str) -> str | None:
+        if call in self.during:
+            self.during.pop(call)()
         fault = self.faults[call].popleft() if self.faults[call] else None
         match fault:
             case "later":

@@ -1,4 +1,4 @@
-"""The promise of the outbox, under everything that may happen: 100 sequences by default, 2,000 in the long run."""
+"""The promise of the outbox, whatever happens: 100 sequences by default, 2,000 in the long run."""
 
 import pytest
 from hypothesis import HealthCheck, settings

@@ -628,7 +628,7 @@ def test_an_answer_that_comes_after_a_takeover_still_counts(
         second.step("main")
         assert only_post(database).state is PostState.UNKNOWN
 
-    publisher.during_send = meanwhile
+    publisher.during["send"] = meanwhile
     first.step("main")
     assert only_post(database).state is PostState.POSTED
     assert second.step("main") is None
