@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +21,7 @@ from meshibot.errors import MeshibotError, UsageError
 if TYPE_CHECKING:
     from meshibot.config import Settings
     from meshibot.database import Database
+    from meshibot.logs import Redactor
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,6 +38,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on s
 AccountOption = Annotated[
     str | None, typer.Option("--account", help="Which account, where there are several.")
 ]
+
+
+_redact: Redactor | None = None
+"""Knows the secrets as soon as the settings are read."""
 
 
 class PostKind(StrEnum):
@@ -340,7 +346,7 @@ def main() -> None:
 def _end(sentence: str, status: int) -> None:
     from meshibot.logs import Redactor
 
-    say(f"meshibot: {Redactor()(sentence)}")
+    say(f"meshibot: {(_redact or Redactor())(sentence)}")
     sys.exit(status)
 
 
@@ -350,12 +356,13 @@ def _settings(level: int = logging.WARNING, *, to_file: bool = False) -> Setting
     from meshibot.logs import configure_logging
 
     settings = load_settings()
+    _keep_secrets_in(settings)
     if to_file:
         from meshibot.assembly import make_home
 
         make_home(settings)
     configure_logging(
-        level,
+        logging.getLevelNamesMapping()[settings.log_level.upper()] if settings.log_level else level,
         settings.log_format,
         secrets=settings.secrets,
         file=settings.home / "logs" / "meshibot.log" if to_file else None,
@@ -363,6 +370,19 @@ def _settings(level: int = logging.WARNING, *, to_file: bool = False) -> Setting
     for warning in settings.warnings:
         logging.getLogger("meshibot").warning("%s", warning)
     return settings
+
+
+def _keep_secrets_in(settings: Settings) -> None:
+    """A crash must not write them to the terminal or, as a core dump, to the disk."""
+    global _redact
+    from meshibot.logs import Redactor, hide_in_tracebacks
+
+    _redact = Redactor(settings.secrets)
+    hide_in_tracebacks(_redact)
+    with suppress(ImportError, OSError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _required(database: Database | None) -> Database:

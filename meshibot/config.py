@@ -11,11 +11,12 @@ import math
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import unquote, unquote_plus
 from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, PlainValidator, SecretStr, ValidationError
@@ -236,6 +237,7 @@ class Settings(_Layered):
     )
     stock_target: int = Field(24, ge=1, le=100_000, description="a whole number from 1 to 100000")
     log_format: Literal["text", "json"] = Field("text", description="text or json")
+    log_level: Literal["debug", "info", "warning"] | None = Field(None, description="debug, info or warning")
     accounts: tuple[Account, ...] = ()
     warnings: tuple[str, ...] = ()
     """Sentences about what was ignored."""
@@ -265,8 +267,11 @@ class Settings(_Layered):
     @property
     def secrets(self) -> tuple[str, ...]:
         """Every secret value, to be kept out of logs."""
-        address = [self.database_url.get_secret_value()] if self.database_url else []
-        return (*address, *(secret for account in self.accounts for secret in account.secrets))
+        accounts = (secret for account in self.accounts for secret in account.secrets)
+        if self.database_url is None:
+            return tuple(accounts)
+        passwords = tuple(_passwords(self.database_url.get_secret_value()))
+        return (*passwords, *accounts)
 
     def account(self, name: str | None) -> Account:
         """The named account; without a name the only one. UsageError that lists those that there are."""
@@ -278,6 +283,13 @@ class Settings(_Layered):
         if name not in known:
             raise UsageError(f"There is no account {name!r}: give one of {', '.join(known)}.")
         return known[name]
+
+
+def _passwords(address: str) -> Iterator[str]:
+    """A database's password, as it is written in the address and as it is meant."""
+    for found in re.findall(r"://[^/@\s]*?:([^/@\s]*)@|[?&]\w*password=([^&\s]*)", address):
+        written = found[0] or found[1]
+        yield from {written, unquote(written), unquote_plus(written)} - {""}
 
 
 _SETTINGS_FIELDS = tuple(name for name in Settings.model_fields if name not in ("accounts", "warnings"))
@@ -482,7 +494,7 @@ def _check_toml(places: _Places) -> None:
                     f"{places.toml_file} holds a secret ({field}): move it to .env or the environment, "
                     "and make it anew at the network if the file was shared."
                 )
-    if re.search(r"//[^/@\s]*:[^/@\s]*@", str(places.toml.get("database_url", ""))):
+    if any(_passwords(str(places.toml.get("database_url", "")))):
         raise UsageError(
             f"{places.toml_file} holds a secret (the password in database_url): move it to .env or the "
             "environment, as MESHIBOT_DATABASE_URL."

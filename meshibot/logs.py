@@ -9,9 +9,11 @@ import logging
 import logging.handlers
 import re
 import sys
+import traceback
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from types import TracebackType
 from typing import Literal, TextIO
 from urllib.parse import quote
 
@@ -107,6 +109,15 @@ class JsonFormatter(logging.Formatter):
         return json.dumps({name: self._redact(value) for name, value in entry.items()}, ensure_ascii=False)
 
 
+def hide_in_tracebacks(redact: Redactor) -> None:
+    """Have Python print the traceback that ends the process without secrets."""
+
+    def print_redacted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        sys.stderr.write(redact("".join(traceback.format_exception(kind, error, trace))))
+
+    sys.excepthook = print_redacted
+
+
 _ORDINARY = frozenset(vars(logging.makeLogRecord({}))) | {"asctime", "taskName"}
 
 
@@ -132,6 +143,8 @@ def configure_logging(
                 file, maxBytes=2_000_000, backupCount=4, encoding="utf-8", delay=True
             )
         )
+    # What logging itself says of a record that can't be written (a full disk) holds the bare arguments.
+    logging.raiseExceptions = False
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)

@@ -144,10 +144,28 @@ def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
+    ("address", "secrets"),
+    [
+        ("postgresql://me:p%40ss-word@host/name", {"p%40ss-word", "p@ss-word"}),
+        ("postgresql://host/name?user=me&password=p%2Fss-word", {"p%2Fss-word", "p/ss-word"}),
+        ("postgresql://me:secret-1@/name?host=/run/postgresql", {"secret-1"}),
+        ("postgresql://me@host/name", set()),
+        ("sqlite:////var/lib/meshibot/a:b@c.sqlite3?timeout=5", set()),
+    ],
+)
+def test_the_password_of_a_database_is_known_as_a_secret(
+    monkeypatch: pytest.MonkeyPatch, address: str, secrets: set[str]
+) -> None:
+    monkeypatch.setenv("MESHIBOT_DATABASE_URL", address)
+    assert set(load_settings().secrets) == secrets
+
+
+@pytest.mark.parametrize(
     "line",
     [
         "x_consumer_secret = 's3cr3t-planted-value'",
         "database_url = 'postgresql://me:s3cr3t-planted-value@h/n'",
+        "database_url = 'postgresql://h/n?password=s3cr3t-planted-value'",
     ],
 )
 @pytest.mark.parametrize("table", ["", "[accounts.a]\n"])
