@@ -22,8 +22,9 @@ PATIENCE = 3
 EXPLODED_PENALTY = 5.0
 """Mean (‖∇‖ - 1)²: the gradient norm is beyond 3.2, where a healthy run's mean lies below 0.1."""
 EXPLODED_LOSS = 1_000.0
-DEAD_SEPARATION = 0.02
-"""|E[f(real)] - E[f(fake)]| in units of the scores' spread: below it the critic tells nothing apart."""
+DEAD_SEPARATION = 0.05
+"""E[f(real)] - E[f(fake)] in units of the scores' spread, the mean of the last evaluations: below it the
+critic does not put photographs above fakes. One evaluation may lie below in a healthy run: they take turns."""
 DEAD_SPREAD = 1e-7
 LEAST_DIVERSITY = 0.35
 """Mean distance between fakes over that between photographs."""
@@ -66,6 +67,8 @@ class Guard:
     best_distance: float = math.inf
     counts: dict[str, int] = field(default_factory=dict)
     """For how many evaluations in a row each passing sign has shown."""
+    separations: list[float] = field(default_factory=list)
+    """Of the last evaluations after the warm-up."""
 
     def look(self, seen: Observation) -> Verdict | None:
         """Judge one evaluation. The signs are tried from the plainest to the subtlest."""
@@ -76,8 +79,10 @@ class Guard:
         if self.evaluations <= WARM_UP:
             self._note_distance(seen)
             return None
+        dead = self._dead(seen)
+        if dead is not None:
+            return dead
         for verdict, name in (
-            (_dead(seen), "dead critic"),
             (_alike(seen), "diversity"),
             (self._far(seen), "distance"),
             (_memorising(seen), "overfitting"),
@@ -96,6 +101,7 @@ class Guard:
     def start_over(self) -> None:
         """After going back: signs are counted anew, the best figure stays."""
         self.counts.clear()
+        self.separations.clear()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -107,6 +113,18 @@ class Guard:
     def _note_distance(self, seen: Observation) -> None:
         if seen.distance is not None:
             self.best_distance = min(self.best_distance, seen.distance)
+
+    def _dead(self, seen: Observation) -> Verdict | None:
+        separation = seen.separation if seen.spread > DEAD_SPREAD else 0.0
+        self.separations = [*self.separations, separation][-PATIENCE:]
+        mean = sum(self.separations) / len(self.separations)
+        if len(self.separations) < PATIENCE or mean > DEAD_SEPARATION:
+            return None
+        return Verdict(
+            "dead critic",
+            "the critic no longer puts photographs above fakes (their mean scores lie "
+            f"{mean:+.2g} of their spread apart), so the generator learns nothing",
+        )
 
     def _far(self, seen: Observation) -> Verdict | None:
         if seen.distance is None or seen.distance <= WORST_DISTANCE * self.best_distance:
@@ -129,16 +147,6 @@ def _exploded(seen: Observation) -> Verdict | None:
     if abs(seen.critic_loss) > EXPLODED_LOSS:
         return Verdict("exploding", f"the critic's loss has grown to {seen.critic_loss:.3g}")
     return None
-
-
-def _dead(seen: Observation) -> Verdict | None:
-    if seen.spread > DEAD_SPREAD and abs(seen.separation) > DEAD_SEPARATION:
-        return None
-    return Verdict(
-        "dead critic",
-        f"the critic no longer tells photographs from fakes (their scores lie {abs(seen.separation):.2g} of "
-        "their spread apart), so the generator learns nothing",
-    )
 
 
 def _alike(seen: Observation) -> Verdict | None:

@@ -48,8 +48,6 @@ def test_an_explosion_counts_at_once(changes: dict[str, float]) -> None:
 
 
 LASTING = [
-    ("dead critic", {"separation": 0.001}),
-    ("dead critic", {"spread": 1e-9}),
     ("diversity", {"diversity": 0.1}),
     ("distance", {"distance": 61.0}),
     ("overfitting", {"gap": 0.95}),
@@ -71,6 +69,20 @@ def test_a_sign_that_passes_is_forgotten(sign: str, changes: dict[str, float]) -
     for _ in range(4):
         assert looks(guard, bad, PATIENCE - 1) == [None] * (PATIENCE - 1)
         assert guard.look(HEALTHY) is None, sign
+
+
+@pytest.mark.parametrize("changes", [{"separation": 0.001}, {"separation": -2.0}, {"spread": 1e-9}])
+def test_a_critic_is_dead_when_its_last_looks_tell_nothing_apart(changes: dict[str, float]) -> None:
+    guard, bad = warmed_up(), replace(HEALTHY, **changes)
+    verdicts = looks(guard, bad, PATIENCE + 1)
+    assert any(verdict is not None and verdict.sign == "dead critic" for verdict in verdicts)
+
+
+def test_critic_and_generator_may_take_turns() -> None:
+    """One look below zero between two above, as healthy runs with one critic step have them."""
+    guard = warmed_up()
+    for separation in (0.4, -0.1, 0.8, 0.3, -0.2, 0.6):
+        assert guard.look(replace(HEALTHY, separation=separation)) is None
 
 
 def test_at_first_all_fakes_may_look_alike() -> None:
