@@ -172,11 +172,7 @@ class Outbox:
         self._channels = {channel.account: channel for channel in self.channels}
         with self.database.write() as session:
             for channel in self._channels.values():
-                row = session.get(Account, channel.account)
-                if row is None:
-                    session.add(Account(name=channel.account, publisher=channel.publisher.name))
-                else:
-                    row.publisher = channel.publisher.name
+                queries.open_account(session, channel.account, channel.publisher.name)
 
     # ---- what the shell calls -------------------------------------------------------------------
 
@@ -193,6 +189,7 @@ class Outbox:
             self._work(claim)
         except LeaseLost:
             log.warning("post %d of %s was taken over by another process", claim.post_id, account)
+            self._give_up(claim)
         return claim.post_id
 
     def next_moment(self, account: str) -> datetime | None:
@@ -302,15 +299,15 @@ class Outbox:
     # ---- claiming -------------------------------------------------------------------------------
 
     def _claim(self, channel: Channel, slots: bool) -> Claim | None:
-        now = self.clock.now()
         with self.database.read() as session:
-            if not queries.anything_due(session, channel.account, now):
+            if not queries.anything_due(session, channel.account, self.clock.now()):
                 return None
         with self._commit("claim") as session:
+            now = self.clock.now()
             account = queries.lock_account(session, channel.account)
             if account is None or not _lease_is_free(account, now, self.policy.lease):
                 return None
-            account.lease_owner = account.lease_expires_at = None
+            account.lease_owner = account.lease_expires_at = None  # run out, perhaps
             queries.take_over(session, account, now)
             queries.expire(session, account, channel.schedule.grace, now)
             if account.state is AccountState.STOPPED or not queries.is_over(account.not_before, now):
@@ -414,6 +411,13 @@ class Outbox:
             post.state = PostState.CLAIMED
         post.version += 1
         return Claim(channel, post.id, owner, post.version)
+
+    def _give_up(self, claim: Claim) -> None:
+        """The post is another's now; the account may still be ours, and others wait for it."""
+        with self.database.write() as session:
+            account = session.get_one(Account, claim.channel.account, with_for_update=True)
+            if account.lease_owner == claim.owner:
+                account.lease_owner = account.lease_expires_at = None
 
     @contextmanager
     def _commit(self, step: str) -> Iterator[Session]:
@@ -627,7 +631,7 @@ class Outbox:
         if isinstance(error, MediaGone):
             post.media_ids, at = None, now
         elif isinstance(error, RetryLater) and error.at is not None:
-            at = min(max(error.at, now + timedelta(seconds=1)), now + queries.FAR)
+            at = min(max(error.at, now + timedelta(seconds=1)), now + queries.LONGEST_WAIT)
             account.not_before = at  # the network's word to the account, whatever the post
         if post.attempts >= self.policy.max_attempts:
             queries.miss(session, post, f"{error.reason} Given up after {post.attempts} tries.")
@@ -715,7 +719,9 @@ class Outbox:
                     f"then run `meshibot resolve {post.id} --posted ID` or `--absent`."
                 )
             elif isinstance(error, RetryLater) and error.at is not None:
-                post.not_before = account.not_before = min(max(error.at, post.not_before), now + queries.FAR)
+                post.not_before = account.not_before = min(
+                    max(error.at, post.not_before), now + queries.LONGEST_WAIT
+                )
             _release(post, account)
 
     # ---- attempts -------------------------------------------------------------------------------
@@ -747,8 +753,9 @@ class Outbox:
             attempt.http_status, attempt.error = error.http_status, error.reason
 
 
-def _lease_is_free(account: Account, now: datetime, longest: timedelta) -> bool:
-    return account.lease_owner is None or queries.is_over(account.lease_expires_at, now, longest)
+def _lease_is_free(account: Account, now: datetime, lease: timedelta) -> bool:
+    # Twice the lease: the clocks of two machines differ, and no lease may be broken for that.
+    return account.lease_owner is None or queries.is_over(account.lease_expires_at, now, 2 * lease)
 
 
 def _release(post: Post, account: Account) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Select, delete, exists, func, or_, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from meshibot.database.models import (
@@ -23,8 +24,11 @@ from meshibot.database.models import (
     SlotState,
 )
 
+LONGEST_WAIT = timedelta(hours=24)
+"""Rate limits go up to a day."""
+
 FAR = timedelta(hours=25)
-"""No wait is longer (rate limits go up to 24 h); one that seems so is from a clock that had run ahead."""
+"""A wait that seems longer was noted under a clock that had run ahead, and is over."""
 
 ALIVE = timedelta(minutes=2)
 """A daemon that was not seen for so long is taken for dead."""
@@ -43,6 +47,19 @@ def over(column: InstrumentedAttribute[datetime], now: datetime) -> ColumnElemen
 def is_over(until: datetime | None, now: datetime, longest: timedelta = FAR) -> bool:
     """The same for a value; a wait longer than `longest` can't be meant."""
     return until is None or not now < until <= now + longest
+
+
+def open_account(session: Session, name: str, publisher: str) -> None:
+    """Make sure that the account exists, whoever else is starting now."""
+    row = session.get(Account, name)
+    if row is None:
+        try:
+            with session.begin_nested():
+                session.add(Account(name=name, publisher=publisher))
+        except IntegrityError:  # on PostgreSQL another process may have been quicker
+            row = session.get(Account, name)
+    if row is not None and row.publisher != publisher:
+        row.publisher = publisher
 
 
 def lock_account(session: Session, name: str) -> Account | None:

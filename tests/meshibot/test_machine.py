@@ -1,10 +1,18 @@
 """The promise of the outbox, whatever happens: 100 sequences by default, 2,000 in the long run."""
 
+from typing import ClassVar
+
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from meshibot.database import Database
+from meshibot.database.migrate import upgrade
+from meshibot.database.models import Base
 from tests.meshibot.machine import KeyedMachine, OutboxMachine
+from tests.postgres import postgres_server, postgres_url
+
+__all__ = ["postgres_server", "postgres_url"]
 
 SHORT = settings(
     max_examples=100, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
@@ -18,6 +26,26 @@ def test_at_most_once_whatever_happens() -> None:
 
 def test_at_most_once_with_keys_whatever_happens() -> None:
     run_state_machine_as_test(KeyedMachine, settings=settings(SHORT, max_examples=30))
+
+
+class PostgresMachine(OutboxMachine):
+    """The same on PostgreSQL, emptied for each sequence."""
+
+    url: ClassVar[str]
+
+    def open_database(self) -> Database:
+        database = Database.open(self.url)
+        with database.connect() as connection:
+            for table in reversed(Base.metadata.sorted_tables):
+                connection.execute(table.delete())
+        return database
+
+
+@pytest.mark.postgres
+def test_at_most_once_on_postgresql(postgres_url: str) -> None:
+    PostgresMachine.url = postgres_url
+    upgrade(postgres_url)
+    run_state_machine_as_test(PostgresMachine, settings=settings(SHORT, max_examples=15))
 
 
 @pytest.mark.long

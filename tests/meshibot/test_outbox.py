@@ -654,6 +654,46 @@ def test_a_claim_that_was_taken_over_changes_nothing(
     assert only_post(database).state is PostState.POSTED
 
 
+def test_clocks_that_differ_a_little_break_no_lease(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    stock(database, tmp_path, 1)
+    slot(database, NOON - timedelta(minutes=5))
+    second = outbox(database, tmp_path, publisher)
+    good = channel(tmp_path, publisher)
+
+    def meanwhile(order: Order, words: Words) -> Path:
+        for seconds in (-90, 180):
+            clock.jump(seconds=seconds)
+            assert second.step("main") is None
+        return good.prepare(order, words)
+
+    Outbox(database, [replace(good, prepare=meanwhile)], clock=clock).step("main")
+    assert only_post(database).state is PostState.POSTED
+
+
+def test_who_lost_a_post_gives_the_account_back(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    """The first answer comes late, while another process looks for the post."""
+    stock(database, tmp_path, 1)
+    slot(database, NOON)
+    first, second = (outbox(database, tmp_path, publisher) for _ in range(2))
+
+    def land() -> None:
+        with database.write() as session:
+            post = session.scalars(select(Post)).one()
+            post.state, post.remote_id, post.lease_owner = PostState.POSTED, "r1", None
+            post.version += 1
+
+    publisher.faults["send"].append("lost")
+    first.step("main")
+    publisher.during["find"] = land
+    second.step("main")
+    assert the_account(database).lease_owner is None
+    assert only_post(database).state is PostState.POSTED
+
+
 @pytest.mark.parametrize("jump", [timedelta(days=400), timedelta(days=-400)])
 def test_waits_and_leases_survive_a_clock_that_was_wrong(
     database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock, jump: timedelta
