@@ -38,6 +38,8 @@ class FitConfig:
 
     critic_lr: float = 6e-4
     generator_lr: float = 3e-4
+    lr_decay: float = 0.5
+    """Share of `steps`, at the end, over which the learning rates fall linearly to zero; 0 keeps them."""
     beta1: float = 0.0
     beta2: float = 0.9
     penalty_weight: float = 10.0
@@ -107,6 +109,7 @@ ARTICLE: dict[str, Any] = {
     "generator_lr": 1e-4,
     "latent_size": 128,
     "generator_norm": "batch",
+    "lr_decay": 0.0,
     "ema_half_life": 0.0,
     "mirror": False,
     "colour": 0.0,

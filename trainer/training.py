@@ -48,6 +48,11 @@ def architecture(config: FitConfig) -> Architecture:
     )
 
 
+def decay(step: int, steps: int, share: float) -> float:
+    """Factor of the learning rates: 1, then linear towards 0 over the last `share` of `steps`."""
+    return min(1.0, (steps - step) / (share * steps)) if share else 1.0
+
+
 @dataclass(frozen=True)
 class TickStatistics:
     """Means over the samples since the last tick."""
@@ -103,14 +108,18 @@ class Training:
     def set_back(self, setbacks: int) -> None:
         """Take the learning rates and the order of the data that belong to the n-th start."""
         self.setbacks = setbacks
-        factor = self.config.setback_lr**setbacks
+        self.order = BatchOrder(len(self.pictures), self.config.seed + 7_919 * setbacks, self.device)
+
+    def _set_learning_rates(self) -> None:
+        """A function of the step and the setbacks, so that a resume has nothing to remember."""
+        config = self.config
+        factor = config.setback_lr**self.setbacks * decay(self.step, config.steps, config.lr_decay)
         for optimiser, lr in (
-            (self.critic_optimiser, self.config.critic_lr),
-            (self.generator_optimiser, self.config.generator_lr),
+            (self.critic_optimiser, config.critic_lr),
+            (self.generator_optimiser, config.generator_lr),
         ):
             for group in optimiser.param_groups:
                 group["lr"] = lr * factor
-        self.order = BatchOrder(len(self.pictures), self.config.seed + 7_919 * setbacks, self.device)
 
     def draw_anew(self) -> None:
         """Other random numbers from here on, so that a restored state does not meet the same fate."""
@@ -131,6 +140,7 @@ class Training:
     def cycle(self) -> None:
         """`n_critic` critic steps, one generator step and one step of the average."""
         config = self.config
+        self._set_learning_rates()
         self.networks.generator.train()
         self.networks.critic.train()
         for k in range(config.n_critic):

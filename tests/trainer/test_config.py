@@ -17,7 +17,7 @@ def test_article_is_the_articles_recipe() -> None:
     assert (config.beta1, config.beta2, config.penalty_weight) == (0.0, 0.9, 10.0)
     assert config.generator_norm == "batch"
     assert config.critic_norm == "none"
-    assert config.ema_half_life == config.drift_weight == 0
+    assert config.ema_half_life == config.drift_weight == config.lr_decay == 0
     assert not config.mirror
     assert config.colour == config.translation == config.cutout == 0
 
