@@ -23,8 +23,8 @@ EXPLODED_PENALTY = 5.0
 """Mean (‖∇‖ - 1)²: the gradient norm is beyond 3.2, where a healthy run's mean lies below 0.1."""
 EXPLODED_LOSS = 1_000.0
 DEAD_SEPARATION = 0.05
-"""E[f(real)] - E[f(fake)] in units of the scores' spread, the mean of the last evaluations: below it the critic
-does not put photographs above fakes. One evaluation may lie below in a healthy run: they take turns."""
+"""E[f(real)] - E[f(fake)] in units of the scores' spread, the mean of the last evaluations: below it the
+critic does not put photographs above fakes. A single evaluation may lie below in a healthy run."""
 DEAD_SPREAD = 1e-7
 LEAST_DIVERSITY = 0.35
 """Mean distance between fakes over that between photographs."""
