@@ -151,6 +151,23 @@ def test_an_unclear_send_is_repeated_only_after_several_looks_spread_over_a_minu
     assert publisher.calls.count("upload") == 1  # the network still has the picture
 
 
+def test_a_clock_that_jumps_does_not_shorten_the_looks(
+    box: Outbox, database: Database, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    slot(database, NOON)
+    publisher.faults["send"].append("lost")
+    publisher.lag = 70
+    box.step("main")
+    for _ in range(8):
+        box.step("main")
+        clock.jump(seconds=31)
+        clock.move(seconds=1)
+    assert only_post(database).state is PostState.UNKNOWN
+    look_until_settled(box, clock)
+    assert only_post(database).state is PostState.POSTED
+    assert publisher.calls.count("send") == 1
+
+
 @pytest.mark.parametrize("moment", ["killed", "killed-after"])
 def test_a_send_whose_process_ended_is_reconciled_and_never_sent_blind(
     database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock, moment: str
