@@ -1,0 +1,128 @@
+"""Homes that are ready to post from, made without sampling: pictures drawn here, and slots that are due."""
+
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from sqlalchemy import select
+
+from meshibot.daemon import Daemon
+from meshibot.database import Database, Picture
+from meshibot.database.migrate import upgrade
+from tests.fakes.x import CREDENTIALS, FakeX
+from tests.meshibot import ledger
+from tests.meshibot.command import Command
+
+
+def draw_stock(database: Database, home: Path, count: int) -> None:
+    """Fill the stock with small pictures that don't look alike, as files and as rows."""
+    ledger.stock(database, home, count)
+    with database.write() as session:
+        (home / "pictures").mkdir(exist_ok=True)
+        for number, picture in enumerate(session.scalars(select(Picture).order_by(Picture.id))):
+            (home / picture.file).unlink()
+            picture.file = f"pictures/{number}.png"
+            image = Image.effect_noise((32, 32), 60 + number).convert("RGB")
+            image.save(home / picture.file)
+
+
+def stocked(bot: Command, count: int = 4) -> Command:
+    """The bot with a database and so many pictures in stock; it never wants to sample more of them."""
+    bot = bot.having({"STOCK_TARGET": "1", "CHECKPOINT": str(bot.folder / "none.safetensors")} | bot.settings)
+    bot.home.mkdir(parents=True, exist_ok=True)
+    upgrade(address(bot))
+    with Database.open(address(bot)) as database:
+        draw_stock(database, bot.home, count)
+    return bot
+
+
+def address(bot: Command) -> str:
+    """The bot's database."""
+    return bot.settings.get("DATABASE_URL", f"sqlite:///{bot.database}")
+
+
+def due(bot: Command, *accounts: str, ago: float = 1.0) -> None:
+    """Plan a slot for each account that was due a second ago."""
+    with Database.open(address(bot)) as database:
+        for account in accounts:
+            ledger.slot(database, datetime.now(UTC) - timedelta(seconds=ago), account)
+
+
+def ask(bot: Command, query: str) -> list[tuple[Any, ...]]:
+    """What the bot's SQLite database answers."""
+    file = Database.open(address(bot)).url.database
+    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def posts(bot: Command) -> list[tuple[Any, ...]]:
+    """Account and state of every post."""
+    return ask(bot, "SELECT account, state FROM posts ORDER BY account, id")
+
+
+def x_settings(fake: FakeX, account: str = "") -> dict[str, str]:
+    """The settings of an account at the fake X."""
+    own = f"{account.upper()}_" if account else ""
+    return {
+        f"{own}PUBLISHER": "x",
+        f"{own}X_API_BASE": fake.url,
+        f"{own}X_CONSUMER_KEY": CREDENTIALS.consumer_key,
+        f"{own}X_CONSUMER_SECRET": CREDENTIALS.consumer_secret,
+        f"{own}X_ACCESS_TOKEN": CREDENTIALS.access_token,
+        f"{own}X_ACCESS_TOKEN_SECRET": CREDENTIALS.access_token_secret,
+    }
+
+
+def wait_for(happened: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Wait until it has happened."""
+    until = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < until, "it did not happen"
+        time.sleep(0.05)
+
+
+@contextmanager
+def locked(file: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Another process holds the write lock of a SQLite file; it lets go when its input is closed."""
+    code = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "c.execute('BEGIN IMMEDIATE'); print('locked', flush=True); sys.stdin.read()\n"
+        "c.execute('ROLLBACK'); c.close()"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(file)], stdin=pipe, stdout=pipe, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "locked\n"
+        yield process
+
+
+def run_beside(daemon: Daemon, story: Callable[[], None]) -> None:
+    """Run a daemon here and a story beside it; the daemon ends when the story does, however that is."""
+    failures: list[BaseException] = []
+
+    def tell() -> None:
+        try:
+            story()
+        except BaseException as error:  # noqa: BLE001 (it is raised again in the test's own thread)
+            failures.append(error)
+        finally:
+            daemon.stop()
+
+    thread = threading.Thread(target=tell)
+    thread.start()
+    try:
+        daemon.run()
+    finally:
+        thread.join()
+    if failures:
+        raise failures[0]
