@@ -1,18 +1,17 @@
 """Homes that are ready to post from, made without sampling: pictures drawn here, and slots that are due."""
 
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from meshibot.daemon import Daemon
 from meshibot.database import Database, Picture
@@ -57,10 +56,9 @@ def due(bot: Command, *accounts: str, ago: float = 1.0) -> None:
 
 
 def ask(bot: Command, query: str) -> list[tuple[Any, ...]]:
-    """What the bot's SQLite database answers."""
-    file = Database.open(address(bot)).url.database
-    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
-        return connection.execute(query).fetchall()
+    """What the bot's database answers."""
+    with Database.open(address(bot)) as database, database.read() as session:
+        return [tuple(row) for row in session.execute(text(query))]
 
 
 def posts(bot: Command) -> list[tuple[Any, ...]]:
