@@ -42,7 +42,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "wgan": {"objective": "wgan"},
     "dcgan": {"objective": "dcgan"},
 }
-COLUMNS = ("kid", "swd", "colour", "diversity")
+COLUMNS = ("kid", "swd", "colour", "diversity", "variety")
 
 
 def train(dataset: Dataset, resolution: int, seconds: float, changes: dict[str, Any]) -> Training:

@@ -51,6 +51,9 @@ FAILURES = (
     Kind("clipping off in WGAN", lambda c: replace(c, clip=1e9), objective="wgan"),
     Kind("gradient penalty off", lambda c: replace(c, penalty_weight=0.0, drift_weight=0.0)),
     Kind("generator's learning rate ×100", lambda c: replace(c, generator_lr=100 * c.generator_lr)),
+    Kind("weights clipped to ±1e-5 in WGAN", lambda c: replace(c, clip=1e-5), objective="wgan"),
+    Kind("gradient penalty ×1000", lambda c: replace(c, penalty_weight=1_000 * c.penalty_weight)),
+    Kind("critic's learning rate ÷1000", lambda c: replace(c, critic_lr=c.critic_lr / 1_000)),
     Kind("photographs of two colours", same, two_colours=True),
 )
 HEALTHY = (

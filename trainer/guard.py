@@ -19,6 +19,8 @@ WARM_UP = 3
 PATIENCE = 3
 """Evaluations in a row for which a sign has to show that might pass."""
 
+WINDOW = 5
+"""Evaluations over which the critic's separation is averaged: with one critic step it swings about."""
 EXPLODED_PENALTY = 5.0
 """Mean (‖∇‖ - 1)²: the gradient norm is beyond 3.2, where a healthy run's mean lies below 0.1."""
 EXPLODED_LOSS = 1_000.0
@@ -26,8 +28,10 @@ DEAD_SEPARATION = 0.05
 """E[f(real)] - E[f(fake)] in units of the scores' spread, the mean of the last evaluations: below it the
 critic does not put photographs above fakes. A single evaluation may lie below in a healthy run."""
 DEAD_SPREAD = 1e-7
-LEAST_DIVERSITY = 0.35
-"""Mean distance between fakes over that between photographs."""
+LEAST_DIVERSITY = 0.25
+"""Mean distance between the features of fakes over that between photographs'."""
+LEAST_VARIETY = 0.2
+"""The same of their colours alone."""
 WORST_DISTANCE = 1.5
 """Sliced Wasserstein distance over its best so far."""
 WIDEST_GAP = 0.85
@@ -49,6 +53,7 @@ class Observation:
     gap: float
     distance: float | None = None
     diversity: float | None = None
+    variety: float | None = None
 
 
 @dataclass(frozen=True)
@@ -116,9 +121,9 @@ class Guard:
 
     def _dead(self, seen: Observation) -> Verdict | None:
         separation = seen.separation if seen.spread > DEAD_SPREAD else 0.0
-        self.separations = [*self.separations, separation][-PATIENCE:]
+        self.separations = [*self.separations, separation][-WINDOW:]
         mean = sum(self.separations) / len(self.separations)
-        if len(self.separations) < PATIENCE or mean > DEAD_SEPARATION:
+        if len(self.separations) < WINDOW or mean > DEAD_SEPARATION:
             return None
         return Verdict(
             "dead critic",
@@ -150,12 +155,16 @@ def _exploded(seen: Observation) -> Verdict | None:
 
 
 def _alike(seen: Observation) -> Verdict | None:
-    if seen.diversity is None or seen.diversity >= LEAST_DIVERSITY:
-        return None
-    return Verdict(
-        "diversity",
-        f"the fakes resemble one another: they are {seen.diversity:.0%} as far apart as photographs are",
-    )
+    for value, least, what in (
+        (seen.diversity, LEAST_DIVERSITY, "they are"),
+        (seen.variety, LEAST_VARIETY, "their colours are"),
+    ):
+        if value is not None and value < least:
+            return Verdict(
+                "diversity",
+                f"the fakes resemble one another: {what} {value:.0%} as far apart as photographs'",
+            )
+    return None
 
 
 def _memorising(seen: Observation) -> Verdict | None:

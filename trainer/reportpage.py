@@ -182,11 +182,12 @@ _JAPANESE = {
     "swd": "スライスWasserstein距離",
     "colour": "色の分布の距離",
     "diversity": "多様性",
+    "variety": "色の多様性",
 }
 
 
 def _figure_order(name: str) -> tuple[int, int, str]:
-    first = ("kid", "swd", "colour", "diversity")
+    first = ("kid", "swd", "colour", "diversity", "variety")
     return (first.index(name) if name in first else len(first), len(name), name)
 
 

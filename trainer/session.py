@@ -134,6 +134,7 @@ class Session:
                 gap=look.gap if len(self.held_out) >= ENOUGH_FOR_GAP else 0.0,
                 distance=figures.get("swd"),
                 diversity=figures.get("diversity"),
+                variety=figures.get("variety"),
             )
         )
 

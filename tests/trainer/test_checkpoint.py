@@ -109,7 +109,9 @@ class TestRoundTrip:
 
 
 class TestRefusals:
-    @pytest.mark.parametrize("content", [b"", b"abc", b"\x80\x04" * 40, b"PK\x03\x04" + b"\0" * 100, b"\xff" * 64])
+    @pytest.mark.parametrize(
+        "content", [b"", b"abc", b"\x80\x04" * 40, b"PK\x03\x04" + b"\0" * 100, b"\xff" * 64]
+    )
     def test_not_a_checkpoint(self, tmp_path: Path, content: bytes) -> None:
         path = tmp_path / "x.safetensors"
         path.write_bytes(content)

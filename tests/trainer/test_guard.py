@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.guard import PATIENCE, WARM_UP, Guard, Observation, Verdict
+from trainer.guard import PATIENCE, WARM_UP, WINDOW, Guard, Observation, Verdict
 
 HEALTHY = Observation(
     critic_loss=-0.5,
@@ -17,6 +17,7 @@ HEALTHY = Observation(
     gap=0.1,
     distance=40.0,
     diversity=0.9,
+    variety=0.8,
 )
 
 
@@ -49,6 +50,7 @@ def test_an_explosion_counts_at_once(changes: dict[str, float]) -> None:
 
 LASTING = [
     ("diversity", {"diversity": 0.1}),
+    ("diversity", {"variety": 0.1}),
     ("distance", {"distance": 61.0}),
     ("overfitting", {"gap": 0.95}),
 ]
@@ -74,7 +76,7 @@ def test_a_sign_that_passes_is_forgotten(sign: str, changes: dict[str, float]) -
 @pytest.mark.parametrize("changes", [{"separation": 0.001}, {"separation": -2.0}, {"spread": 1e-9}])
 def test_a_critic_is_dead_when_its_last_looks_tell_nothing_apart(changes: dict[str, float]) -> None:
     guard, bad = warmed_up(), replace(HEALTHY, **changes)
-    verdicts = looks(guard, bad, PATIENCE + 1)
+    verdicts = looks(guard, bad, WINDOW + 1)
     assert any(verdict is not None and verdict.sign == "dead critic" for verdict in verdicts)
 
 

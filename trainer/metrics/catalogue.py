@@ -33,6 +33,7 @@ _ABOUT = {
     "density": About("higher", "how deep among the reals the fakes lie"),
     "coverage": About("higher", "share of reals with a fake next to them"),
     "diversity": About("1", "mean distance between two fakes over that between two reals"),
+    "variety": About("1", "the same of pictures at 4 × 4 pixels: colours and places alone"),
     "ms_ssim": About("floor", "mean similarity of two fakes"),
     "nearest_neighbour": About("0.5", "accuracy of telling fakes from reals by the nearest neighbour"),
     "memorisation": About("floor", "distance to the nearest training over that to a held-out photograph"),

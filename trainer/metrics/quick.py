@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainer.checkpoint import Metric
 from trainer.metrics.colour import colour_distance
-from trainer.metrics.diversity import pairwise_diversity
+from trainer.metrics.diversity import colour_variety, pairwise_diversity
 from trainer.metrics.features import FeatureNet
 from trainer.metrics.kid import kid
 from trainer.metrics.split import floors, make_split, values, with_floors
@@ -72,6 +72,7 @@ def of_pictures(
     return {
         **sliced_wasserstein_by_level(pictures, reals, device=device, directions=directions),
         "colour": colour_distance(pictures, reals),
+        "variety": colour_variety(pictures, reals),
     }
 
 

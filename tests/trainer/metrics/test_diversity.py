@@ -8,7 +8,7 @@ from scipy.signal import correlate2d
 from scipy.spatial.distance import pdist
 
 from tests.trainer.metrics.pictures import discs
-from trainer.metrics.diversity import pairwise_diversity
+from trainer.metrics.diversity import colour_variety, pairwise_diversity
 from trainer.metrics.ms_ssim import WEIGHTS, mean_pair_similarity, ms_ssim
 
 
@@ -19,6 +19,19 @@ def test_diversity_is_the_ratio_of_scipys_mean_distances() -> None:
     assert pairwise_diversity(a, b) == pytest.approx(expected, rel=1e-9)
     assert pairwise_diversity(2 * b, b) == pytest.approx(2.0)
     assert pairwise_diversity(b[:1].repeat(9, 1), b) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_variety_sees_colours_and_no_texture() -> None:
+    """Two colours with noise are as varied as themselves; one colour with noise is not."""
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 40, (20, 16, 16, 3))
+    two = (noise + np.where(np.arange(20) % 2, 0, 200)[:, None, None, None]).astype(np.uint8)
+    one = noise.astype(np.uint8)
+    assert colour_variety(two, two) == pytest.approx(1.0)
+    assert colour_variety(one, two) < 0.1
+    blocks = two.astype(float).reshape(20, 4, 4, 4, 4, 3).mean((2, 4)).reshape(20, -1)
+    reference = one.astype(float).reshape(20, 4, 4, 4, 4, 3).mean((2, 4)).reshape(20, -1)
+    assert colour_variety(two, one) == pytest.approx(pdist(blocks).mean() / pdist(reference).mean())
 
 
 Plane = NDArray[np.float64]
