@@ -6,12 +6,17 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
 
 USER = "meshibot"
+
+
+class NoServerError(RuntimeError):
+    """PostgreSQL can't be started on this machine."""
 
 
 def _program(name: str) -> str | None:
@@ -27,7 +32,7 @@ def _unprivileged() -> dict[str, str]:
     try:
         pwd.getpwnam("postgres")
     except KeyError:
-        pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
+        raise NoServerError("PostgreSQL does not run as root, and there is no user postgres") from None
     return {"user": "postgres", "group": "postgres"}
 
 
@@ -44,12 +49,12 @@ def _call(*command: str, **who: str) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
-    """The address of a server, without a database's name."""
+@contextmanager
+def cluster(*options: str) -> Iterator[str]:
+    """Run a server; its address, without a database's name. Raises NoServerError where there can be none."""
     initdb, pg_ctl = _program("initdb"), _program("pg_ctl")
     if initdb is None or pg_ctl is None:
-        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
+        raise NoServerError("PostgreSQL is not installed (Debian: postgresql)")
     who = _unprivileged()
     # The path of a Unix socket may have 107 bytes: pytest's own folders are too deep.
     folder = Path(tempfile.mkdtemp(prefix="meshibot-pg-", dir="/tmp"))
@@ -58,8 +63,8 @@ def postgres_server() -> Iterator[str]:
     data = str(folder / "data")
     try:
         _call(initdb, "-D", data, "-U", USER, "--auth=trust", "--encoding=UTF8", "--no-sync", **who)
-        options = f"-k {folder} -c listen_addresses='' -c fsync=off -c max_connections=60"
-        _call(pg_ctl, "-D", data, "-w", "-l", str(folder / "log"), "-o", options, "start", **who)
+        settings = " ".join((f"-k {folder} -c listen_addresses='' -c max_connections=60", *options))
+        _call(pg_ctl, "-D", data, "-w", "-l", str(folder / "log"), "-o", settings, "start", **who)
         try:
             yield f"postgresql+psycopg://{USER}@/{{name}}?host={folder}"
         finally:
@@ -68,9 +73,20 @@ def postgres_server() -> Iterator[str]:
         shutil.rmtree(folder)
 
 
-@pytest.fixture
-def postgres_url(postgres_server: str) -> Iterator[str]:
-    """The address of an empty database."""
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """A server for all tests of a session; what is written there need not survive a power cut."""
+    with ExitStack() as stack:
+        try:
+            address = stack.enter_context(cluster("-c fsync=off"))
+        except NoServerError as error:
+            pytest.skip(str(error))
+        yield address
+
+
+@contextmanager
+def empty_database(postgres_server: str) -> Iterator[str]:
+    """The address of an empty database; it is dropped in the end."""
     name = f"test_{os.urandom(6).hex()}"
     administration = create_engine(postgres_server.format(name="postgres"), isolation_level="AUTOCOMMIT")
     try:
@@ -81,3 +97,10 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
             connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
     finally:
         administration.dispose()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """The address of an empty database."""
+    with empty_database(postgres_server) as address:
+        yield address

@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,6 +77,10 @@ class FakeX:
     def set_fault(self, endpoint: Endpoint, fault: str, times: int = 1, **options: object) -> None:
         """Make the next `times` requests to an endpoint go wrong; see `x_server.FAULTS` for how."""
         self._control("fault", {"endpoint": endpoint, "fault": fault, "times": times, **options})
+
+    def set_chaos(self, share: float, seed: int, faults: Mapping[Endpoint, list[dict[str, Any]]]) -> None:
+        """Make a share of all requests go wrong, and take the same text twice; see `x_server.Chaos`."""
+        self._control("chaos", {"share": share, "seed": seed, "faults": faults})
 
     def advance(self, seconds: float) -> None:
         """Set the fake's clock ahead: media expire, timestamps move on."""

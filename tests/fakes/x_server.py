@@ -6,7 +6,9 @@ prints its port. It shares no code with the publisher that it tests: signatures 
 and limits are done anew here. Bodies are checked against X's OpenAPI document where that is at hand
 (MESHIBOT_X_OPENAPI, or ../shared/reference/x-openapi-subset.json beside the checkout).
 
-A fault is set with `POST /_control/fault {"endpoint", "fault", "times", ...}`; see FAULTS.
+A fault is set with `POST /_control/fault {"endpoint", "fault", "times", ...}`; see FAULTS. With
+`POST /_control/chaos {"share", "seed", "faults"}` a share of all requests goes wrong, by faults drawn from
+those of its endpoint; the fake then takes the same text twice, so that nothing but the bot prevents it.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import hashlib
 import hmac
 import json
 import os
+import random
 import re
 import socket
 import struct
@@ -24,6 +27,7 @@ import threading
 import time
 import unicodedata
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -145,6 +149,23 @@ def invalid(detail: str, status: int = 400) -> Refused:
     )
 
 
+@dataclass(frozen=True)
+class Chaos:
+    """Faults at random: `faults` has those that may happen at each endpoint, with their options."""
+
+    share: float
+    rng: random.Random
+    faults: dict[str, list[dict[str, Any]]]
+
+    def draw(self, endpoint: str, now: float) -> dict[str, Any] | None:
+        """The fault of a request, or None. A `late` timeline is so many `seconds` behind."""
+        choices = self.faults.get(endpoint)
+        if not choices or self.rng.random() >= self.share:
+            return None
+        fault = self.rng.choice(choices)
+        return fault | {"since": now - fault.get("seconds", 0.0)}
+
+
 class X:
     """Everything the fake knows, behind one lock, and its ledger."""
 
@@ -162,6 +183,7 @@ class X:
             self.media: dict[str, dict[str, Any]] = {}
             self.nonces: set[str] = set()
             self.faults: list[dict[str, Any]] = []
+            self.chaos: Chaos | None = None
             self.ahead = 0.0
             self.window = {"limit": 100, "remaining": 100}
             self.next_id = 1_990_000_000_000_000_000
@@ -203,7 +225,7 @@ class X:
                 if fault["endpoint"] == endpoint and fault["times"] > 0:
                     fault["times"] -= 1
                     return fault
-        return None
+            return self.chaos.draw(endpoint, self.now()) if self.chaos else None
 
     def authenticate(
         self, method: str, path: str, query: str, header: str, form: list[tuple[str, str]]
@@ -287,7 +309,7 @@ class X:
             for media_id in media_ids:
                 if media_id not in self.media or self.media[media_id]["until"] <= self.now():
                     raise invalid("Your media IDs are invalid.")
-            if any(post["text"] == text for post in self.posts.values()):
+            if self.chaos is None and any(post["text"] == text for post in self.posts.values()):
                 raise Refused(*PROBLEMS["duplicate"])
             post_id = self.new_id()
             self.posts[post_id] = {"text": text, "at": self.now(), "media_ids": media_ids}
@@ -441,6 +463,8 @@ class Handler(BaseHTTPRequestHandler):
                 x.faults.append({"times": 1, "since": x.now(), **body})
             elif verb == "reset":
                 x.reset(Path(body["ledger"]))
+            elif verb == "chaos":
+                x.chaos = Chaos(body["share"], random.Random(body["seed"]), body["faults"])
             elif verb == "advance":
                 x.ahead += body["seconds"]
             elif verb == "window":

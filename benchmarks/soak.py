@@ -1,0 +1,403 @@
+"""At most once, for a long time: daemons that are killed, a network that fails, and every slot accounted for.
+
+    python -m benchmarks.soak [--slots 1000] [--workers 3] [--accounts 5] [--share 0.3] [--seed 1]
+                              [--database sqlite|postgresql]
+
+Real daemons, processes of their own, work on one database. Their accounts are fake X's, each a process with
+a ledger of its own, which spoil a share of all requests in every way they know and would take the same post
+twice. Every few seconds a daemon is killed and another one started at once. A person starts accounts that
+were stopped, and does nothing else. The delays of the outbox are shrunk, its rules are not.
+
+Prints a table in Markdown; ends with 1 when a post was made twice, or a slot has no end or no reason for it.
+"""
+
+import argparse
+import logging
+import multiprocessing
+import random
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, select
+
+from meshibot.daemon import Daemon
+from meshibot.database import Account, AccountState, Database, Post, PostState, Slot, SlotState
+from meshibot.database.migrate import upgrade
+from meshibot.database.models import OPEN_STATES
+from meshibot.outbox import Outbox, Policy
+from meshibot.publishers.transport import Timeouts
+from meshibot.publishers.x import XPublisher
+from meshibot.slots import HORIZON, Schedule, plan
+from tests.fakes.x import CREDENTIALS, Endpoint, FakeX
+from tests.meshibot.ledger import UTC_ZONE, channel, stock
+from tests.postgres import cluster, empty_database
+
+POLICY = Policy(
+    backoff=timedelta(seconds=0.3),
+    backoff_limit=timedelta(seconds=3),
+    lease=timedelta(seconds=4),
+    look_interval=timedelta(seconds=0.5),
+    look_spread=timedelta(seconds=6),
+    spacing=timedelta(),
+)
+TIMEOUTS = Timeouts(connect=1.0, answer=1.5)
+SLOW = 3.0
+"""Seconds that the fake hangs or drips: longer than any timeout."""
+LATE = 2.0
+"""Seconds that a timeline is behind: shorter than the looks are spread."""
+EVERY = 0.12
+"""Seconds between two slots of all accounts."""
+KILLS = (2.0, 6.0)
+"""Seconds between two kills, at least and at most."""
+NO_PROGRESS = 180.0
+"""Seconds without a slot that ended, after which what is left counts as stuck."""
+
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(["meshibot.daemon", "meshibot.publishers.x", "tests.meshibot.ledger"])
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is put to the test."""
+
+    slots: int = 1000
+    workers: int = 3
+    accounts: int = 5
+    share: float = 0.3
+    """Of all requests that go wrong."""
+    seed: int = 1
+
+    @property
+    def names(self) -> list[str]:
+        """The accounts."""
+        return [f"account{number}" for number in range(1, self.accounts + 1)]
+
+
+@dataclass
+class Result:
+    """What came of it. `ends` counts the slots by state and reason."""
+
+    seconds: float = 0.0
+    kills: int = 0
+    deaths: int = 0
+    """Daemons that ended by themselves."""
+    restarts_by_person: int = 0
+    requests: int = 0
+    faults: int = 0
+    unexpected: int = 0
+    """Tracebacks in the daemons' logs."""
+    ends: Counter[tuple[str, str]] = field(default_factory=Counter)
+    posted_twice: list[str] = field(default_factory=list)
+    without_reason: list[str] = field(default_factory=list)
+    stuck: list[str] = field(default_factory=list)
+    untrue: list[str] = field(default_factory=list)
+    """The database says posted and the network doesn't know it, or the other way round."""
+
+    @property
+    def sound(self) -> bool:
+        """Whether the promise was kept."""
+        broken = (self.posted_twice, self.without_reason, self.stuck, self.untrue)
+        return not any(broken) and self.deaths == self.unexpected == 0
+
+    def table(self, title: str) -> str:
+        """As Markdown."""
+        states = Counter[str]()
+        for (state, _), count in self.ends.items():
+            states[state] += count
+        rows: list[tuple[str, object]] = [("slots", sum(self.ends.values()))]
+        for state, total in states.most_common():
+            rows.append((state, total))
+            reasons = [(why, count) for (of, why), count in self.ends.most_common() if of == state and why]
+            rows += [(f"· {why}", count) for why, count in reasons]
+        rows += [
+            ("**posted twice**", f"**{len(self.posted_twice)}**"),
+            ("**lost without a reason**", f"**{len(self.without_reason)}**"),
+            ("**stuck**", f"**{len(self.stuck)}**"),
+            ("**posted, and not known or said so**", f"**{len(self.untrue)}**"),
+            ("daemons killed", self.kills),
+            ("daemons that ended by themselves", self.deaths),
+            ("unexpected exceptions in their logs", self.unexpected),
+            ("stopped accounts started by the person", self.restarts_by_person),
+            ("requests", self.requests),
+            ("requests that went wrong", f"{self.faults} ({self.faults / max(1, self.requests):.0%})"),
+            ("time", f"{self.seconds:.0f} s"),
+        ]
+        return "\n".join([f"| {title} | |", "|---|---:|", *(f"| {name} | {value} |" for name, value in rows)])
+
+
+# ---- the network --------------------------------------------------------------------------------
+
+
+def faults() -> dict[Endpoint, list[dict[str, Any]]]:
+    """What may happen at each endpoint: quick faults often, those that take time or a person less often."""
+    quick: list[dict[str, Any]] = [
+        {"fault": name} for name in ("drop", "reset", "status", "garbage", "list", "empty", "truncated")
+    ]
+    quick += [{"fault": f"commit_then_{name}"} for name in ("drop", "reset", "status")]
+    quick += [{"fault": "redirect"}, {"fault": "rate_limited", "headers": {}}]
+    slow = [
+        {"fault": name, "seconds": SLOW} for name in ("hang", "drip", "commit_then_hang", "commit_then_drip")
+    ]
+    stopping = [{"fault": name} for name in ("no_credits", "revoked", "suspended", "locked", "missing_scope")]
+    limited = [{"fault": "rate_limited", "headers": {"retry-after": "1"}}]
+    common = 5 * quick + slow + stopping + limited
+    return {
+        "upload": [*common, {"fault": "list_error"}],
+        "metadata": [*common, {"fault": "list_error"}],
+        "tweets": [*common, {"fault": "list_error"}, {"fault": "duplicate"}],
+        "me": common,
+        "timeline": [*common, *[{"fault": "late", "seconds": LATE}] * 10],
+    }
+
+
+@contextmanager
+def networks(trial: Trial, folder: Path) -> Iterator[dict[str, FakeX]]:
+    """A fake X for each account: a timeline in which a hundred posts a minute are found in few pages."""
+    with ExitStack() as stack:
+        fakes = {}
+        for number, name in enumerate(trial.names):
+            fakes[name] = stack.enter_context(FakeX.start(folder / name))
+            fakes[name].set_window(10**9)
+            fakes[name].set_chaos(trial.share, trial.seed * 1000 + number, faults())
+        yield fakes
+
+
+# ---- the daemons --------------------------------------------------------------------------------
+
+
+def schedule_for(slots: int) -> Schedule:
+    """A schedule with at least so many slots within the horizon: the daemon's planner must agree to them."""
+    step = max(step for step in (1, 2, 5, 10, 15, 20, 30) if HORIZON / timedelta(minutes=step) > slots + 2)
+    return Schedule(f"*/{step} * * * *", UTC_ZONE)
+
+
+def work(folder: Path, url: str, addresses: Mapping[str, str], schedule: Schedule) -> None:
+    """What a worker is: `meshibot run` with the delays of this benchmark."""
+    logging.basicConfig(
+        filename=folder / "daemons.log",
+        level=logging.INFO,
+        format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s",
+    )
+    logging.getLogger("apscheduler").setLevel(logging.WARNING)
+    with Database.open(url) as database:
+        channels = [
+            channel(folder, XPublisher(CREDENTIALS, api_base=x, timeouts=TIMEOUTS), name, schedule=schedule)
+            for name, x in addresses.items()
+        ]
+        Daemon(database, channels, lambda: None, POLICY).run()
+
+
+@dataclass
+class Crew:
+    """Keeps so many workers alive, and kills them."""
+
+    arguments: tuple[object, ...]
+    size: int
+    rng: random.Random
+    kills: int = 0
+    deaths: int = 0
+
+    def __post_init__(self) -> None:
+        self._workers = [self._start() for _ in range(self.size)]
+        self._next = time.monotonic() + self.rng.uniform(*KILLS)
+
+    def _start(self) -> ForkServerProcess:
+        worker = processes.Process(target=work, args=self.arguments)
+        worker.start()
+        return worker
+
+    def tend(self) -> None:
+        """Kill one where it is time, and replace the dead."""
+        if time.monotonic() >= self._next:
+            victim = self.rng.randrange(self.size)
+            self._workers[victim].kill()
+            self._workers[victim].join()
+            self._workers[victim] = self._start()
+            self.kills += 1
+            self._next = time.monotonic() + self.rng.uniform(*KILLS)
+        for place, worker in enumerate(self._workers):
+            if not worker.is_alive():
+                self.deaths += 1
+                self._workers[place] = self._start()
+
+    def dismiss(self) -> None:
+        """End them as a person would; one that does not end well counts as a death."""
+        for worker in self._workers:
+            worker.terminate()
+        for worker in self._workers:
+            worker.join(60)
+            if worker.exitcode != 0:
+                self.deaths += 1
+                worker.kill()
+                worker.join()
+
+
+# ---- the soak -----------------------------------------------------------------------------------
+
+
+def soak(trial: Trial, url: str, folder: Path) -> Result:
+    """Run it on an empty database at `url`; logs and ledgers are left in `folder`."""
+    upgrade(url)
+    per_account = -(-trial.slots // trial.accounts)
+    schedule = schedule_for(per_account)
+    with networks(trial, folder) as fakes, Database.open(url) as database:
+        stock(database, folder, trial.slots + 100)
+        last = plan_slots(database, trial, schedule)
+        began = time.monotonic()
+        addresses = {name: fake.url for name, fake in fakes.items()}
+        crew = Crew((folder, url, addresses, schedule), trial.workers, random.Random(trial.seed))
+        result = Result()
+        try:
+            wait_for_the_end(database, crew, result, last)
+        finally:
+            crew.dismiss()
+        result.seconds = time.monotonic() - began
+        result.kills, result.deaths = crew.kills, crew.deaths
+        log = (folder / "daemons.log").read_text(encoding="utf-8")
+        result.unexpected = log.count("Traceback (most recent call last)")
+        account_for(database, fakes, result, last)
+    return result
+
+
+def plan_slots(database: Database, trial: Trial, schedule: Schedule) -> datetime:
+    """The next slots of a real schedule, due one after the other from now on; when the last one is due."""
+    now = datetime.now(UTC)
+    moments = plan(schedule.cron, schedule.tz, now + timedelta(minutes=1), HORIZON / timedelta(days=1))
+    with database.write() as session:
+        for name in trial.names:
+            session.add(Account(name=name, publisher="x"))
+        session.flush()
+        for number in range(trial.slots):
+            name = trial.names[number % trial.accounts]
+            slot = moments[number // trial.accounts]
+            due = now + timedelta(seconds=EVERY * number)
+            session.add(Slot(account=name, key=slot.key(name), due_at=due, local=slot.local))
+    return due
+
+
+def wait_for_the_end(database: Database, crew: Crew, result: Result, last: datetime) -> None:
+    """Until no slot is open any more, or nothing has moved for long. The person looks in every second."""
+    person = Outbox(database, ())
+    left, since = -1, time.monotonic()
+    while time.monotonic() - since < NO_PROGRESS:
+        until = time.monotonic() + 1.0
+        while time.monotonic() < until:
+            crew.tend()
+            time.sleep(0.05)
+        with database.read() as session:
+            stopped = select(Account.name).where(Account.state == AccountState.STOPPED)
+            for name in session.scalars(stopped).all():
+                result.restarts_by_person += person.start_account(name)
+        now_left = count_open(database, last)
+        if now_left == 0:
+            return
+        if now_left != left:
+            left, since = now_left, time.monotonic()
+            print(f"\r{left} slots are open, {crew.kills} kills ", end="", file=sys.stderr, flush=True)
+
+
+def count_open(database: Database, last: datetime) -> int:
+    """Slots that have not come to an end."""
+    with database.read() as session:
+        planned = select(func.count()).where(Slot.state == SlotState.PLANNED, Slot.due_at <= last)
+        unfinished = select(func.count()).where(Post.state.in_(OPEN_STATES))
+        return (session.scalar(planned) or 0) + (session.scalar(unfinished) or 0)
+
+
+# ---- accounting ---------------------------------------------------------------------------------
+
+
+def account_for(database: Database, fakes: Mapping[str, FakeX], result: Result, last: datetime) -> None:
+    """Compare what the database says of every slot with what the networks have."""
+    there = {name: {post["id"]: post["text"] for post in fake.posts()} for name, fake in fakes.items()}
+    for name, posts in there.items():
+        texts = Counter(posts.values())
+        result.posted_twice += [f"{name}: {text} ×{count}" for text, count in texts.items() if count > 1]
+    for fake in fakes.values():
+        requests = fake.ledger("request")
+        result.requests += len(requests)
+        result.faults += sum(entry["fault"] is not None for entry in requests)
+    with database.read() as session:
+        rows = session.execute(
+            select(Slot, Post).outerjoin(Post, Post.slot_id == Slot.id).where(Slot.due_at <= last)
+        ).all()
+    for slot, post in rows:
+        _account_for_slot(slot, post, there[slot.account], result)
+
+
+def _account_for_slot(slot: Slot, post: Post | None, there: Mapping[str, str], result: Result) -> None:
+    state: str = slot.state if post is None else post.state
+    reason = slot.reason if post is None else post.reason
+    result.ends[state, "" if state == PostState.POSTED else _kind_of(reason or "")] += 1
+    if (slot.state is SlotState.TAKEN) != (post is not None):
+        result.without_reason.append(f"{slot.key}: {slot.state}, and {'no' if post is None else 'a'} post")
+    elif state in (SlotState.PLANNED, *OPEN_STATES):
+        result.stuck.append(f"{slot.key}: {state}, {reason}")
+    elif state != PostState.POSTED and not reason:
+        result.without_reason.append(f"{slot.key}: {state}")
+    if post is None:
+        return
+    posted = post.state is PostState.POSTED
+    if posted and there.get(post.remote_id or "") != post.caption:
+        result.untrue.append(f"{slot.key}: said to be posted as {post.remote_id}")
+    elif not posted and post.state is not PostState.NEEDS_PERSON and post.caption in there.values():
+        result.untrue.append(f"{slot.key}: {post.state}, and yet it is posted")
+
+
+def _kind_of(reason: str) -> str:
+    """A reason without what differs from post to post."""
+    given_up = re.search(r"(Given up after|given up after|Its grace|its grace).*", reason)
+    if given_up is not None:
+        return given_up[0][0].upper() + given_up[0][1:]
+    return re.split(r" \(|[:;]|\.( |$)", reason)[0]
+
+
+# ---- the command --------------------------------------------------------------------------------
+
+
+@contextmanager
+def database_url(kind: str, folder: Path) -> Iterator[str]:
+    """The address of an empty database: a file in the folder, or a PostgreSQL server of our own."""
+    if kind == "sqlite":
+        yield f"sqlite:///{folder / 'bot.sqlite'}"
+        return
+    with cluster() as server, empty_database(server) as address:
+        yield address
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; its exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    for name in ("slots", "workers", "accounts", "seed"):
+        parser.add_argument(f"--{name}", type=int, default=getattr(Trial, name))
+    parser.add_argument("--share", type=float, default=Trial.share)
+    parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
+    options = vars(parser.parse_args(arguments))
+    kind = options.pop("database")
+    folder = Path(tempfile.mkdtemp(prefix="meshibot-soak-"))
+    with database_url(kind, folder) as url:
+        result = soak(Trial(**options), url, folder)
+    print(file=sys.stderr)
+    print(result.table(f"{kind}, {options['workers']} daemons, {options['accounts']} accounts"))
+    if result.sound:
+        shutil.rmtree(folder)
+        return 0
+    for line in (*result.posted_twice, *result.without_reason, *result.stuck, *result.untrue):
+        print(line)
+    print(f"BROKEN: logs and ledgers are in {folder}.")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
