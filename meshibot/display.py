@@ -102,7 +102,7 @@ def show_posts(posts: Sequence[Json]) -> None:
 
 
 def show_status(status: Json) -> None:
-    """Accounts, stock, daemon, what needs a person, and the last posts."""
+    """Accounts, stock, daemon, what needs a person, what was missed, and the last posts."""
     for account in status["accounts"]:
         slot = account["next_slot"]
         stopped = f" STOPPED: {account['stopped_reason']}" if account["state"] == "stopped" else ""
@@ -116,5 +116,7 @@ def show_status(status: Json) -> None:
         print(f"daemon: does not run{', last seen ' + daemon['seen_at'] if daemon else ''}")
     for post in status["needs_person"]:
         print(outcome(post))
+    for slot in status["missed"]:
+        print(f"missed {slot['local']} ({slot['account']}): {slot['reason']}")
     if status["recent"]:
         show_posts(status["recent"])

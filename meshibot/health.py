@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from meshibot.assembly import open_existing, publisher_of, schedule_of
 from meshibot.captions import load_captions
@@ -31,6 +32,7 @@ _LOW_DISK = 1_000_000_000
 _NO_DISK = 100_000_000
 _CLOCK_TOLERANCE = timedelta(minutes=2)
 _MONTH = 30
+_WEEK = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -224,7 +226,7 @@ def next_slot(account: Account, schedule: Schedule, now: datetime) -> Json | Non
 
 
 def status(settings: Settings, now: datetime) -> Json:
-    """How things stand: accounts with their next slot, stock, last posts, posts for a person, the daemon."""
+    """How things stand: accounts and next slots, stock, what needs a person, what was missed, the daemon."""
     with open_existing(settings) as database:
         stored: Json = _stored(database, settings, now) if database else dict(_NOTHING_STORED)
     rows = stored.pop("accounts")
@@ -243,6 +245,7 @@ _NOTHING_STORED: dict[str, Any] = {
     "accounts": {},
     "waiting": 0,
     "needs_person": [],
+    "missed": [],
     "recent": [],
     "daemon": None,
 }
@@ -276,9 +279,35 @@ def _stored(database: Database, settings: Settings, now: datetime) -> Json:
             "needs_person": [
                 post_json(post, settings) for post in posts_for_a_person(session, list(accounts))
             ],
+            "missed": [slot for name in accounts for slot in _missed(session, name, now)],
             "recent": [post_json(post, settings) for post in recent_posts(session, 5)],
             "daemon": _daemon_json(daemon, now) if daemon else None,
         }
+
+
+def _missed(session: Session, account: str, now: datetime) -> list[Json]:
+    """The account's slots of the last week that came to no post, with the reason, the newest first."""
+    slots = session.scalars(
+        select(Slot)
+        .where(
+            Slot.account == account,
+            Slot.state == SlotState.MISSED,
+            Slot.due_at > now - _WEEK,
+            Slot.due_at <= now,
+        )
+        .order_by(Slot.due_at.desc())
+        .limit(5)
+    )
+    return [
+        {
+            "account": account,
+            "due_at": instant(slot.due_at),
+            "local": slot.local,
+            "key": slot.key,
+            "reason": slot.reason,
+        }
+        for slot in slots
+    ]
 
 
 def _daemon_json(daemon: Daemon, now: datetime) -> Json:

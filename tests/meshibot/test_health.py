@@ -7,8 +7,9 @@ import pytest
 
 from meshibot import health
 from meshibot.config import Settings, load_settings
-from meshibot.database import Daemon, Database
+from meshibot.database import Account, Daemon, Database, Slot, SlotState
 from meshibot.database.migrate import upgrade
+from meshibot.display import show_status
 from meshibot.health import Finding, check, exit_status, posts_in_a_month, status
 from meshibot.slots import QuietHours, Schedule
 from tests.checkpoints import make_checkpoint
@@ -137,3 +138,30 @@ def test_status_knows_a_daemon_that_has_died(configured: pytest.MonkeyPatch) -> 
 def test_a_warning_about_settings_is_a_finding(configured: pytest.MonkeyPatch) -> None:
     configured.setenv("MESHIBOT_SHEDULE", "x")
     assert "did you mean MESHIBOT_SCHEDULE" in findings(load_settings())["settings"].says
+
+
+def test_what_was_missed_this_week_is_said_with_its_reason(
+    configured: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = load_settings()
+    settings.home.mkdir()
+    upgrade(settings.database_address)
+    with Database.open(settings.database_address) as database, database.write() as session:
+        session.add(Account(name="main", publisher="folder"))
+        session.flush()
+        for days in (-1, 2, 3, 8):
+            due = NOW - timedelta(days=days)
+            session.add(
+                Slot(
+                    account="main",
+                    key=f"main|{days}",
+                    due_at=due,
+                    local=f"{days} days ago",
+                    state=SlotState.MISSED,
+                    reason="The stock was empty.",
+                )
+            )
+    document = status(settings, NOW)
+    assert [slot["key"] for slot in document["missed"]] == ["main|2", "main|3"]
+    show_status(document)
+    assert "missed 2 days ago (main): The stock was empty.\n" in capsys.readouterr().out

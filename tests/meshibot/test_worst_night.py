@@ -12,18 +12,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import create_engine, func, make_url, select, text
 
 from meshibot import daemon as daemon_module
 from meshibot.assembly import open_bot
 from meshibot.config import load_settings
 from meshibot.daemon import Daemon
 from meshibot.database import Account, AccountState, Database, Picture, PictureState, Post, PostState, Slot
+from meshibot.database.migrate import upgrade
 from meshibot.database.queries import living_daemons
 from meshibot.errors import DatabaseFailure
 from meshibot.outbox import Outbox, Policy
@@ -48,6 +49,9 @@ from tests.meshibot.ledger import (
     slot,
     stock,
 )
+from tests.postgres import postgres_server, postgres_url
+
+__all__ = ["postgres_server", "postgres_url"]
 
 
 @pytest.fixture
@@ -324,6 +328,46 @@ def test_a_daemon_outlives_a_locked_database(
         run_beside(daemon, story)
         assert only_post(database).state is PostState.POSTED
     assert "is locked by another program" in caplog.text
+
+
+@pytest.mark.postgres
+def test_a_daemon_outlives_a_database_server_that_is_away(
+    tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(daemon_module, "POLL", timedelta(seconds=0.3))
+    caplog.set_level(logging.ERROR)
+    publisher = LedgerPublisher(Ledger(tmp_path / "ledger"), MovableClock())
+    schedule = Schedule("0 0 29 2 *", UTC_ZONE)
+    upgrade(postgres_url)
+    with Database.open(postgres_url) as database:
+        stock(database, tmp_path, 1)
+        daemon = Daemon(database, [channel(tmp_path, publisher, schedule=schedule)], lambda: None)
+
+        def story() -> None:
+            with Database.open(postgres_url) as mine:
+                wait_for(lambda: runs(mine))
+                slot(mine, datetime.now(UTC) + timedelta(seconds=1))
+            with away(postgres_url):
+                wait_for(lambda: "posting for main: The database" in caplog.text)
+            wait_for(lambda: len(publisher.ledger.posts()) == 1)
+
+        run_beside(daemon, story)
+        assert only_post(database).state is PostState.POSTED
+    assert "Traceback" not in caplog.text
+
+
+@contextmanager
+def away(url: str) -> Iterator[None]:
+    """Cut every connection to a database, and let nobody in."""
+    parsed = make_url(url)
+    engine = create_engine(parsed.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"ALTER DATABASE {parsed.database} ALLOW_CONNECTIONS false"))
+        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
+        connection.execute(text(cut), {"name": parsed.database})
+        yield
+        connection.execute(text(f"ALTER DATABASE {parsed.database} ALLOW_CONNECTIONS true"))
+    engine.dispose()
 
 
 @pytest.mark.long
