@@ -11,6 +11,8 @@ from trainer.config import FitConfig, make_config
 from trainer.data import Dataset
 from trainer.errors import TrainerError
 from trainer.fit import fit
+from trainer.heldout import HeldOutLook, Look
+from trainer.networks import Critic, Generator
 
 
 def dataset() -> Dataset:
@@ -56,23 +58,21 @@ def test_without_the_guard_the_same_run_goes_on_blindly(tmp_path: Path) -> None:
 
 def test_going_back_restores_the_best_state_and_draws_anew(tmp_path: Path) -> None:
     """A spike in the middle of a healthy run: it goes back to the best step, and finishes from there."""
-    from trainer import session
-
     healthy = config()
     seen = 0
-    look = session.HeldOutLook.__call__
+    look = HeldOutLook.__call__
 
-    def spoiled(self: session.HeldOutLook, *networks: object) -> session.Look:
+    def spoiled(self: HeldOutLook, critic: Critic, generator: Generator) -> Look:
         """The fifth evaluation finds weights that a bad batch has ruined."""
         nonlocal seen
         seen += 1
         if seen == 5:
-            for parameter in networks[0].parameters():  # type: ignore[attr-defined]
+            for parameter in critic.parameters():
                 parameter.data.mul_(1e4)
-        return look(self, *networks)  # type: ignore[arg-type]
+        return look(self, critic, generator)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session.HeldOutLook, "__call__", spoiled)
+        patch.setattr(HeldOutLook, "__call__", spoiled)
         result = fit(healthy, dataset(), tmp_path, resume=False, say=print)
     (told,) = decisions(tmp_path)
     assert told["sign"] == "exploding"

@@ -106,7 +106,7 @@ def test_a_lazy_penalty_counts_as_often_as_it_is_left_out(networks: Networks) ->
         fresh = Networks(Generator(ARCH), Critic(ARCH), Generator(ARCH))
         take_critic_step(fresh, "wgan-gp", factor=factor)
         weight = fresh.critic.blocks[0].conv.weight  # type: ignore[union-attr]
-        gradients[factor] = weight.grad  # type: ignore[union-attr]
+        gradients[factor] = weight.grad
     share = gradients[1.0] - gradients[0.0]  # type: ignore[operator]
     torch.testing.assert_close(gradients[4.0] - gradients[0.0], 4 * share, rtol=1e-3, atol=1e-4)  # type: ignore[operator]
 

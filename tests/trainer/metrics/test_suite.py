@@ -25,10 +25,9 @@ def healthy() -> PictureFigures:
 
 def test_every_figure_has_a_floor_and_a_meaning(healthy: PictureFigures) -> None:
     assert healthy.group_size == 20
-    assert {"swd", "swd_32", "swd_16", "colour", "kid", "diversity", "variety", "ms_ssim", "nearest_neighbour", "r_v",
-            "precision", "recall", "density", "coverage", "memorisation", "copies", "critic_gap"} == set(
-        healthy.metrics
-    )  # fmt: skip
+    assert {"swd", "swd_32", "swd_16", "colour", "kid", "diversity", "variety", "ms_ssim",
+            "nearest_neighbour", "r_v", "precision", "recall", "density", "coverage", "memorisation",
+            "copies", "critic_gap"} == set(healthy.metrics)  # fmt: skip
     for name, metric in healthy.metrics.items():
         assert math.isfinite(metric.value)
         assert metric.floor is not None
