@@ -1,0 +1,101 @@
+"""What the pages for people who run it tell them to type exists: commands, options, settings, accounts."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from meshibot.cli import app
+from meshibot.config import SETTINGS, load_settings
+from tests.meshibot.command import ROOT
+
+PAGES = [ROOT / "docs" / "operating.md", ROOT / "README.md", ROOT / "README.ja.md"]
+OPERATING = PAGES[0].read_text("utf-8")
+
+
+def typed(page: Path) -> list[list[str]]:
+    """Every `meshibot …` that a page has as code, in words."""
+    text = page.read_text("utf-8")
+    code = "\n".join(re.findall(r"^ {4}.+$|^```sh\n(?:.*\n)+?```|`meshibot [^`]+`", text, re.M))
+    # Not where it is a user or an owner.
+    lines = re.findall(r"(?<![\w/-])(?<!-u )(?<!owner )(?:/opt/meshibot/bin/)?meshibot [a-z].*", code)
+    ends = re.compile(r"\s#|\s\||&&|\s{3,}|`")
+    return [ends.split(line)[0].translate(str.maketrans("", "", "[]\\")).split()[1:] for line in lines]
+
+
+def parse(words: list[str]) -> str:
+    """The command that the words name; fails where the command line would refuse them."""
+    command: Any = typer.main.get_command(app)
+    rest = list(words)
+    while hasattr(command, "commands"):
+        names = rest[0].split("|") if rest else []
+        assert names, f"{words} ends too soon"
+        for name in names:
+            assert name in command.commands, f"{words}: there is no {name}"
+        command = command.commands[names[0]]
+        rest = rest[1:]
+    options = {spelled for each in command.params for spelled in (*each.opts, *each.secondary_opts)}
+    for word in rest:
+        assert not word.startswith("--") or word.split("=")[0] in options, f"{words}: there is no {word}"
+    return str(command.name)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_exists(page: Path) -> None:
+    found = [parse(words) for words in typed(page) if words]
+    assert len(found) > 5
+
+
+def test_every_command_there_is_is_explained() -> None:
+    explained = {parse(words) for words in typed(PAGES[0]) if words}
+    there_is = {
+        "run",
+        "post-now",
+        "status",
+        "check",
+        "history",
+        "plan",
+        "resolve",
+        "delete",
+        "fill",
+        "backup",
+    }
+    assert there_is | {"upgrade"} <= explained
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_setting_exists(page: Path) -> None:
+    known = {
+        *SETTINGS,
+        *(name.replace("_X_", f"_{own}_X_") for name in SETTINGS for own in ("NIGHT", "LUNCH")),
+    }
+    named = set(re.findall(r"MESHIBOT_[A-Z0-9_]*[A-Z0-9]", page.read_text("utf-8")))
+    assert named - known == set()
+
+
+def test_the_example_of_several_accounts_is_sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (example,) = re.findall(r"```toml\n(.*?)```", OPERATING, re.S)
+    (tmp_path / "meshibot.toml").write_text(example, "utf-8")
+    (secrets,) = re.findall(r"carry the account's name.*?\n\n(.*?)\n\n", OPERATING, re.S)
+    (tmp_path / ".env").write_text(secrets.replace(" ", "").replace("…", "planted"), "utf-8")
+    monkeypatch.chdir(tmp_path)
+    for name in SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+    accounts = {account.name: account for account in load_settings().accounts}
+    assert list(accounts) == ["night", "lunch", "archive"]
+    assert accounts["night"].schedule == "0 23 * * *; 30 0 * * 6"
+    assert accounts["archive"].publisher == "folder"
+    assert {str(account.timezone) for account in accounts.values()} == {"Asia/Tokyo"}
+    for name in ("night", "lunch"):
+        assert accounts[name].x_credentials.access_token == "planted"
+
+
+def test_the_unit_runs_a_command_in_the_home_that_the_page_names() -> None:
+    unit = (ROOT / "docs" / "meshibot.service").read_text("utf-8")
+    settings = dict(re.findall(r"^(\w+)=(.*)$", unit, re.M))
+    assert settings["ExecStart"] == "/opt/meshibot/bin/meshibot run"
+    assert settings["Environment"] == "MESHIBOT_HOME=/var/lib/meshibot"
+    assert settings["RestartPreventExitStatus"] == "2", "what UsageError ends with"
+    assert settings["LimitCORE"] == "0"
