@@ -9,7 +9,8 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session, selectinload
 
 from meshibot.config import Account, Settings
-from meshibot.database import Picture, Post, PostPicture, PostState
+from meshibot.database import Picture, Post, PostPicture
+from meshibot.database.models import IS_FOR_A_PERSON
 from meshibot.slots import PlannedSlot, Schedule, plan
 
 Json = dict[str, Any]
@@ -44,8 +45,7 @@ def recent_posts(session: Session, limit: int, account: str | None = None) -> Se
 
 def posts_for_a_person(session: Session, accounts: Sequence[str], limit: int = 100) -> Sequence[Post]:
     """Those of the accounts that only a person can settle, the oldest first."""
-    # By account, since the index on states begins with it: a history may have a million posts.
-    query = _posts().where(Post.account.in_(accounts), Post.state == PostState.NEEDS_PERSON)
+    query = _posts().where(IS_FOR_A_PERSON, Post.account.in_(accounts))
     return session.scalars(query.order_by(Post.id).limit(limit)).all()
 
 

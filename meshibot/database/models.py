@@ -129,6 +129,11 @@ _OPEN = text(f"state IN ({', '.join(repr(str(state)) for state in OPEN_STATES)})
 IS_OPEN = text(f"posts.{_OPEN.text}")
 """That a post is open: in the words of its index, or SQLite would not use that."""
 
+_FOR_A_PERSON = text(f"state = '{PostState.NEEDS_PERSON}'")
+
+IS_FOR_A_PERSON = text(f"posts.{_FOR_A_PERSON.text}")
+"""That a post waits for a person; likewise."""
+
 
 class Phase(StrEnum):
     """What an attempt tried."""
@@ -248,6 +253,7 @@ class Post(Base):
     __table_args__ = (
         UniqueConstraint("account", "serial"),
         Index("ix_posts_open", "account", "not_before", sqlite_where=_OPEN, postgresql_where=_OPEN),
+        Index("ix_posts_person", "account", sqlite_where=_FOR_A_PERSON, postgresql_where=_FOR_A_PERSON),
         Index("ix_posts_sent", "account", "sent_at"),
     )
 

@@ -11,6 +11,7 @@ depends_on = None
 TIME = sa.DateTime(timezone=True)
 ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 OPEN = "state IN ('planned', 'claimed', 'uploaded', 'sending', 'retry', 'unknown')"
+FOR_A_PERSON = "state = 'needs_person'"
 
 
 def upgrade() -> None:
@@ -114,6 +115,13 @@ def upgrade() -> None:
         ["account", "not_before"],
         sqlite_where=sa.text(OPEN),
         postgresql_where=sa.text(OPEN),
+    )
+    op.create_index(
+        "ix_posts_person",
+        "posts",
+        ["account"],
+        sqlite_where=sa.text(FOR_A_PERSON),
+        postgresql_where=sa.text(FOR_A_PERSON),
     )
     op.create_index("ix_posts_sent", "posts", ["account", "sent_at"])
 

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, create_engine, event, insert, select, text
 from sqlalchemy.exc import StatementError
 from sqlalchemy.orm import Session
 
+from meshibot import views
 from meshibot.database import (
     Account,
     Attempt,
@@ -355,7 +356,9 @@ def fill_history(database: Database, count: int) -> None:
 
 
 def ask_everything(session: Session) -> None:
-    """Each question that the outbox asks, again and again."""
+    """Each question that the outbox asks again and again, and those of `meshibot status` and `history`."""
+    assert views.posts_for_a_person(session, ["main"]) == []
+    assert len(views.recent_posts(session, 5, "main")) == 5
     account = queries.lock_account(session, "main")
     assert account is not None
     queries.anything_due(session, "main", NOON)
@@ -397,6 +400,9 @@ def test_every_question_is_answered_from_an_index(tmp_path: Path) -> None:
                 scans += [row[3] for row in plan if row[3].startswith("SCAN") and "pictures" in row[3]]
                 scans += [row[3] for row in plan if row[3].startswith("SCAN") and "slots" in row[3]]
                 assert not scans, (statement, plan)
+                # All posts of an account are as many as all posts.
+                wide = [row[3] for row in plan if row[3].endswith("ix_posts_sent (account=?)")]
+                assert not wide, (statement, plan)
 
 
 @pytest.mark.postgres
