@@ -308,17 +308,20 @@ class Outbox:
             if account is None or not _lease_is_free(account, now, self.policy.lease):
                 return None
             account.lease_owner = account.lease_expires_at = None  # run out, perhaps
-            queries.take_over(session, account, now)
-            queries.expire(session, account, channel.schedule.grace, now)
+            posts = queries.open_posts(session, channel.account)
+            queries.take_over(session, posts, now)
+            queries.expire(session, account, posts, channel.schedule.grace, now)
             if account.state is AccountState.STOPPED or not queries.is_over(account.not_before, now):
                 return None
-            post = self._due_post(session, account, channel, now)
+            post = self._due_post(posts, account, channel, now)
             if post is None and slots:
                 post = self._post_for_slot(session, account, channel, now)
-            return None if post is None else self._lease(account, channel, post, now)
+            return None if post is None else self._lease(session, account, channel, post, now)
 
-    def _due_post(self, session: Session, account: Account, channel: Channel, now: datetime) -> Post | None:
-        for post in queries.due_posts(session, account.name, now):
+    def _due_post(
+        self, posts: Iterable[Post], account: Account, channel: Channel, now: datetime
+    ) -> Post | None:
+        for post in queries.due_posts(posts, now):
             if post.state is PostState.UNKNOWN or post.slot_id is None:
                 return post
             due = post.deadline - channel.schedule.grace
@@ -392,6 +395,7 @@ class Outbox:
             not_before=now,
             deadline=due + channel.schedule.grace,
             created_at=now,
+            version=0,
         )
         account.next_serial += 1
         post.pictures = [
@@ -400,16 +404,18 @@ class Outbox:
         if slot is not None:
             slot.state, slot.reason = SlotState.TAKEN, None
         session.add(post)
-        session.flush()
         return post
 
-    def _lease(self, account: Account, channel: Channel, post: Post, now: datetime) -> Claim:
+    def _lease(
+        self, session: Session, account: Account, channel: Channel, post: Post, now: datetime
+    ) -> Claim:
         owner = uuid.uuid4().hex
         account.lease_owner = post.lease_owner = owner
         account.lease_expires_at = post.lease_expires_at = now + self.policy.lease
         if post.state is not PostState.UNKNOWN:
             post.state = PostState.CLAIMED
         post.version += 1
+        session.flush()  # a new post has no id before
         return Claim(channel, post.id, owner, post.version)
 
     def _give_up(self, claim: Claim) -> None:

@@ -1,6 +1,6 @@
 """What the outbox asks of the database: every question finds its index, however long the history is."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Select, delete, exists, func, or_, select, update
@@ -74,10 +74,17 @@ def anything_due(session: Session, account: str, now: datetime) -> bool:
     )
 
 
-def due_posts(session: Session, account: str, now: datetime) -> Sequence[Post]:
-    """Open posts whose wait is over: unclear ones first, then those that are due first. None is in flight."""
-    found = session.scalars(_due_posts(account, now, WAITING_STATES).order_by(Post.deadline).limit(_CHUNK))
-    return sorted(found, key=lambda post: post.state is not PostState.UNKNOWN)
+def open_posts(session: Session, account: str) -> Sequence[Post]:
+    """The posts that are not at their end: few, and found by an index of their own. Those due first first."""
+    return session.scalars(
+        select(Post).where(IS_OPEN, Post.account == account).order_by(Post.deadline, Post.id)
+    ).all()
+
+
+def due_posts(posts: Iterable[Post], now: datetime) -> Sequence[Post]:
+    """Of open posts those whose wait is over, unclear ones first. None is in flight."""
+    due = [post for post in posts if post.state in WAITING_STATES and is_over(post.not_before, now)]
+    return sorted(due, key=lambda post: post.state is not PostState.UNKNOWN)
 
 
 def due_slots(session: Session, account: str, now: datetime, since: datetime | None = None) -> Sequence[Slot]:
@@ -107,10 +114,8 @@ def next_moment(session: Session, account: str, now: datetime) -> datetime | Non
     return min((wait for wait in waits if wait is not None and wait > now), default=None)
 
 
-def _due_posts(account: str, now: datetime, states: Sequence[PostState] = OPEN_STATES) -> Select[Post]:
-    return select(Post).where(
-        IS_OPEN, Post.account == account, Post.state.in_(states), over(Post.not_before, now)
-    )
+def _due_posts(account: str, now: datetime) -> Select[Post]:
+    return select(Post).where(IS_OPEN, Post.account == account, over(Post.not_before, now))
 
 
 def _due_slots(account: str, now: datetime) -> Select[Slot]:
@@ -163,7 +168,9 @@ def choose_pictures(
             select(Picture)
             .where(Picture.state == PictureState.APPROVED, Picture.id > after)
             .order_by(Picture.id)
-            .limit(_CHUNK)
+            # No more than are needed: another account's process may be choosing at this moment, and what is
+            # locked here is no stock to it.
+            .limit(count - len(chosen))
             .with_for_update(skip_locked=True)
         ).all()
         if not stock:
@@ -172,7 +179,7 @@ def choose_pictures(
         for picture in stock:
             if _resembles(picture.phash, recent, distance):
                 alike.append(picture)
-            elif len(chosen) < count and not _resembles(picture.phash, [p.phash for p in chosen], distance):
+            elif not _resembles(picture.phash, [p.phash for p in chosen], distance):
                 chosen.append(picture)
     return chosen, alike
 
@@ -219,10 +226,9 @@ def pictures_of(session: Session, post: Post) -> tuple[Picture, ...]:
     )
 
 
-def take_over(session: Session, account: Account, now: datetime) -> None:
+def take_over(session: Session, posts: Iterable[Post], now: datetime) -> None:
     """With the account's lease in hand: what was being sent when its process ended is unclear now."""
-    interrupted = select(Post).where(IS_OPEN, Post.account == account.name, Post.state == PostState.SENDING)
-    for post in session.scalars(interrupted).all():
+    for post in [post for post in posts if post.state is PostState.SENDING]:
         session.execute(
             update(Attempt)
             .where(Attempt.post_id == post.id, Attempt.outcome.is_(None))
@@ -236,7 +242,9 @@ def take_over(session: Session, account: Account, now: datetime) -> None:
         post.lease_owner = post.lease_expires_at = None
 
 
-def expire(session: Session, account: Account, grace: timedelta, now: datetime) -> None:
+def expire(
+    session: Session, account: Account, posts: Iterable[Post], grace: timedelta, now: datetime
+) -> None:
     """With the account's lease in hand: record what is too late to be sent as missed, with the reason."""
     if account.state is AccountState.STOPPED:
         cause = f"The account is stopped: {account.stopped_reason}"
@@ -248,10 +256,7 @@ def expire(session: Session, account: Account, grace: timedelta, now: datetime) 
         .values(state=SlotState.MISSED, reason=func.coalesce(Slot.reason, cause))
         .execution_options(synchronize_session=False)
     )
-    late = select(Post).where(
-        IS_OPEN, Post.account == account.name, Post.state.in_(UNSENT_STATES), Post.deadline < now
-    )
-    for post in session.scalars(late).all():
+    for post in [post for post in posts if post.state in UNSENT_STATES and post.deadline < now]:
         miss(session, post, f"{post.reason or cause} Its grace is over.")
 
 

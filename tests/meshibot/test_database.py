@@ -362,12 +362,12 @@ def ask_everything(session: Session) -> None:
     account = queries.lock_account(session, "main")
     assert account is not None
     queries.anything_due(session, "main", NOON)
-    queries.due_posts(session, "main", NOON)
+    posts = queries.open_posts(session, "main")
     queries.due_slots(session, "main", NOON, NOON - timedelta(hours=1))
     queries.next_moment(session, "main", NOON)
     queries.sent_since(session, "main", NOON - timedelta(days=1))
-    queries.take_over(session, account, NOON)
-    queries.expire(session, account, timedelta(hours=2), NOON)
+    queries.take_over(session, posts, NOON)
+    queries.expire(session, account, posts, timedelta(hours=2), NOON)
     queries.choose_pictures(session, "main", 1)
     post = session.get_one(Post, 1)
     queries.pictures_of(session, post)
@@ -435,6 +435,19 @@ def test_a_slot_is_due_from_its_moment_on(database: Database) -> None:
         assert queries.next_moment(session, "main", NOON - timedelta(seconds=1)) == NOON
         assert queries.anything_due(session, "main", NOON)
         assert [row.due_at for row in queries.due_slots(session, "main", NOON)] == [NOON]
+
+
+@pytest.mark.postgres
+def test_who_chooses_a_picture_leaves_the_others_to_those_who_choose_meanwhile(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    upgrade(postgres_url)
+    with Database.open(postgres_url) as database:
+        stock(database, tmp_path, 2)
+        with database.write() as one, database.write() as other:
+            first, _ = queries.choose_pictures(one, "main", 1)
+            second, _ = queries.choose_pictures(other, "two", 1)
+            assert [picture.id for picture in (*first, *second)] == [1, 2]
 
 
 def test_the_oldest_pictures_that_look_new_are_chosen(database: Database, tmp_path: Path) -> None:
