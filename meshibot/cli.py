@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import os
 import sys
@@ -97,6 +98,7 @@ def post_now(
 @app.command()
 def run() -> None:
     """Post on schedule until told to stop (SIGTERM or Ctrl-C)."""
+    gc.enable()
     settings = _settings(logging.INFO, to_file=True)
 
     from meshibot.assembly import open_bot
@@ -313,6 +315,7 @@ def db_backup(
 
 def main() -> None:
     """Run the command line; whatever a user can mend ends in one sentence and its status, not a traceback."""
+    gc.disable()  # a command ends before garbage matters, and imports alone would have it looked for 170 times
     for stream in (sys.stdout, sys.stderr):
         # A terminal that can't show Japanese must not stop a post.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
