@@ -17,6 +17,7 @@ import multiprocessing
 import random
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -232,12 +233,15 @@ class Crew:
                 self._workers[place] = self._start()
 
     def dismiss(self) -> None:
-        """End them as a person would; one that does not end well counts as a death."""
+        """End them as a person would; one that does not end well counts as a death.
+
+        SIGTERM itself may end one that has only just been started: it has nothing under way.
+        """
         for worker in self._workers:
             worker.terminate()
         for worker in self._workers:
             worker.join(60)
-            if worker.exitcode != 0:
+            if worker.exitcode not in (0, -signal.SIGTERM):
                 self.deaths += 1
                 worker.kill()
                 worker.join()
