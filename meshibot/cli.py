@@ -315,7 +315,8 @@ def db_backup(
 
 def main() -> None:
     """Run the command line; whatever a user can mend ends in one sentence and its status, not a traceback."""
-    gc.disable()  # a command ends before garbage matters, and imports alone would have it looked for 170 times
+    # a command ends before garbage matters, and imports alone would have it looked for 170 times
+    gc.disable()
     for stream in (sys.stdout, sys.stderr):
         # A terminal that can't show Japanese must not stop a post.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
