@@ -307,7 +307,8 @@ def slot(database: Database, due: datetime, account: str = "main") -> int:
         if session.get(Account, account) is None:
             session.add(Account(name=account, publisher="ledger"))
             session.flush()
-        row = Slot(account=account, key=f"{account}|{due:%Y-%m-%dT%H:%M:%S}", due_at=due, local=str(due))
+        # to the microsecond: a test may plan two slots within a second
+        row = Slot(account=account, key=f"{account}|{due:%Y-%m-%dT%H:%M:%S.%f}", due_at=due, local=str(due))
         session.add(row)
         session.flush()
         return row.id
