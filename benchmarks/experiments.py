@@ -29,7 +29,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "learning rates halved": {"critic_lr": 3e-4, "generator_lr": 1e-4},
     "learning rates equal": {"generator_lr": 6e-4},
     "learning rates higher": {"critic_lr": 1e-3, "generator_lr": 6e-4},
-    "penalty every 4th step": {"penalty_every": 4},
     "two critic steps": {"n_critic": 2},
     "batch 16": {"batch": 16},
     "batch norm generator": {"generator_norm": "batch"},

@@ -55,6 +55,12 @@ def fit(
     precision: Annotated[
         str | None, typer.Option(help="auto (bf16 on a GPU), float32 or bf16. [default: auto]")
     ] = None,
+    compile_: Annotated[
+        str | None,
+        typer.Option(
+            "--compile", help="auto (where it pays), on or off: compiled gradients. [default: auto]"
+        ),
+    ] = None,
     preset: Annotated[str | None, typer.Option(help="article or modern. [default: modern]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on exactly where --out was stopped.")] = False,
     dry_run: Annotated[
@@ -73,6 +79,7 @@ def fit(
         "resolution": resolution, "batch": batch, "steps": steps, "n_critic": n_critic, "width": width,
         "seed": seed, "device": device, "precision": precision, "snap": snap, "eval_every": eval_every,
         "critic_lr": critic_lr, "generator_lr": generator_lr, "log_every": log_every, "guard": guard,
+        "compile": compile_,
     }  # fmt: skip
     config = _config(data, out, objective, preset, resume, options)
 

@@ -12,6 +12,7 @@ from trainer.errors import UsageError
 PresetName = Literal["article", "modern"]
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "bf16"]
+Compile = Literal["auto", "on", "off"]
 RESOLUTIONS = (32, 64, 128, 256)
 
 
@@ -43,8 +44,6 @@ class FitConfig:
     beta1: float = 0.0
     beta2: float = 0.9
     penalty_weight: float = 10.0
-    penalty_every: int = 1
-    """Compute the penalty at every k-th critic step only, with k times the weight."""
     drift_weight: float = 1e-3
     clip: float = 0.01
 
@@ -66,6 +65,8 @@ class FitConfig:
 
     device: Device = "auto"
     precision: Precision = "auto"
+    compile: Compile = "auto"
+    """Whether gradients are compiled; `auto` is decided once, at the start, by whether it pays in the run."""
     log_every: int = 50
     snap: int = 1_000
     """Steps between grids, saved states and checkpoints."""
@@ -76,10 +77,11 @@ class FitConfig:
         """Raises UsageError, naming the option, for what can't be trained."""
         if self.resolution not in RESOLUTIONS:
             raise UsageError(f"--resolution {self.resolution} is not one of 32, 64, 128, 256.")
-        for name, allowed in (("device", get_args(Device)), ("precision", get_args(Precision))):
-            if getattr(self, name) not in allowed:
-                raise UsageError(f"--{name} {getattr(self, name)} is not one of {', '.join(allowed)}.")
-        for name in ("steps", "batch", "n_critic", "width", "latent_size", "penalty_every", "log_every"):
+        for name, allowed in (("device", Device), ("precision", Precision), ("compile", Compile)):
+            if getattr(self, name) not in get_args(allowed):
+                words = ", ".join(get_args(allowed))
+                raise UsageError(f"--{name} {getattr(self, name)} is not one of {words}.")
+        for name in ("steps", "batch", "n_critic", "width", "latent_size", "log_every"):
             if getattr(self, name) < 1:
                 raise UsageError(f"--{name.replace('_', '-')} has to be at least 1.")
         for name in ("snap", "eval_every"):
@@ -138,7 +140,18 @@ OBJECTIVE_DEFAULTS: dict[str, dict[str, Any]] = {
 
 # What may differ when a run is resumed: how long it goes on, how often it is looked at, and on what it runs.
 MAY_CHANGE = frozenset(
-    {"data", "steps", "log_every", "snap", "eval_every", "device", "precision", "guard", "setbacks"}
+    {
+        "data",
+        "steps",
+        "log_every",
+        "snap",
+        "eval_every",
+        "device",
+        "precision",
+        "compile",
+        "guard",
+        "setbacks",
+    }
 )
 
 

@@ -6,7 +6,7 @@ import json
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -21,6 +21,9 @@ from trainer.pictures import to_device
 from trainer.runlog import RunLog
 from trainer.session import LAST_CHECKPOINT, Follower, Session
 from trainer.training import Training, choose_device
+
+LEAST_STEPS_TO_COMPILE = 1_000
+"""Of shorter runs it isn't even asked whether compiling pays."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ def fit(
         around = state.Surroundings(dataset.fingerprint, Guard(), 0)
         if resume:
             around = _restore(training, dataset, run, say)
+        _choose_arithmetic(training, say)
         with _companion(training, dataset, run, around) as companion:
             if training.step == 0:
                 companion.snapshot()
@@ -57,6 +61,29 @@ def fit(
             companion.snapshot()
     last = run / "checkpoints" / LAST_CHECKPOINT
     return FitResult(training.step, training.step >= config.steps, last)
+
+
+def _choose_arithmetic(training: Training, say: Callable[[str], None]) -> None:
+    """Compile the gradients where that is wanted, and keep in the settings what was decided.
+
+    A resume then computes as the run did before: compiled gradients equal autograd's to rounding only.
+    """
+    config = training.config
+    wanted = config.compile == "on"
+    if config.compile == "auto" and config.steps - training.step >= LEAST_STEPS_TO_COMPILE:
+        from trainer.compiled import cycle_seconds, worth_it
+
+        seconds = cycle_seconds(training.arithmetic, config.n_critic, training.example())
+        wanted = worth_it(seconds, config.steps - training.step)
+    wanted = training.workers.follow(wanted)
+    training.config = replace(config, compile="on" if wanted else "off")
+    if wanted:
+        from trainer.compiled import compile_arithmetic
+
+        say("Compiling the gradients; this takes up to a few minutes the first time.")
+        training.arithmetic = compile_arithmetic(
+            training.networks, training.task, config.n_critic, training.example(), say
+        )
 
 
 @contextmanager

@@ -1,20 +1,23 @@
-"""Layers cheap to differentiate twice: folded convolutions and a leaky ReLU without a second derivative.
+"""Layers cheap to differentiate twice: folded convolutions, a convolution whose second derivative is one
+kernel call, and a leaky ReLU that has none.
 
-Both are exact rewrites (equal to rounding) of the plain forms, which the tests keep beside them.
+All are exact rewrites (equal to rounding) of the plain forms, which the tests keep beside them.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 LEAK = 0.2
 
 
-def _apply(function: Any, *tensors: Tensor) -> Tensor:
+def _apply(function: Any, *arguments: Any) -> Tensor:
     """`Function.apply` has no types of its own."""
-    result: Tensor = function.apply(*tensors)
+    result: Tensor = function.apply(*arguments)
     return result
 
 
@@ -23,25 +26,31 @@ class _Slope(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, grad: Tensor, out: Tensor) -> Tensor:
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(out)
         result: Tensor = torch.ops.aten.leaky_relu_backward(grad, out, LEAK, True)
         return result
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, None]:
         (out,) = ctx.saved_tensors
-        return _apply(_Slope, grad, out), None
+        return None if grad is None else _apply(_Slope, grad, out), None
 
 
 class _LeakyReLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
+        # An undefined gradient stays undefined: made into zeros, it would be taken through the whole forward
+        # graph of the interpolates, a sixth of all operations.
+        ctx.set_materialize_grads(False)
         out = F.leaky_relu(x, LEAK)
         ctx.save_for_backward(out)
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
+    def backward(ctx: Any, grad: Tensor | None) -> Tensor | None:
+        if grad is None:
+            return None
         # detached: through its own output autograd would walk the forward graph again
         (out,) = ctx.saved_tensors
         return _apply(_Slope, grad, out.detach())
@@ -56,10 +65,120 @@ def leaky_relu(x: Tensor) -> Tensor:
     return _apply(_LeakyReLU, x)
 
 
+@dataclass(frozen=True)
+class _Geometry:
+    """Stride and padding of a square convolution."""
+
+    stride: int
+    padding: int
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return F.conv2d(x, weight, bias, self.stride, self.padding)
+
+    def input_gradient(self, grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        """Of `x` only the shape counts."""
+        result: Tensor = self._backward(grad, x, weight, [True, False, False])[0]
+        return result
+
+    def weight_gradient(self, grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        """Of `weight` only the shape counts."""
+        result: Tensor = self._backward(grad, x, weight, [False, True, False])[1]
+        return result
+
+    def _backward(self, grad: Tensor, x: Tensor, weight: Tensor, wanted: list[bool]) -> Any:
+        pairs = [self.stride] * 2, [self.padding] * 2, [1, 1]
+        return torch.ops.aten.convolution_backward(grad, x, weight, None, *pairs, False, [0, 0], 1, wanted)
+
+
+class _InputGradient(torch.autograd.Function):
+    """A convolution's gradient by its input (n, i, h, w): bilinear in `grad` (n, o, h', w') and `weight`.
+
+    Autograd's own second derivative takes the weight's part as a convolution of whole pictures with whole
+    pictures; here it is the kernel that every backward has.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, grad: Tensor, weight: Tensor, x: Tensor, geometry: _Geometry) -> Tensor:
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(grad, weight)
+        ctx.geometry = geometry
+        return geometry.input_gradient(grad, x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, tangent: Tensor | None) -> tuple[Tensor | None, Tensor | None, None, None]:
+        if tangent is None:
+            return None, None, None, None
+        grad, weight = ctx.saved_tensors
+        geometry: _Geometry = ctx.geometry
+        by_grad = geometry.forward(tangent, weight, None) if ctx.needs_input_grad[0] else None
+        by_weight = geometry.weight_gradient(grad, tangent, weight) if ctx.needs_input_grad[1] else None
+        return by_grad, by_weight, None, None
+
+
+class _ByWeight(torch.autograd.Function):
+    """The convolution, as a function of its weight and bias alone."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, bias: Tensor | None, x: Tensor, geometry: _Geometry) -> Tensor:
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x, weight)
+        ctx.geometry = geometry
+        return geometry.forward(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, Tensor | None, None, None]:
+        if grad is None:
+            return None, None, None, None
+        x, weight = ctx.saved_tensors
+        by_weight = ctx.geometry.weight_gradient(grad, x, weight)
+        return by_weight, grad.sum((0, 2, 3)) if ctx.needs_input_grad[1] else None, None, None
+
+
+class _ByInput(torch.autograd.Function):
+    """Passes the convolution's result on, as a function of the input too.
+
+    A node of its own: where only the gradient by the input is asked for, as inside a gradient penalty,
+    autograd leaves out the weight's.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, out: Tensor, weight: Tensor, geometry: _Geometry) -> Tensor:
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x, weight)
+        ctx.geometry = geometry
+        return out.view_as(out)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, Tensor | None, None, None]:
+        if grad is None:
+            return None, None, None, None
+        x, weight = ctx.saved_tensors
+        by_input = _apply(_InputGradient, grad, weight, x.detach(), ctx.geometry)
+        return by_input, grad, None, None
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, *, stride: int = 1, padding: int = 1) -> Tensor:
+    """`conv2d` of a square kernel, for a critic whose gradient by its input is differentiated again."""
+    if torch.is_autocast_enabled(x.device.type):
+        dtype = torch.get_autocast_dtype(x.device.type)
+        x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+    geometry = _Geometry(stride, padding)
+    out = _apply(_ByWeight, weight, bias, x.detach(), geometry)
+    return _apply(_ByInput, x, out, weight, geometry) if x.requires_grad else out
+
+
 def fold_with_pair_sum(kernel: Tensor) -> Tensor:
     """Sum of a 3x3 kernel placed at the four corners of a 4x4 one: shape (o, i, 3, 3) -> (o, i, 4, 4)."""
     rows = F.pad(kernel, (0, 0, 1, 0)) + F.pad(kernel, (0, 0, 0, 1))
     return F.pad(rows, (1, 0)) + F.pad(rows, (0, 1))
+
+
+class Convolution(nn.Conv2d):
+    """A convolution for a critic: `convolve` with square kernels, the same weights as torch's own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return convolve(x, self.weight, self.bias, stride=self.stride[0], padding=int(self.padding[0]))
 
 
 class DownConv(nn.Conv2d):
@@ -73,7 +192,7 @@ class DownConv(nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel_size=3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, fold_with_pair_sum(self.weight) * 0.25, self.bias, stride=2, padding=1)
+        return convolve(x, fold_with_pair_sum(self.weight) * 0.25, self.bias, stride=2)
 
 
 class UpConv(nn.Conv2d):

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from trainer.layers import DownConv, PixelNorm, UpConv, leaky_relu, mean_pool
+from trainer.layers import Convolution, DownConv, PixelNorm, UpConv, leaky_relu, mean_pool
 
 RESOLUTIONS = (32, 64, 128, 256)
 NetworkKind = Literal["plain", "residual"]
@@ -120,7 +120,7 @@ class Generator(nn.Module):
 class _PlainDown(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, norm: CriticNorm) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, 4, stride=2, padding=1)
+        self.conv = Convolution(in_channels, out_channels, 4, stride=2, padding=1)
         self.norm = _norm(norm, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -131,10 +131,10 @@ class _ResidualDown(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, norm: CriticNorm) -> None:
         super().__init__()
         self.norm1 = _norm(norm, in_channels)
-        self.conv = nn.Conv2d(in_channels, in_channels, 3, padding=1)
+        self.conv = Convolution(in_channels, in_channels, 3, padding=1)
         self.norm2 = _norm(norm, in_channels)
         self.down = DownConv(in_channels, out_channels)
-        self.skip = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+        self.skip = Convolution(in_channels, out_channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.down(leaky_relu(self.norm2(self.conv(leaky_relu(self.norm1(x))))))
@@ -151,7 +151,7 @@ class Critic(nn.Module):
         sizes = [arch.resolution // 2**level for level in range(arch.levels)]
         plain = arch.kind == "plain"
         first = arch.channels(arch.resolution)
-        self.from_rgb = nn.Identity() if plain else nn.Conv2d(3, first, 3, padding=1)
+        self.from_rgb = nn.Identity() if plain else Convolution(3, first, 3, padding=1)
         block = _PlainDown if plain else _ResidualDown
         blocks = []
         for level, size in enumerate(sizes):

@@ -4,8 +4,8 @@ Knows nothing of files, the terminal or where pictures come from. Nothing is rea
 statistics are summed on it, and read once a tick.
 """
 
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,10 @@ from trainer.augment import Augmentation
 from trainer.distributed import ALONE, Workers
 from trainer.networks import Critic, Generator
 from trainer.objectives import Objective, clip_weights, gradient_penalty, interpolate
+
+Network = Callable[[Tensor], Tensor]
+Gradients = tuple[Tensor, ...]
+Autocast = Callable[[], AbstractContextManager[object]]
 
 CRITIC_STATISTICS = ("critic_loss", "wasserstein", "penalty", "score_real", "score_fake")
 """Columns of a critic step's sums; `wasserstein` is E[f(real)] - E[f(fake)]."""
@@ -27,6 +31,17 @@ class Networks:
     generator: Generator
     critic: Critic
     ema: Generator
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a step computes, apart from the networks and what is random."""
+
+    objective: Objective
+    augmentation: Augmentation
+    autocast: Autocast = nullcontext
+    joined: bool = True
+    """Whether reals and fakes go through the critic together; batch norm (DCGAN) would mix them."""
 
 
 @dataclass(frozen=True)
@@ -47,81 +62,138 @@ class GeneratorDraw:
     numbers: Tensor
 
 
+@dataclass(frozen=True)
+class Example:
+    """One batch as the gradients get it, to time and compare them by; drawn apart from the training's own."""
+
+    reals: Tensor
+    fakes: Tensor
+    epsilon: Tensor
+    generator: GeneratorDraw
+
+
+def critic_gradients(
+    critic: Network,
+    parameters: Sequence[Tensor],
+    task: Task,
+    reals: Tensor,
+    fakes: Tensor,
+    epsilon: Tensor,
+) -> tuple[Gradients, Tensor]:
+    """Gradients of the critic's mean loss by `parameters`, and its row of statistics (5,).
+
+    `reals`, `fakes`: (n, 3, r, r) at the critic's own input, where a one-centred penalty needs its
+    interpolates and its gradient; `epsilon` (n,). Has no effect but its result: it can be traced and timed.
+    """
+    objective = task.objective
+    with task.autocast():
+        real_scores, fake_scores = _score_both(critic, reals, fakes, task.joined)
+        loss = objective.critic_loss(real_scores, fake_scores).mean()
+        penalty = torch.zeros((), device=reals.device)
+        if objective.penalty_weight:
+            penalty = gradient_penalty(critic, interpolate(reals, fakes, epsilon)).mean()
+            loss = loss + objective.penalty_weight * penalty
+    gradients = torch.autograd.grad(loss, parameters)
+    real_mean, fake_mean = real_scores.mean(), fake_scores.mean()
+    row = torch.stack([loss, real_mean - fake_mean, penalty, real_mean, fake_mean])
+    return gradients, row.detach()
+
+
+def _score_both(critic: Network, reals: Tensor, fakes: Tensor, joined: bool) -> tuple[Tensor, Tensor]:
+    """Scores in float32 or wider, of one forward or of two."""
+    if not joined:
+        return _wide(critic(reals)), _wide(critic(fakes))
+    real, fake = _wide(critic(torch.cat([reals, fakes]))).split([len(reals), len(fakes)])
+    return real, fake
+
+
+def _wide(scores: Tensor) -> Tensor:
+    return scores.to(torch.promote_types(scores.dtype, torch.float32))
+
+
+def generator_gradients(
+    generator: Network, critic: Network, parameters: Sequence[Tensor], task: Task, draw: GeneratorDraw
+) -> tuple[Gradients, Tensor]:
+    """Gradients of the generator's mean loss by `parameters`, and its row of statistics (1,)."""
+    with task.autocast():
+        fakes = task.augmentation(generator(draw.latents), draw.numbers)
+        loss = task.objective.generator_loss(_wide(critic(fakes))).mean()
+    return torch.autograd.grad(loss, parameters), loss.detach().reshape(1)
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How the two gradients are computed: as they are written, or by a compiled twin (`trainer.compiled`)."""
+
+    critic: Callable[[Tensor, Tensor, Tensor], tuple[Gradients, Tensor]]
+    """Of augmented reals, augmented fakes and ε."""
+    generator: Callable[[GeneratorDraw], tuple[Gradients, Tensor]]
+
+
+def eager(networks: Networks, task: Task) -> Arithmetic:
+    """The gradients as they are written, run by autograd."""
+    generator, critic = networks.generator, networks.critic
+
+    def of_critic(reals: Tensor, fakes: Tensor, epsilon: Tensor) -> tuple[Gradients, Tensor]:
+        return critic_gradients(critic, list(critic.parameters()), task, reals, fakes, epsilon)
+
+    def of_generator(draw: GeneratorDraw) -> tuple[Gradients, Tensor]:
+        critic.requires_grad_(False)
+        result = generator_gradients(generator, critic, list(generator.parameters()), task, draw)
+        critic.requires_grad_(True)
+        return result
+
+    return Arithmetic(of_critic, of_generator)
+
+
 def critic_step(
     networks: Networks,
     optimiser: torch.optim.Optimizer,
-    objective: Objective,
-    augmentation: Augmentation,
+    task: Task,
+    arithmetic: Arithmetic,
     reals: Tensor,
     draw: CriticDraw,
     *,
-    autocast: AbstractContextManager[object],
-    penalty_factor: float,
     sums: Tensor,
     workers: Workers = ALONE,
 ) -> None:
     """Update the critic once on `reals` (n, 3, r, r) in [-1, 1] and add its statistics to `sums` (5,).
 
-    Reals and fakes are augmented alike; interpolates and the gradient are taken at the critic's own input,
-    as a one-centred penalty needs. `penalty_factor` scales λ (0 skips the penalty, k for one in k steps).
+    Reals and fakes are augmented alike.
     """
-    count = reals.shape[0]
-    with autocast:
-        with torch.no_grad():
-            fakes = augmentation(networks.generator(draw.latents), draw.fake_numbers).to(reals.dtype)
-            reals = augmentation(reals, draw.real_numbers)
-        real_scores, fake_scores = _score_both(networks.critic, reals, fakes)
-        loss = objective.critic_loss(real_scores, fake_scores).mean()
-        penalty = torch.zeros((), device=reals.device)
-        if objective.penalty_weight and penalty_factor:
-            penalty = gradient_penalty(networks.critic, interpolate(reals, fakes, draw.epsilon)).mean()
-            loss = loss + objective.penalty_weight * penalty_factor * penalty
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
     with torch.no_grad():
-        real_mean, fake_mean = real_scores.mean(), fake_scores.mean()
-        row = torch.stack([loss, real_mean - fake_mean, penalty * penalty_factor, real_mean, fake_mean])
-        sums.add_(workers.average(_gradients(networks.critic), row), alpha=count * workers.size)
-    optimiser.step()
-    if objective.clip is not None:
-        clip_weights([parameter.data for parameter in networks.critic.parameters()], objective.clip)
-
-
-def _score_both(critic: Critic, reals: Tensor, fakes: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores in float32, in one forward; with batch norm (DCGAN) in two, each of one kind."""
-    if critic.arch.critic_norm == "batch":
-        return critic(reals).float(), critic(fakes).float()
-    real, fake = critic(torch.cat([reals, fakes])).float().split([len(reals), len(fakes)])
-    return real, fake
+        with task.autocast():
+            fakes = networks.generator(draw.latents)
+        fakes = task.augmentation(fakes.to(reals.dtype), draw.fake_numbers)
+        reals = task.augmentation(reals, draw.real_numbers)
+    gradients, row = arithmetic.critic(reals, fakes, draw.epsilon)
+    sums.add_(workers.average(gradients, row), alpha=len(reals) * workers.size)
+    _apply(optimiser, networks.critic, gradients)
+    if task.objective.clip is not None:
+        clip_weights([parameter.data for parameter in networks.critic.parameters()], task.objective.clip)
 
 
 def generator_step(
     networks: Networks,
     optimiser: torch.optim.Optimizer,
-    objective: Objective,
-    augmentation: Augmentation,
+    arithmetic: Arithmetic,
     draw: GeneratorDraw,
     *,
-    autocast: AbstractContextManager[object],
     sums: Tensor,
     workers: Workers = ALONE,
 ) -> None:
     """Update the generator once and add its summed loss to `sums` (1,). The critic is frozen meanwhile."""
-    networks.critic.requires_grad_(False)
-    with autocast:
-        fakes = augmentation(networks.generator(draw.latents), draw.numbers)
-        loss = objective.generator_loss(networks.critic(fakes).float()).mean()
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    with torch.no_grad():
-        row = workers.average(_gradients(networks.generator), loss.detach().reshape(1))
-        sums.add_(row, alpha=draw.latents.shape[0] * workers.size)
+    gradients, row = arithmetic.generator(draw)
+    sums.add_(workers.average(gradients, row), alpha=len(draw.latents) * workers.size)
+    _apply(optimiser, networks.generator, gradients)
+
+
+def _apply(optimiser: torch.optim.Optimizer, network: Generator | Critic, gradients: Gradients) -> None:
+    for parameter, gradient in zip(network.parameters(), gradients, strict=True):
+        # a fused optimiser walks both in memory's order, so they have to lie there alike
+        alike = gradient.stride() == parameter.stride()
+        parameter.grad = gradient if alike else torch.empty_like(parameter).copy_(gradient)
     optimiser.step()
-    networks.critic.requires_grad_(True)
-
-
-def _gradients(network: Generator | Critic) -> list[Tensor]:
-    return [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
 
 
 def ema_decay(batch: int, images_seen: int, half_life: float, ramp: float) -> float:

@@ -19,9 +19,12 @@ from trainer.pictures import BatchOrder, mirror, to_float
 from trainer.step import (
     CRITIC_STATISTICS,
     CriticDraw,
+    Example,
     GeneratorDraw,
     Networks,
+    Task,
     critic_step,
+    eager,
     ema_decay,
     generator_step,
     update_ema,
@@ -88,7 +91,9 @@ class Training:
             drift_weight=config.drift_weight,
             clip=config.clip,
         )
-        self.augmentation = Augmentation(config.colour, config.translation, config.cutout)
+        augmentation = Augmentation(config.colour, config.translation, config.cutout)
+        self.task = Task(self.objective, augmentation, self.autocast, joined=config.critic_norm != "batch")
+        self.arithmetic = eager(self.networks, self.task)
         self.critic_optimiser = self._optimiser(critic, config.critic_lr)
         self.generator_optimiser = self._optimiser(generator, config.generator_lr)
         self.rng = torch.Generator(self.device).manual_seed(config.seed)
@@ -144,26 +149,21 @@ class Training:
         self.networks.generator.train()
         self.networks.critic.train()
         for k in range(config.n_critic):
-            update = self.step * config.n_critic + k
             critic_step(
                 self.networks,
                 self.critic_optimiser,
-                self.objective,
-                self.augmentation,
-                self._reals(update),
+                self.task,
+                self.arithmetic,
+                self._reals(self.step * config.n_critic + k),
                 self._draw_critic(),
-                autocast=self.autocast(),
-                penalty_factor=float(config.penalty_every) if update % config.penalty_every == 0 else 0.0,
                 sums=self.critic_sums,
                 workers=self.workers,
             )
         generator_step(
             self.networks,
             self.generator_optimiser,
-            self.objective,
-            self.augmentation,
+            self.arithmetic,
             GeneratorDraw(self._latents(), self._numbers()),
-            autocast=self.autocast(),
             sums=self.generator_sums,
             workers=self.workers,
         )
@@ -171,6 +171,22 @@ class Training:
         self.summed_steps += 1
         decay = ema_decay(config.batch, self.images_seen, config.ema_half_life, config.ema_ramp)
         update_ema(self.networks.ema, self.networks.generator, decay)
+
+    def example(self) -> Example:
+        """A batch of this training's sizes and memory layout, drawn without touching its random numbers."""
+        rng = torch.Generator(self.device).manual_seed(0)
+        rows = self.share.stop - self.share.start
+        latents = torch.randn(rows, self.config.latent_size, generator=rng, device=self.device)
+        epsilon = torch.rand(rows, generator=rng, device=self.device)
+        numbers = draw_numbers(rows, rng, self.device)
+        chosen = torch.randint(len(self.pictures), (rows,), generator=rng, device=self.device)
+        reals = to_float(self.pictures[chosen]).contiguous(memory_format=torch.channels_last)
+        with torch.no_grad(), self.autocast():
+            fakes = self.networks.generator.eval()(latents).to(reals.dtype)
+        augment = self.task.augmentation
+        return Example(
+            augment(reals, numbers), augment(fakes, numbers), epsilon, GeneratorDraw(latents, numbers)
+        )
 
     def take_statistics(self) -> TickStatistics:
         """Read the means since the last call back from the device, the one sync of a tick, and start anew."""

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainer.layers import LEAK, DownConv, PixelNorm, UpConv, leaky_relu, mean_pool
+from trainer.layers import LEAK, DownConv, PixelNorm, UpConv, convolve, leaky_relu, mean_pool
 
 F64 = torch.float64
 
@@ -28,6 +28,24 @@ def test_folded_convolutions_equal_the_plain_ones_with_gradients(size: int) -> N
         theirs = torch.autograd.grad((reference * weights).sum(), [x, layer.weight])
         for a, b in zip(ours, theirs, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize(("size", "stride", "padding"), [(3, 1, 1), (4, 2, 1), (1, 1, 0)])
+def test_a_convolution_and_its_derivatives_by_way_of_the_input(size: int, stride: int, padding: int) -> None:
+    torch.manual_seed(size)
+    x = torch.randn(2, 3, 6, 6, dtype=F64, requires_grad=True)
+    weight = torch.randn(5, 3, size, size, dtype=F64, requires_grad=True)
+    bias = torch.randn(5, dtype=F64, requires_grad=True)
+    results = []
+    for out in (
+        convolve(x, weight, bias, stride=stride, padding=padding),
+        F.conv2d(x, weight, bias, stride, padding),
+    ):
+        (slope,) = torch.autograd.grad(out.pow(3).sum(), x, create_graph=True)
+        # through a square of the slope, as in a gradient penalty, and the output itself, as in the loss
+        results.append([out, slope, *torch.autograd.grad(slope.square().sum() + out.sum(), [weight, bias])])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
 def test_leaky_relu_and_both_its_derivatives() -> None:
