@@ -142,6 +142,42 @@ def _dry_run(config: FitConfig) -> None:
 
 
 @app.command()
+def bench(
+    objective: Annotated[str, typer.Option(help="wgan-gp, wgan or dcgan.")] = "wgan-gp",
+    resolution: Annotated[int | None, typer.Option(help="32, 64, 128 or 256. [default: 64]")] = None,
+    batch: Annotated[int | None, typer.Option(help="Pictures in a batch.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Generator updates of the run.")] = None,
+    n_critic: Annotated[int | None, typer.Option(help="Critic updates for each generator update.")] = None,
+    width: Annotated[int | None, typer.Option(help="Feature channels of the widest level.")] = None,
+    device: DeviceOption = "auto",
+    precision: Annotated[str, typer.Option(help="auto (bf16 on a GPU), float32 or bf16.")] = "auto",
+    preset: Annotated[str, typer.Option(help="article or modern.")] = "modern",
+    as_json: JsonOption = False,
+) -> None:
+    """Say what this machine can do, and how long a run will take, before it starts."""
+    options = {
+        "resolution": resolution, "batch": batch, "steps": steps, "n_critic": n_critic, "width": width,
+        "device": device, "precision": precision,
+    }  # fmt: skip
+    config = make_config(Path(), preset, objective, **options)
+
+    from trainer.bench import bench as measure
+
+    found = measure(config)
+    if as_json:
+        _print_json(
+            {
+                "device": found.device,
+                "cycle_seconds": found.cycle_seconds,
+                "images_per_second": found.images_per_second,
+                "run_seconds": found.run_seconds,
+            }
+        )
+        return
+    typer.echo(found.describe())
+
+
+@app.command()
 def sample(
     checkpoint: Annotated[Path, typer.Argument(help="A .safetensors file made by fit.")],
     out: Annotated[Path | None, typer.Option(help="Folder for the pictures.")] = None,

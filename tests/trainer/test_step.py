@@ -128,7 +128,7 @@ def test_generator_step_moves_the_generator_only(networks: Networks) -> None:
 
 class _CountConvolutions(TorchDispatchMode):
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.forward = self.backward = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -140,7 +140,7 @@ class _CountConvolutions(TorchDispatchMode):
 def test_the_critics_gradients_take_no_more_convolutions_than_they_must(networks: Networks) -> None:
     """Autograd's own second derivatives would walk the interpolates' forward graph once more, with zeros."""
     reals, fakes = torch.randn(2, BATCH, 3, 32, 32)
-    with _CountConvolutions() as count:  # type: ignore[no-untyped-call]
+    with _CountConvolutions() as count:
         eager(networks, task()).critic(reals, fakes, torch.rand(BATCH))
     layers = ARCH.levels
     # reals and fakes joined, interpolates, and the penalty's tangents
