@@ -22,6 +22,13 @@ app = typer.Typer(
 )
 _people = Console(stderr=True, highlight=False, soft_wrap=True)
 
+LARGEST_SEED = 2**62
+"""What the bot draws its own from, so that each picture of its can be drawn again."""
+
+SeedOption = Annotated[
+    int,
+    typer.Option(min=0, max=LARGEST_SEED, help="Seed of the first picture; the next has the next."),
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 
@@ -50,7 +57,9 @@ def fit(
     critic_lr: Annotated[float | None, typer.Option(help="Learning rate of the critic.")] = None,
     generator_lr: Annotated[float | None, typer.Option(help="Learning rate of the generator.")] = None,
     width: Annotated[int | None, typer.Option(help="Feature channels of the widest level.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Start of every random number.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=LARGEST_SEED, help="Start of every random number.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. [default: auto]")] = None,
     precision: Annotated[
         str | None, typer.Option(help="auto (bf16 on a GPU), float32 or bf16. [default: auto]")
@@ -140,7 +149,7 @@ def sample(
     out: Annotated[Path | None, typer.Option(help="Folder for the pictures.")] = None,
     n: Annotated[int, typer.Option("--n", min=1, help="How many pictures.")] = 16,
     grid: Annotated[Path | None, typer.Option(help="Also draw them on one sheet, a PNG.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the first picture; the next has the next.")] = 0,
+    seed: SeedOption = 0,
     device: DeviceOption = "auto",
 ) -> None:
     """Draw pictures from a checkpoint, one PNG a seed."""
@@ -195,7 +204,7 @@ def evaluate(
     checkpoint: Annotated[Path, typer.Argument(help="A .safetensors file made by fit.")],
     data: Annotated[Path, typer.Option(help="Folder (or zip) of the photographs it was trained on.")],
     n: Annotated[int, typer.Option("--n", min=4, help="How many pictures are judged.")] = 512,
-    seed: Annotated[int, typer.Option(help="Seed of the first picture; the next has the next.")] = 0,
+    seed: SeedOption = 0,
     fid: Annotated[
         bool, typer.Option("--fid", help="Also FID and KID on Inception features (fetches its weights once).")
     ] = False,
@@ -222,7 +231,9 @@ def morph(
     fps: Annotated[float, typer.Option(help="Frames a second.")] = 25.0,
     keyframes: Annotated[int, typer.Option(help="Pictures that are passed.")] = 8,
     size: Annotated[int, typer.Option(help="Pixels a side.")] = 512,
-    seed: Annotated[int, typer.Option(help="Seed of the first candidate for a keyframe.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of the first candidate for a keyframe.")
+    ] = 0,
     device: DeviceOption = "auto",
 ) -> None:
     """Walk between pictures that the critic believes in: a loop without a seam, within X's limits."""
