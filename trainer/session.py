@@ -20,6 +20,7 @@ from torch import Tensor
 
 from trainer import checkpoint, state
 from trainer.checkpoint import CheckpointError, Metadata, Metric, to_uint8
+from trainer.config import FitConfig
 from trainer.data import Dataset
 from trainer.errors import TrainerError
 from trainer.grids import contact_sheet, write_png
@@ -87,7 +88,7 @@ class Session:
             self.log.tick(
                 step, config.batch, {**statistics.critic, "generator_loss": statistics.generator_loss}
             )
-        if config.eval_every and step % config.eval_every == 0:
+        if evaluation_due(config, step):
             self.evaluate()
             self.log.restart_clock(step)
         if self.training.step < step:
@@ -229,13 +230,18 @@ class Follower:
         training, config = self.training, self.training.config
         if training.step % config.log_every == 0:
             training.take_statistics()
-        if config.eval_every and training.step % config.eval_every == 0:
+        if evaluation_due(config, training.step):
             setbacks = training.workers.follow()
             if config.setbacks >= setbacks > training.setbacks:
                 go_back(training, self.best_state, setbacks)
 
     def snapshot(self) -> None:
         """The first process's work alone."""
+
+
+def evaluation_due(config: FitConfig, step: int) -> bool:
+    """Now and then, and after the last step whatever it is: a run that has ended has a best checkpoint."""
+    return bool(config.eval_every) and (step % config.eval_every == 0 or step == config.steps)
 
 
 def best_state(run: Path) -> Path:
