@@ -181,8 +181,14 @@ def inspect(
     document["score_quantiles"] = (
         f"{len(marks)}, from {marks[0]:.3f} over {metadata.score_at(0.5):.3f} to {marks[-1]:.3f}"
     )
+    document["metrics"] = ", ".join(
+        f"{name} {metric.value:.4g}" + (f" (floor {metric.floor:.4g})" if metric.floor is not None else "")
+        for name, metric in metadata.metrics.items()
+    )
     width = max(map(len, document))
     for name, value in document.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {part}" for key, part in value.items())
         typer.echo(f"{name:<{width}}  {value}")
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from tests.checkpoints import make_checkpoint
 from tests.trainer.photographs import fill_folder
 from trainer import checkpoint
-from trainer.checkpoint import Metadata
+from trainer.checkpoint import Metadata, Metric
 from trainer.cli import app
 from trainer.config import make_config
 from trainer.errors import TrainerError
@@ -23,7 +23,8 @@ from trainer.networks import Architecture, Critic, Generator
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     arch = Architecture(32, 4, 8)
-    document = Metadata(asdict(arch), "wgan-gp", "modern", 3, 12, "f", 9, 1, (0.0, 0.5, 2.0))
+    figures = {"kid": Metric(0.25, 0.125), "swd": Metric(31.0)}
+    document = Metadata(asdict(arch), "wgan-gp", "modern", 3, 12, "f", 9, 1, (0.0, 0.5, 2.0), figures)
     checkpoint.save(tmp_path / "x.safetensors", Generator(arch), Critic(arch), document)
     return tmp_path / "x.safetensors"
 
@@ -64,6 +65,8 @@ def test_inspect(saved: Path) -> None:
     people = CliRunner().invoke(app, ["inspect", str(saved)]).stdout
     assert "wgan-gp" in people
     assert "0 perceptual hashes" in people
+    assert "kid 0.25 (floor 0.125), swd 31\n" in people
+    assert "resolution 32, width 4, latent_size 8" in people
 
 
 @pytest.mark.parametrize(
