@@ -6,7 +6,7 @@ Called by `trainer.fit`, whose loop knows nothing of what is due when.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata as packages
@@ -62,7 +62,7 @@ class Session:
         self.look = HeldOutLook(
             training.pictures, self.held_out, training.config.latent_size, training.objective
         )
-        self.training_hashes = _perceptual_hashes(dataset)
+        self.training_hashes = _perceptual_hashes(dataset, log.say)
         self.checkpoints = run / "checkpoints"
         self.figures = self._make_figures()
         self.metrics: dict[str, Metric] = {}
@@ -296,11 +296,15 @@ def make_metadata(
     )
 
 
-def _perceptual_hashes(dataset: Dataset) -> tuple[str, ...]:
+def _perceptual_hashes(dataset: Dataset, say: Callable[[str], None]) -> tuple[str, ...]:
     """Hashes of the training pictures, so that the bot can refuse a copy; empty without ImageHash."""
     try:
         import imagehash
     except ImportError:
+        say(
+            "ImageHash is not installed: the checkpoints get no hashes of the photographs, by which the bot "
+            "would know a copy."
+        )
         return ()
     return tuple(str(imagehash.phash(Image.fromarray(picture))) for picture in dataset.training)
 

@@ -40,6 +40,21 @@ def test_help_does_not_import_torch() -> None:
     assert "fit" in result.stdout
 
 
+@pytest.mark.parametrize("package", ["trainer", "meshibot"])
+def test_an_interrupt_while_it_is_imported_is_no_traceback(package: str) -> None:
+    code = (
+        "import sys, importlib.abc\n"
+        "class Interrupt(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'typer': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        f"from {package}.__main__ import main\n"
+        "main()"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (130, "")
+
+
 def test_samples_and_sheet(saved: Path, tmp_path: Path) -> None:
     out, grid = tmp_path / "pictures", tmp_path / "sheet.png"
     result = CliRunner().invoke(

@@ -3,6 +3,7 @@
 Runs that are stopped or killed are processes of their own; the others share this one, to spare its imports.
 """
 
+import ast
 import json
 import os
 import signal
@@ -180,6 +181,36 @@ def test_interrupted_killed_and_resumed_is_bit_identical(photographs: Path, fit:
     assert metrics(parts) == metrics(whole)
     grid = Path("samples") / "step-00000060.png"
     assert (parts / grid).read_bytes() == (whole / grid).read_bytes()
+
+
+def test_on_a_bare_machine_what_is_missing_is_left_out_with_a_word(
+    photographs: Path, fit: Fit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for missing in ("imagehash", "tensorboard", "torch.utils.tensorboard", "matplotlib"):
+        monkeypatch.setitem(sys.modules, missing, None)
+    run = photographs.parent / "run"
+    status, said = fit("--data", photographs, "--out", run, "--steps", "1", *OPTIONS)
+    assert status == 0, said
+    assert "TensorBoard is not installed" in said
+    assert "ImageHash is not installed" in said
+    assert read_metadata(run / LAST).training_hashes == ()
+    assert not (run / "tensorboard").exists()
+
+
+def test_the_trainer_starts_with_six_packages() -> None:
+    """It is carried to rented machines as a checkout: any other package is imported where it is used."""
+    at_hand = {"torch", "numpy", "PIL", "safetensors", "typer", "rich", "trainer"}
+    files = Path(cli.__file__).parent.rglob("*.py")
+    for file in files:
+        for statement in ast.parse(file.read_text("utf-8")).body:
+            if isinstance(statement, ast.Import):
+                names = [alias.name for alias in statement.names]
+            elif isinstance(statement, ast.ImportFrom):
+                names = [statement.module or ""]
+            else:
+                continue
+            packages = {name.partition(".")[0] for name in names}
+            assert packages <= at_hand | sys.stdlib_module_names, file
 
 
 def test_looking_more_often_does_not_change_the_training(photographs: Path, fit: Fit) -> None:
