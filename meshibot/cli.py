@@ -114,7 +114,9 @@ def run() -> None:
 
 @stock_app.command("fill")
 def stock_fill(
-    target: Annotated[int | None, typer.Option(min=1, help="How many are to wait. [STOCK_TARGET]")] = None,
+    target: Annotated[
+        int | None, typer.Option(min=1, help="How many are to wait. (default: MESHIBOT_STOCK_TARGET)")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Sample until the stock is full."""
@@ -204,7 +206,7 @@ def status(json: JsonOption = False) -> None:
 def plan(
     account: AccountOption = None,
     start: Annotated[
-        str | None, typer.Option("--from", help="A date such as 2026-11-24. [default: now]")
+        str | None, typer.Option("--from", help="A date such as 2026-11-24. (default: now)")
     ] = None,
     days: Annotated[int, typer.Option(min=1, max=3660, help="How many days.")] = 7,
     json: JsonOption = False,
@@ -299,7 +301,7 @@ def db_upgrade() -> None:
 
 @db_app.command("backup")
 def db_backup(
-    to: Annotated[Path | None, typer.Option(help="The file, or its folder. [HOME/backups]")] = None,
+    to: Annotated[Path | None, typer.Option(help="The file, or its folder. (default: HOME/backups)")] = None,
     json: JsonOption = False,
 ) -> None:
     """Copy the database, consistent even while the bot writes."""

@@ -22,12 +22,17 @@ app = typer.Typer(
 )
 _people = Console(stderr=True, highlight=False, soft_wrap=True)
 
-LARGEST_SEED = 2**62
-"""What the bot draws its own from, so that each picture of its can be drawn again."""
+
+def _seed(value: int | None) -> int | None:
+    """The bot's own seeds have 62 bits, so that each of its pictures can be drawn again by hand."""
+    if value is not None and not 0 <= value < 2**62:
+        raise typer.BadParameter("a seed is a whole number from 0 to 2⁶² − 1.")
+    return value
+
 
 SeedOption = Annotated[
     int,
-    typer.Option(min=0, max=LARGEST_SEED, help="Seed of the first picture; the next has the next."),
+    typer.Option(callback=_seed, help="Seed of the first picture; the next has the next."),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
@@ -49,32 +54,43 @@ def fit(
     out: Annotated[Path, typer.Option(help="Run folder: metrics, samples, states, checkpoints.")] = Path(
         "run"
     ),
-    objective: Annotated[str | None, typer.Option(help="wgan-gp, wgan or dcgan. [default: wgan-gp]")] = None,
-    resolution: Annotated[int | None, typer.Option(help="32, 64, 128 or 256. [default: 64]")] = None,
+    objective: Annotated[str | None, typer.Option(help="wgan-gp, wgan or dcgan. (default: wgan-gp)")] = None,
+    resolution: Annotated[int | None, typer.Option(help="32, 64, 128 or 256. (default: 64)")] = None,
     batch: Annotated[int | None, typer.Option(help="Pictures in a batch.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Generator updates to make in all.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help=f"Generator updates. (default: {FitConfig.steps})")
+    ] = None,
     n_critic: Annotated[int | None, typer.Option(help="Critic updates for each generator update.")] = None,
     critic_lr: Annotated[float | None, typer.Option(help="Learning rate of the critic.")] = None,
     generator_lr: Annotated[float | None, typer.Option(help="Learning rate of the generator.")] = None,
     width: Annotated[int | None, typer.Option(help="Feature channels of the widest level.")] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, max=LARGEST_SEED, help="Start of every random number.")
+        int | None,
+        typer.Option(callback=_seed, help=f"Start of all randomness. (default: {FitConfig.seed})"),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. [default: auto]")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. (default: auto)")] = None,
     precision: Annotated[
-        str | None, typer.Option(help="auto (bf16 on a GPU), float32 or bf16. [default: auto]")
+        str | None, typer.Option(help="auto (bf16 on a GPU), float32 or bf16. (default: auto)")
     ] = None,
-    preset: Annotated[str | None, typer.Option(help="article or modern. [default: modern]")] = None,
+    preset: Annotated[str | None, typer.Option(help="article or modern. (default: modern)")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on exactly where --out was stopped.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be done; write nothing.")
     ] = False,
-    snap: Annotated[int | None, typer.Option(help="Steps between grids, states and checkpoints.")] = None,
-    eval_every: Annotated[int | None, typer.Option(help="Steps between looks at held-out pictures.")] = None,
-    log_every: Annotated[int | None, typer.Option(help="Steps between status lines.")] = None,
+    snap: Annotated[
+        int | None,
+        typer.Option(help=f"Steps between grids, states and checkpoints. (default: {FitConfig.snap})"),
+    ] = None,
+    eval_every: Annotated[
+        int | None,
+        typer.Option(help=f"Steps between looks at held-out pictures. (default: {FitConfig.eval_every})"),
+    ] = None,
+    log_every: Annotated[
+        int | None, typer.Option(help=f"Steps between status lines. (default: {FitConfig.log_every})")
+    ] = None,
     guard: Annotated[
         bool | None,
-        typer.Option("--guard/--no-guard", help="Go back when training collapses. [default: guard]"),
+        typer.Option("--guard/--no-guard", help="Go back when training collapses. (default: guard)"),
     ] = None,
 ) -> None:
     """Train on a folder of photographs."""
@@ -238,7 +254,7 @@ def morph(
     keyframes: Annotated[int, typer.Option(help="Pictures that are passed.")] = 8,
     size: Annotated[int, typer.Option(help="Pixels a side.")] = 512,
     seed: Annotated[
-        int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of the first candidate for a keyframe.")
+        int, typer.Option(callback=_seed, help="Seed of the first candidate for a keyframe.")
     ] = 0,
     device: DeviceOption = "auto",
 ) -> None:

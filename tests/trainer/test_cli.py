@@ -40,6 +40,13 @@ def test_help_does_not_import_torch() -> None:
     assert "fit" in result.stdout
 
 
+def test_help_shows_defaults() -> None:
+    """In round brackets: what stands in square ones is taken for markup, and vanishes."""
+    said = CliRunner().invoke(app, ["fit", "--help"], env={"COLUMNS": "200"}).stdout
+    for default in ("wgan-gp", "64", "20000", "auto", "modern"):
+        assert f"(default: {default})" in said
+
+
 @pytest.mark.parametrize("package", ["trainer", "meshibot"])
 def test_an_interrupt_while_it_is_imported_is_no_traceback(package: str) -> None:
     code = (
