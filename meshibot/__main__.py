@@ -1,6 +1,16 @@
-"""`python -m meshibot` is the same as `meshibot`."""
+"""The start of the bot: as `meshibot` and as `python -m meshibot`."""
 
-from meshibot.cli import main
+import sys
+
+
+def main() -> None:
+    """Run the command line; a Ctrl-C while it is still being imported is no traceback either."""
+    try:
+        from meshibot.cli import main as run
+    except KeyboardInterrupt:
+        sys.exit(130)
+    run()
+
 
 if __name__ == "__main__":
     main()

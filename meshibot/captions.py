@@ -161,7 +161,9 @@ class Captions:
         line = self.lines[serial % len(self.lines)]
         if self.labelled:
             return f"{line}\n{marker(serial)} ({_LABELS[self.language][kind]})"
-        text = _fill(line, serial, at)
+        text = line.format(
+            marker=marker(serial), serial=serial, time=at.strftime("%H:%M"), date=at.strftime("%Y-%m-%d")
+        )
         weight = weighted_length(text)
         if weight > MAX_WEIGHT:
             raise UsageError(
@@ -194,7 +196,7 @@ def load_captions(setting: str) -> Captions:
         raise UsageError(
             "MESHIBOT_CAPTIONS is empty: set it to ja, en or a template such as 'Ramen at {time} {marker}'."
         )
-    if "{marker}" not in template:
+    if "marker" not in _fields(template):
         template += " {marker}"
     if _MENTION.search(template):
         raise UsageError(
@@ -208,19 +210,22 @@ def load_captions(setting: str) -> Captions:
     return captions
 
 
-def _fill(template: str, serial: int, at: datetime) -> str:
-    """Put the fields in; UsageError for a template that can't be filled."""
+def _fields(template: str) -> set[str]:
+    """The fields that a template has; UsageError for one that it may not have, or where it can't be read."""
     allowed = ", ".join(f"{{{name}}}" for name in FIELDS)
     try:
-        for _, name, specification, conversion in Formatter().parse(template):
-            # Plain names only: an attribute or an index would let a template read into objects.
-            if name is not None and (name not in FIELDS or conversion or "{" in (specification or "")):
-                raise UsageError(f"The template in MESHIBOT_CAPTIONS has {{{name}}}: it may use {allowed}.")
-        return template.format(
-            marker=marker(serial), serial=serial, time=at.strftime("%H:%M"), date=at.strftime("%Y-%m-%d")
-        )
+        parts = list(Formatter().parse(template))
     except ValueError as error:
         raise UsageError(
             f"The template in MESHIBOT_CAPTIONS can't be read ({error}): it may use {allowed}, and a brace "
             "itself is written {{ or }}."
         ) from error
+    for _, name, specification, conversion in parts:
+        # Plain names only: an attribute lets a template read into objects, a width lets it fill the memory,
+        # and a precision cuts the serial off.
+        if name is not None and (name not in FIELDS or specification or conversion):
+            added = (f"!{conversion}" if conversion else "") + (f":{specification}" if specification else "")
+            raise UsageError(
+                f"The template in MESHIBOT_CAPTIONS has {{{name}{added}}}: it may use {allowed}."
+            )
+    return {name for _, name, _, _ in parts if name is not None}

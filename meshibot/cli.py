@@ -114,7 +114,9 @@ def run() -> None:
 
 @stock_app.command("fill")
 def stock_fill(
-    target: Annotated[int | None, typer.Option(min=1, help="How many are to wait. [STOCK_TARGET]")] = None,
+    target: Annotated[
+        int | None, typer.Option(min=1, help="How many are to wait. (default: MESHIBOT_STOCK_TARGET)")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Sample until the stock is full."""
@@ -178,6 +180,8 @@ def history(
         if database is not None:
             with database.read() as session:
                 documents = [post_json(post, settings) for post in recent_posts(session, limit, account)]
+    if account is not None and not documents:
+        settings.account(account)  # without posts it has to be one of the settings at least
     if json:
         print_json(documents)
     else:
@@ -202,7 +206,7 @@ def status(json: JsonOption = False) -> None:
 def plan(
     account: AccountOption = None,
     start: Annotated[
-        str | None, typer.Option("--from", help="A date such as 2026-11-24. [default: now]")
+        str | None, typer.Option("--from", help="A date such as 2026-11-24. (default: now)")
     ] = None,
     days: Annotated[int, typer.Option(min=1, max=3660, help="How many days.")] = 7,
     json: JsonOption = False,
@@ -297,7 +301,7 @@ def db_upgrade() -> None:
 
 @db_app.command("backup")
 def db_backup(
-    to: Annotated[Path | None, typer.Option(help="The file. [default: in HOME/backups]")] = None,
+    to: Annotated[Path | None, typer.Option(help="The file, or its folder. (default: HOME/backups)")] = None,
     json: JsonOption = False,
 ) -> None:
     """Copy the database, consistent even while the bot writes."""
@@ -306,7 +310,11 @@ def db_backup(
     from meshibot.database.migrate import backup
 
     name = f"meshibot-{_now():%Y%m%dT%H%M%SZ}.sqlite3"
-    file = backup(settings.database_address, to or settings.home / "backups" / name)
+    if to is None:
+        to = settings.home / "backups" / name
+    elif to.is_dir():
+        to /= name
+    file = backup(settings.database_address, to)
     if json:
         print_json({"file": str(file)})
     else:
@@ -410,6 +418,9 @@ def _date(text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
-        return datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(f"--from is {text!r}: write a date such as 2026-11-24.") from None
+    if not 1900 <= moment.year < 3000:  # a schedule looks around it, and the calendar ends at both ends
+        raise UsageError(f"--from is {text!r}: write a date between 1900 and 2999.")
+    return moment

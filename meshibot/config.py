@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import unquote, unquote_plus
@@ -451,11 +452,19 @@ def _read_dotenv(file: Path | None) -> dict[str, str]:
     if file is None:
         return {}
     from dotenv import dotenv_values
+    from dotenv.parser import parse_stream
 
     try:
-        found = dotenv_values(file, encoding="utf-8")
+        text = file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} can't be read: make it a readable text file in UTF-8.") from error
+    for binding in parse_stream(StringIO(text)):
+        if binding.error:  # dotenv itself would go on without it; what it says may be a secret
+            raise UsageError(
+                f"Line {binding.original.line} of {file} can't be understood: write NAME=value, and close "
+                "every quotation mark."
+            )
+    found = dotenv_values(stream=StringIO(text))
     return {
         name.lower().removeprefix(PREFIX.lower()): value or ""
         for name, value in found.items()

@@ -75,10 +75,8 @@ def _looked(subject: str, look: Callable[[], tuple[Level, str]]) -> Finding:
     """A look as a finding; what it raises is the finding too."""
     try:
         level, says = look()
-    except MeshibotError as error:
+    except (MeshibotError, TrainerError) as error:
         return Finding(subject, "failed", str(error), error.exit_status)
-    except TrainerError as error:  # a checkpoint that can't be used is a wrong setting to the bot
-        return Finding(subject, "failed", str(error), 2)
     except OSError as error:
         return Finding(subject, "failed", f"{error.filename or subject}: {error.strerror}.", 1)
     return Finding(subject, level, says, 1 if level == "failed" else 0)

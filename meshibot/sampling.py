@@ -167,10 +167,8 @@ def main() -> int:
         request = SamplingRequest.from_json(sys.stdin.read())
         result = sample(request)
     except (MeshibotError, TrainerError) as error:
-        # A checkpoint that can't be used is a wrong setting to the bot.
-        status = error.exit_status if isinstance(error, MeshibotError) else _status_of(error)
         print(" ".join(str(error).split()), file=sys.stderr)
-        return status
+        return error.exit_status
     except MemoryError:
         print(
             "Memory ran out while sampling: close other programs or use a smaller checkpoint.",
@@ -179,12 +177,6 @@ def main() -> int:
         return 1
     sys.stdout.write(result.to_json())
     return 0
-
-
-def _status_of(error: TrainerError) -> int:
-    from trainer.checkpoint import CheckpointError
-
-    return 2 if isinstance(error, CheckpointError) else error.exit_status
 
 
 if __name__ == "__main__":

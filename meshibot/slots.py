@@ -40,9 +40,11 @@ class QuietHours:
         try:
             begin, end = (datetime.strptime(part.strip(), "%H:%M").time() for part in text.split("-"))
         except ValueError:
-            raise UsageError(f"QUIET_HOURS is {text!r}: write it like 23:30-07:00.") from None
+            raise UsageError(f"MESHIBOT_QUIET_HOURS is {text!r}: write it like 23:30-07:00.") from None
         if begin == end:
-            raise UsageError(f"QUIET_HOURS is {text!r}: that is nothing or the whole day; leave it out.")
+            raise UsageError(
+                f"MESHIBOT_QUIET_HOURS is {text!r}: that is nothing or the whole day; leave it out."
+            )
         return cls(begin, end)
 
     def __contains__(self, local: datetime) -> bool:
@@ -89,18 +91,22 @@ def cron_lines(cron: str) -> tuple[str, ...]:
     """Check and part the lines of a schedule. UsageError, in one sentence, names the line that is wrong."""
     lines = tuple(" ".join(line.split()) for line in cron.split(";") if line.strip())
     if not lines:
-        raise UsageError("SCHEDULE is empty: write a cron line such as '0 23 * * *' (every day at 23:00).")
+        raise UsageError(
+            "MESHIBOT_SCHEDULE is empty: write a cron line such as '0 23 * * *' (every day at 23:00)."
+        )
     for line in lines:
         if len(line.split()) != 5:
             raise UsageError(
-                f"SCHEDULE has the line {line!r}: it needs five fields, minute, hour, day of the month, "
-                "month and day of the week."
+                f"MESHIBOT_SCHEDULE has the line {line!r}: it needs five fields, minute, hour, day of the "
+                "month, month and day of the week."
             )
         try:
             next(iter(CronSim(line, datetime(2024, 1, 1))), None)
         except CronSimError as error:
             field = str(error).removeprefix("Bad ")
-            raise UsageError(f"SCHEDULE has the line {line!r}: its {field} can't be understood.") from None
+            raise UsageError(
+                f"MESHIBOT_SCHEDULE has the line {line!r}: its {field} can't be understood."
+            ) from None
     return lines
 
 

@@ -1,8 +1,14 @@
-"""For every test: one thread for arithmetic, in this process and in those it starts.
+"""For every test: one thread for arithmetic, in this process and in those it starts, and no limit of time.
 
-The networks are so small that a second thread would only wait for the first, and tests run side by side.
+The networks are so small that a second thread would only wait for the first, and tests run side by side. How
+long an example of hypothesis takes says how busy the machine is, and nothing of the code.
 """
 
 import os
 
+from hypothesis import HealthCheck, settings
+
 os.environ["OMP_NUM_THREADS"] = "1"
+
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer.errors import TrainerError
+from trainer.errors import UsageError
 from trainer.files import atomic_write
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _METADATA_KEY = "meshibot"
 _MAX_HEADER_BYTES = 16 * 1024 * 1024
 
 
-class CheckpointError(TrainerError):
+class CheckpointError(UsageError):
     """The file can't be used as a checkpoint; the sentence says why."""
 
 

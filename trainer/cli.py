@@ -22,6 +22,18 @@ app = typer.Typer(
 )
 _people = Console(stderr=True, highlight=False, soft_wrap=True)
 
+
+def _seed(value: int | None) -> int | None:
+    """The bot's own seeds have 62 bits, so that each of its pictures can be drawn again by hand."""
+    if value is not None and not 0 <= value < 2**62:
+        raise typer.BadParameter("a seed is a whole number from 0 to 2⁶² − 1.")
+    return value
+
+
+SeedOption = Annotated[
+    int,
+    typer.Option(callback=_seed, help="Seed of the first picture; the next has the next."),
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 
@@ -42,36 +54,49 @@ def fit(
     out: Annotated[Path, typer.Option(help="Run folder: metrics, samples, states, checkpoints.")] = Path(
         "run"
     ),
-    objective: Annotated[str | None, typer.Option(help="wgan-gp, wgan or dcgan. [default: wgan-gp]")] = None,
-    resolution: Annotated[int | None, typer.Option(help="32, 64, 128 or 256. [default: 64]")] = None,
+    objective: Annotated[str | None, typer.Option(help="wgan-gp, wgan or dcgan. (default: wgan-gp)")] = None,
+    resolution: Annotated[int | None, typer.Option(help="32, 64, 128 or 256. (default: 64)")] = None,
     batch: Annotated[int | None, typer.Option(help="Pictures in a batch.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Generator updates to make in all.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help=f"Generator updates. (default: {FitConfig.steps})")
+    ] = None,
     n_critic: Annotated[int | None, typer.Option(help="Critic updates for each generator update.")] = None,
     critic_lr: Annotated[float | None, typer.Option(help="Learning rate of the critic.")] = None,
     generator_lr: Annotated[float | None, typer.Option(help="Learning rate of the generator.")] = None,
     width: Annotated[int | None, typer.Option(help="Feature channels of the widest level.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Start of every random number.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. [default: auto]")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(callback=_seed, help=f"Start of all randomness. (default: {FitConfig.seed})"),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. (default: auto)")] = None,
     precision: Annotated[
-        str | None, typer.Option(help="auto (bf16 on a GPU), float32 or bf16. [default: auto]")
+        str | None, typer.Option(help="auto (bf16 on a GPU), float32 or bf16. (default: auto)")
     ] = None,
     compile_: Annotated[
         str | None,
         typer.Option(
-            "--compile", help="auto (where it pays), on or off: compiled gradients. [default: auto]"
+            "--compile", help="auto (where it pays), on or off: compiled gradients. (default: auto)"
         ),
     ] = None,
-    preset: Annotated[str | None, typer.Option(help="article or modern. [default: modern]")] = None,
+    preset: Annotated[str | None, typer.Option(help="article or modern. (default: modern)")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on exactly where --out was stopped.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be done; write nothing.")
     ] = False,
-    snap: Annotated[int | None, typer.Option(help="Steps between grids, states and checkpoints.")] = None,
-    eval_every: Annotated[int | None, typer.Option(help="Steps between looks at held-out pictures.")] = None,
-    log_every: Annotated[int | None, typer.Option(help="Steps between status lines.")] = None,
+    snap: Annotated[
+        int | None,
+        typer.Option(help=f"Steps between grids, states and checkpoints. (default: {FitConfig.snap})"),
+    ] = None,
+    eval_every: Annotated[
+        int | None,
+        typer.Option(help=f"Steps between looks at held-out pictures. (default: {FitConfig.eval_every})"),
+    ] = None,
+    log_every: Annotated[
+        int | None, typer.Option(help=f"Steps between status lines. (default: {FitConfig.log_every})")
+    ] = None,
     guard: Annotated[
         bool | None,
-        typer.Option("--guard/--no-guard", help="Go back when training collapses. [default: guard]"),
+        typer.Option("--guard/--no-guard", help="Go back when training collapses. (default: guard)"),
     ] = None,
 ) -> None:
     """Train on a folder of photographs."""
@@ -183,7 +208,7 @@ def sample(
     out: Annotated[Path | None, typer.Option(help="Folder for the pictures.")] = None,
     n: Annotated[int, typer.Option("--n", min=1, help="How many pictures.")] = 16,
     grid: Annotated[Path | None, typer.Option(help="Also draw them on one sheet, a PNG.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the first picture; the next has the next.")] = 0,
+    seed: SeedOption = 0,
     device: DeviceOption = "auto",
 ) -> None:
     """Draw pictures from a checkpoint, one PNG a seed."""
@@ -215,8 +240,14 @@ def inspect(
     document["score_quantiles"] = (
         f"{len(marks)}, from {marks[0]:.3f} over {metadata.score_at(0.5):.3f} to {marks[-1]:.3f}"
     )
+    document["metrics"] = ", ".join(
+        f"{name} {metric.value:.4g}" + (f" (floor {metric.floor:.4g})" if metric.floor is not None else "")
+        for name, metric in metadata.metrics.items()
+    )
     width = max(map(len, document))
     for name, value in document.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {part}" for key, part in value.items())
         typer.echo(f"{name:<{width}}  {value}")
 
 
@@ -238,7 +269,7 @@ def evaluate(
     checkpoint: Annotated[Path, typer.Argument(help="A .safetensors file made by fit.")],
     data: Annotated[Path, typer.Option(help="Folder (or zip) of the photographs it was trained on.")],
     n: Annotated[int, typer.Option("--n", min=4, help="How many pictures are judged.")] = 512,
-    seed: Annotated[int, typer.Option(help="Seed of the first picture; the next has the next.")] = 0,
+    seed: SeedOption = 0,
     fid: Annotated[
         bool, typer.Option("--fid", help="Also FID and KID on Inception features (fetches its weights once).")
     ] = False,
@@ -265,7 +296,9 @@ def morph(
     fps: Annotated[float, typer.Option(help="Frames a second.")] = 25.0,
     keyframes: Annotated[int, typer.Option(help="Pictures that are passed.")] = 8,
     size: Annotated[int, typer.Option(help="Pixels a side.")] = 512,
-    seed: Annotated[int, typer.Option(help="Seed of the first candidate for a keyframe.")] = 0,
+    seed: Annotated[
+        int, typer.Option(callback=_seed, help="Seed of the first candidate for a keyframe.")
+    ] = 0,
     device: DeviceOption = "auto",
 ) -> None:
     """Walk between pictures that the critic believes in: a loop without a seam, within X's limits."""

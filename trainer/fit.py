@@ -122,7 +122,7 @@ def read_run_config(run: Path) -> FitConfig:
     path = run / "config.json"
     try:
         return FitConfig.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, AttributeError):
         raise TrainerError(f"{run} is not a run folder: give the --out of an earlier trainer fit.") from None
 
 

@@ -6,7 +6,7 @@ Called by `trainer.fit`, whose loop knows nothing of what is due when.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata as packages
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from trainer import checkpoint, state
 from trainer.checkpoint import CheckpointError, Metadata, Metric, to_uint8
+from trainer.config import FitConfig
 from trainer.data import Dataset
 from trainer.errors import TrainerError
 from trainer.grids import contact_sheet, write_png
@@ -61,7 +62,7 @@ class Session:
         self.look = HeldOutLook(
             training.pictures, self.held_out, training.config.latent_size, training.objective
         )
-        self.training_hashes = _perceptual_hashes(dataset)
+        self.training_hashes = _perceptual_hashes(dataset, log.say)
         self.checkpoints = run / "checkpoints"
         self.figures = self._make_figures()
         self.metrics: dict[str, Metric] = {}
@@ -87,7 +88,7 @@ class Session:
             self.log.tick(
                 step, config.batch, {**statistics.critic, "generator_loss": statistics.generator_loss}
             )
-        if config.eval_every and step % config.eval_every == 0:
+        if evaluation_due(config, step):
             self.evaluate()
             self.log.restart_clock(step)
         if self.training.step < step:
@@ -229,13 +230,18 @@ class Follower:
         training, config = self.training, self.training.config
         if training.step % config.log_every == 0:
             training.take_statistics()
-        if config.eval_every and training.step % config.eval_every == 0:
+        if evaluation_due(config, training.step):
             setbacks = training.workers.follow()
             if config.setbacks >= setbacks > training.setbacks:
                 go_back(training, self.best_state, setbacks)
 
     def snapshot(self) -> None:
         """The first process's work alone."""
+
+
+def evaluation_due(config: FitConfig, step: int) -> bool:
+    """Now and then, and after the last step whatever it is: a run that has ended has a best checkpoint."""
+    return bool(config.eval_every) and (step % config.eval_every == 0 or step == config.steps)
 
 
 def best_state(run: Path) -> Path:
@@ -290,11 +296,15 @@ def make_metadata(
     )
 
 
-def _perceptual_hashes(dataset: Dataset) -> tuple[str, ...]:
+def _perceptual_hashes(dataset: Dataset, say: Callable[[str], None]) -> tuple[str, ...]:
     """Hashes of the training pictures, so that the bot can refuse a copy; empty without ImageHash."""
     try:
         import imagehash
     except ImportError:
+        say(
+            "ImageHash is not installed: the checkpoints get no hashes of the photographs, by which the bot "
+            "would know a copy."
+        )
         return ()
     return tuple(str(imagehash.phash(Image.fromarray(picture))) for picture in dataset.training)
 

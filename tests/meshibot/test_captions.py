@@ -57,6 +57,7 @@ def test_own_template_is_filled_and_gets_its_marker() -> None:
     )
     assert load_captions("Midnight bowl").caption(42, NIGHT) == "Midnight bowl No.0042"
     assert load_captions("{{broth}} {marker}").caption(7, NIGHT) == "{broth} No.0007"
+    assert load_captions("{{marker}}").caption(7, NIGHT) == "{marker} No.0007"
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,10 @@ def test_own_template_is_filled_and_gets_its_marker() -> None:
         ("{marker.__class__}", r"may use"),
         ("{marker!r}", r"may use"),
         ("{marker", "can't be read"),
-        ("{serial:Q} {marker}", "can't be read"),
+        ("{serial:Q} {marker}", r"\{serial:Q\}: it may use"),
+        ("{serial:999999999999} {marker}", "may use"),
+        ("{marker:.2}", "may use"),
+        ("marker}", "can't be read"),
         ("thanks @ramen {marker}", "mention"),
         ("麺" * 141, "weighs"),
     ],

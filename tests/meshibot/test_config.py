@@ -232,6 +232,7 @@ def test_a_wrong_value_is_named_as_it_is_written(place: Path) -> None:
         ("meshibot.toml", "[accounts.'A B']\n", "The account name 'A B' in meshibot.toml can't be used"),
         ("meshibot.toml", "[accounts.a-b]\n[accounts.a_b]\n", "a-b and a_b .* spelled the same"),
         ("meshibot.toml", "a = \n", "is not valid TOML"),
+        (".env", "# mine\nMESHIBOT_CAPTIONS='ja\n", r"^Line 2 of \S+ can't be understood: write NAME=value"),
         (".env", b"MESHIBOT_CAPTIONS=\xff\xfe\n", "can't be read: make it a readable text file in UTF-8"),
     ],
 )

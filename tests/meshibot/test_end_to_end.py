@@ -165,13 +165,15 @@ def test_what_is_taken_down_is_gone(stocked: Command) -> None:
         (["post-now"], {"CHECKPOINT": "/nowhere.safetensors"}, 2, "There is no checkpoint at /nowhere"),
         (["post-now"], {"MIN_QUANTILE": "2"}, 2, "MESHIBOT_MIN_QUANTILE is '2': set it to a number from 0"),
         (["post-now"], {"CAPTIONS": "@someone {marker}"}, 2, "take the @ out"),
-        (["post-now"], {"SCHEDULE": "every night"}, 2, "SCHEDULE has the line 'every night'"),
+        (["post-now"], {"SCHEDULE": "every night"}, 2, "MESHIBOT_SCHEDULE has the line 'every night'"),
         (["post-now"], {"DATABASE_URL": "mysql://me:s3cr3t-planted@h/x"}, 2, "DATABASE_URL"),
         (["post-now"], {"PUBLISHER": "x"}, 2, "lacks MESHIBOT_X_CONSUMER_KEY, MESHIBOT_X_CONSUMER_SECRET"),
         (["post-now", "--account", "b"], {}, 2, "There is no account 'b': give one of main."),
         (["run"], {"SCHEDULE": "61 * * * *"}, 2, "SCHEDULE has the line '61 * * * *'"),
         (["run"], {"HOME": "/proc/nowhere"}, 2, "The folder /proc/nowhere can't be made"),
         (["plan", "--from", "soon"], {}, 2, "--from is 'soon': write a date"),
+        (["plan", "--from", "9999-12-31"], {}, 2, "write a date between 1900 and 2999"),
+        (["history", "--account", "b"], {}, 2, "There is no account 'b': give one of main."),
         (["resolve", "1"], {}, 2, "Say either --posted ID or --absent."),
         (["resolve", "1", "--absent"], {}, 2, "There is no database yet"),
         (["db", "backup"], {}, 1, "nothing to back up"),
@@ -386,6 +388,8 @@ def test_a_backup_is_a_whole_database(stocked: Command) -> None:
         .stdout.strip()
         .endswith("b.sqlite3")
     )
+    named = stocked("db", "backup", "--to", str(stocked.folder)).stdout.strip()
+    assert Path(named).parent == stocked.folder
     assert stocked("db", "upgrade").stderr == "Nothing to do.\n"
 
 

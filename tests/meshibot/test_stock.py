@@ -1,7 +1,7 @@
 """Filling the stock: real pictures from a real child, in a real SQLite file."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +11,8 @@ import pytest
 from meshibot.database import Database, Picture, PictureState
 from meshibot.database.migrate import upgrade
 from meshibot.errors import NothingToDo
-from meshibot.sampler import SampledPicture, SamplingResult
+from meshibot.sampler import SampledPicture, SamplingRequest, SamplingResult
+from meshibot.sampling import sample
 from meshibot.selection import LOOK_ALIKE_DISTANCE, distance
 from meshibot.stock import AFTER_FAILURE, Restocker, Stock, recent_hashes, waiting
 from tests.checkpoints import make_checkpoint
@@ -51,6 +52,16 @@ def stock(tmp_path: Path, checkpoint: Path) -> Iterator[Stock]:
         yield Stock(database, tmp_path, checkpoint, 0.5, StandingClock())
 
 
+@pytest.fixture
+def no_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same sampling in this process, which has torch at hand: for tests of what comes of it."""
+
+    def sample_here(request: SamplingRequest, *, stopping: Callable[[], bool]) -> SamplingResult:
+        return sample(request)
+
+    monkeypatch.setattr("meshibot.stock.sample_in_child", sample_here)
+
+
 def test_filling_adds_what_is_missing_and_no_more(stock: Stock) -> None:
     filling = stock.fill(3)
     assert (filling.added, filling.stock, filling.candidates) == (3, 3, 48)
@@ -64,6 +75,7 @@ def test_filling_adds_what_is_missing_and_no_more(stock: Stock) -> None:
     assert sorted(path.name for path in stock.folder.iterdir()) == sorted(Path(p.file).name for p in pictures)
 
 
+@pytest.mark.usefixtures("no_child")
 def test_what_is_added_looks_like_nothing_that_waits(stock: Stock) -> None:
     stock.fill(2)
     stock.fill(4)
@@ -74,6 +86,7 @@ def test_what_is_added_looks_like_nothing_that_waits(stock: Stock) -> None:
         assert sorted(recent_hashes(session)) == sorted(hashes)
 
 
+@pytest.mark.usefixtures("no_child")
 def test_the_stock_is_sampled_only_when_it_has_too_few_for_a_post(stock: Stock) -> None:
     stock.ensure("main", 1)
     assert stock.count() == 1
@@ -91,6 +104,7 @@ def test_a_failed_sampling_leaves_nothing_behind(stock: Stock, unreachable: Path
     assert stock.count() == 0
 
 
+@pytest.mark.usefixtures("no_child")
 def test_the_daemon_does_not_sample_in_vain_every_few_minutes(stock: Stock, unreachable: Path) -> None:
     clock = StandingClock()
     far = Restocker(Stock(stock.database, stock.home, unreachable, 0.5, clock), 1)
@@ -103,14 +117,18 @@ def test_the_daemon_does_not_sample_in_vain_every_few_minutes(stock: Stock, unre
         far()
 
 
-def test_the_daemon_fills_up_at_once_after_a_success_and_may_be_stopped(stock: Stock) -> None:
+@pytest.mark.usefixtures("no_child")
+def test_the_daemon_fills_up_at_once_after_a_success(stock: Stock) -> None:
     restocker = Restocker(stock, 1)
     restocker()
     restocker.target = 2
     restocker()
     assert stock.count() == 2
+
+
+def test_the_daemon_may_be_stopped_while_it_fills(stock: Stock) -> None:
     Restocker(stock, 1000, stopping=lambda: True)()
-    assert stock.count() == 2
+    assert stock.count() == 0
 
 
 def test_sweeping_removes_only_what_is_old(stock: Stock) -> None:
@@ -150,6 +168,7 @@ def test_a_picture_that_is_there_already_is_not_added_twice(stock: Stock) -> Non
     assert (row.seed, row.phash, row.file) == (1, 2**64 - 1, "pictures/a.png")
 
 
+@pytest.mark.usefixtures("no_child")
 def test_a_grid_that_can_not_be_completed_is_a_sentence(stock: Stock, tmp_path: Path) -> None:
     collapsed = make_checkpoint(tmp_path / "collapsed.safetensors", collapsed=True)
     with pytest.raises(NothingToDo, match="Only 1 of 4 pictures passed: they are in the stock"):

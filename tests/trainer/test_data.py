@@ -200,7 +200,7 @@ def test_a_share_out_of_range_is_wrong_usage(photographs: Path, load: Load) -> N
 # --- the split ---
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     seeds=st.lists(st.integers(0, 60), min_size=12, max_size=40, unique=True),
     added=st.lists(st.integers(61, 90), max_size=20, unique=True),

@@ -50,7 +50,7 @@ FILES = list(odd_files().values())
 
 
 @pytest.mark.filterwarnings("ignore")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     data=st.sampled_from(FILES),
     places=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6),
