@@ -177,6 +177,7 @@ class Session:
             f"step {step}: {verdict.explanation}; going back to step {training.step} with {factor:g} times "
             f"the learning rates and new random numbers ({setbacks} of {training.config.setbacks})"
         )
+        state.save_setback(self.run / "state", training, self._surroundings())
         self.log.restart_clock(training.step)
 
     def _save_best_state(self) -> None:
