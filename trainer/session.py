@@ -88,7 +88,7 @@ class Session:
             )
         if config.eval_every and step % config.eval_every == 0:
             self.evaluate(statistics or self.training.statistics())
-            self.log.restart_clock(step)
+            self.log.restart_clock(self.training.step)
         if self.training.step < step:
             return  # the guard went back
         if config.snap and step % config.snap == 0 and step < config.steps:
@@ -181,7 +181,6 @@ class Session:
             f"the learning rates and new random numbers ({setbacks} of {training.config.setbacks})"
         )
         state.save_setback(self.run / "state", training, self._surroundings())
-        self.log.restart_clock(training.step)
 
     def _save_best_state(self) -> None:
         state.write_state(self.best_state, self.training, self._surroundings())

@@ -95,6 +95,8 @@ def test_going_back_restores_the_best_state_and_draws_anew(tmp_path: Path) -> No
     assert told["to_step"] < 20
     assert result.finished
     assert load(result.checkpoint).metadata.step == 32
+    lines = map(json.loads, (whole / "metrics.jsonl").read_text().splitlines())
+    assert all(line["images_per_s"] > 0 for line in lines if line["kind"] == "tick")
 
     with spoiled_looks(killed_at=6), pytest.raises(KeyboardInterrupt):
         fit(config(snap=8), dataset(), parts, resume=False, say=print)
