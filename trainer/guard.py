@@ -30,9 +30,9 @@ DEAD_SEPARATION = 0.05
 fakes. In a healthy run single evaluations may lie below; most of a window do where scores are constant, or
 where the generator overtakes the critic again and again. A mean would let one wide swing hide that."""
 DEAD_SPREAD = 1e-7
-DEAD_WASSERSTEIN = 1e-3
-"""The same difference in training batches, a mean of many steps, of either sign. Batch norm can take it away
-there, where the generator learns, and not in an evaluation."""
+DEAD_WASSERSTEIN = 0.01
+"""The same in the training batches before the evaluation, a mean of many steps that swings less: in a healthy
+run it seldom lies below 0.1. Batch norm can take it away there, where the generator learns, and not here."""
 LEAST_DIVERSITY = 0.25
 """Mean distance between the features of fakes over that between photographs'."""
 LEAST_VARIETY = 0.2
@@ -128,7 +128,7 @@ class Guard:
             self.best_distance = min(self.best_distance, seen.distance)
 
     def _dead(self, seen: Observation) -> Verdict | None:
-        alive = seen.spread > DEAD_SPREAD and abs(seen.wasserstein) > DEAD_WASSERSTEIN * seen.spread
+        alive = seen.spread > DEAD_SPREAD and seen.wasserstein > DEAD_WASSERSTEIN * seen.spread
         separation = seen.separation if alive else min(seen.separation, 0.0)
         self.separations = [*self.separations, separation][-WINDOW:]
         if len(self.separations) < WINDOW or median(self.separations) > DEAD_SEPARATION:
