@@ -23,8 +23,11 @@ PATIENCE = 3
 WINDOW = 5
 """Evaluations whose median the critic's separation is judged by: with one critic step it swings about."""
 EXPLODED_PENALTY = 5.0
-"""Mean (‖∇‖ - 1)²: the gradient norm is beyond 3.2, where a healthy run's mean lies below 0.1."""
-EXPLODED_LOSS = 1_000.0
+"""Mean (‖∇‖ - 1)², where it costs the critic more than telling apart gives, so that its loss is positive.
+Alone it would not do: for fakes at a distance D a one-centred penalty of weight λ balances at
+‖∇‖ = 1 + D / 2λ, and at 256 px D is large while fakes are young: 17 was seen in a healthy run, with a loss
+of -228."""
+EXPLODED_LOSS = 10_000.0
 DEAD_SEPARATION = 0.05
 """E[f(real)] - E[f(fake)] in units of the scores' spread: below it the critic does not put photographs above
 fakes. In a healthy run single evaluations may lie below; most of a window do where scores are constant, or
@@ -155,8 +158,11 @@ def _not_finite(seen: Observation) -> Verdict | None:
 
 
 def _exploded(seen: Observation) -> Verdict | None:
-    if seen.penalty > EXPLODED_PENALTY:
-        return Verdict("exploding", f"the gradient penalty has grown to {seen.penalty:.3g}")
+    if seen.penalty > EXPLODED_PENALTY and seen.critic_loss > 0:
+        return Verdict(
+            "exploding",
+            f"the gradient penalty has grown to {seen.penalty:.3g} and outweighs what is told apart",
+        )
     if abs(seen.critic_loss) > EXPLODED_LOSS:
         return Verdict("exploding", f"the critic's loss has grown to {seen.critic_loss:.3g}")
     return None

@@ -42,11 +42,19 @@ def test_a_value_that_is_no_number_counts_at_once(name: str, value: float) -> No
     assert name in verdict.explanation
 
 
-@pytest.mark.parametrize("changes", [{"penalty": 6.0}, {"critic_loss": 2_000.0}, {"critic_loss": -2_000.0}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"penalty": 6.0, "critic_loss": 40.0}, {"critic_loss": 20_000.0}, {"critic_loss": -20_000.0}],
+)
 def test_an_explosion_counts_at_once(changes: dict[str, float]) -> None:
     verdict = Guard().look(replace(HEALTHY, **changes))
     assert verdict is not None
     assert verdict.sign == "exploding"
+
+
+def test_a_steep_critic_that_gains_by_it_is_none() -> None:
+    """At 256 px the first fakes are so far from photographs that the penalty's balance lies there."""
+    assert Guard().look(replace(HEALTHY, penalty=17.0, critic_loss=-228.0, wasserstein=397.0)) is None
 
 
 LASTING = [
