@@ -1,10 +1,11 @@
 """Does the guard see collapse, and is it silent otherwise? Trainings that are made to fail, and healthy ones.
 
-    python -m benchmarks.guard_trials --data FOLDER [--seeds 3] [--healthy 10] [--steps 600]
+    python -m benchmarks.guard_trials --data FOLDER [--seeds 3] [--first-seed 0] [--healthy 10] [--steps 600]
 
 Prints a table in Markdown: of each kind of failure how many seeds were caught, by which sign and at which
 step; and how many healthy trainings were left alone. Networks are small (32 px, width 8), failures are real:
-each is provoked by a setting, nothing is simulated. A trial ends at the guard's first word.
+each is provoked by a setting or a layer, nothing is simulated. A trial is the beginning of a long run, so
+learning rates don't fall, and it ends at the guard's first word.
 """
 
 import argparse
@@ -16,16 +17,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from trainer import training
 from trainer.config import FitConfig, make_config
 from trainer.data import Dataset, load_dataset
 from trainer.errors import TrainerError
 from trainer.fit import fit
+from trainer.networks import Architecture, Critic
 
-SMALL = {"resolution": 32, "width": 8, "batch": 16, "eval_every": 25, "snap": 0, "log_every": 25}
+RESOLUTION = 32
+SMALL: dict[str, Any] = {
+    "width": 8, "batch": 16, "lr_decay": 0.0, "eval_every": 25, "snap": 0, "log_every": 25,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,10 +44,23 @@ class Kind:
     change: Callable[[FitConfig], FitConfig]
     objective: str = "wgan-gp"
     two_colours: bool = False
+    critic: type[Critic] = Critic
 
 
 def same(config: FitConfig) -> FitConfig:
     return config
+
+
+class ScoreNormalisedCritic(Critic):
+    """Batch norm over the scores as well: photographs and fakes then have the same mean in each batch."""
+
+    def __init__(self, arch: Architecture) -> None:
+        super().__init__(arch)
+        self.norm = torch.nn.BatchNorm1d(1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores: Tensor = self.norm(super().forward(images)[:, None])[:, 0]
+        return scores
 
 
 FAILURES = (
@@ -47,7 +68,11 @@ FAILURES = (
         "learning rates ×30",
         lambda c: replace(c, critic_lr=30 * c.critic_lr, generator_lr=30 * c.generator_lr),
     ),
-    Kind("batch norm in the critic", lambda c: replace(c, critic_norm="batch")),
+    Kind(
+        "batch norm up to the critic's scores",
+        lambda c: replace(c, critic_norm="batch"),
+        critic=ScoreNormalisedCritic,
+    ),
     Kind("clipping off in WGAN", lambda c: replace(c, clip=1e9), objective="wgan"),
     Kind("gradient penalty off", lambda c: replace(c, penalty_weight=0.0, drift_weight=0.0)),
     Kind("generator's learning rate ×100", lambda c: replace(c, generator_lr=100 * c.generator_lr)),
@@ -76,11 +101,15 @@ def two_colours(dataset: Dataset) -> Dataset:
     return replace(dataset, training=paint(dataset.training), held_out=paint(dataset.held_out))
 
 
-def trial(config: FitConfig, dataset: Dataset) -> dict[str, Any] | None:
+def trial(config: FitConfig, dataset: Dataset, critic: type[Critic] = Critic) -> dict[str, Any] | None:
     """Train until the guard's first word: its line of metrics.jsonl, or None where it was silent."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder)
-        with contextlib.suppress(TrainerError), contextlib.redirect_stderr(io.StringIO()):
+        with (
+            contextlib.suppress(TrainerError),
+            contextlib.redirect_stderr(io.StringIO()),
+            patch.object(training, "Critic", critic),
+        ):
             fit(replace(config, setbacks=0), dataset, run, resume=False, say=lambda text: None)
         for line in (run / "metrics.jsonl").read_text().splitlines():
             document: dict[str, Any] = json.loads(line)
@@ -93,31 +122,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0, help="of the failures; healthy ones: 100 on")
     parser.add_argument("--healthy", type=int, default=10)
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    dataset = load_dataset(options.data, SMALL["resolution"], progress=False)
+    dataset = load_dataset(options.data, RESOLUTION, progress=False)
+
+    def small(preset: str, objective: str, seed: int) -> FitConfig:
+        return make_config(
+            options.data, preset, objective, seed=seed, steps=options.steps, resolution=RESOLUTION, **SMALL
+        )
+
     print("| trial | seeds | caught | sign (step) |\n|---|---|---|---|", flush=True)
     for kind in FAILURES:
         seen = two_colours(dataset) if kind.two_colours else dataset
         told = []
-        for seed in range(options.seeds):
-            config = make_config(
-                options.data, "modern", kind.objective, seed=seed, steps=options.steps, **SMALL
-            )
-            told.append(trial(kind.change(config), seen))
+        for seed in range(options.first_seed, options.first_seed + options.seeds):
+            config = small("modern", kind.objective, seed)
+            told.append(trial(kind.change(config), seen, kind.critic))
         words = ", ".join(f"{line['sign']} ({line['step']})" if line else "silent" for line in told)
         caught = sum(line is not None for line in told)
         print(f"| {kind.name} | {options.seeds} | {caught} | {words} |", flush=True)
     alarms = []
     for number in range(options.healthy):
         preset, objective = HEALTHY[number % len(HEALTHY)]
-        config = make_config(options.data, preset, objective, seed=100 + number, steps=options.steps, **SMALL)
-        line = trial(config, dataset)
+        seed = 100 + options.first_seed + number
+        line = trial(small(preset, objective, seed), dataset)
         if line is not None:
-            alarms.append(f"{preset}/{objective} seed {100 + number}: {line['sign']} ({line['step']})")
+            alarms.append(f"{preset}/{objective} seed {seed}: {line['sign']} ({line['step']})")
     print(f"| healthy | {options.healthy} | {len(alarms)} | {', '.join(alarms) or 'silent'} |")
 
 

@@ -273,13 +273,17 @@ def evaluate(
     fid: Annotated[
         bool, typer.Option("--fid", help="Also FID and KID on Inception features (fetches its weights once).")
     ] = False,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(help="A PNG of the pictures nearest to a training photograph, beside what is nearest."),
+    ] = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Judge a checkpoint's pictures against the photographs: each figure beside its floor."""
     from trainer.evaluate import evaluate as judge
 
-    report = judge(checkpoint, data, count=n, first_seed=seed, device=device, inception=fid)
+    report = judge(checkpoint, data, count=n, first_seed=seed, device=device, inception=fid, pairs=pairs)
     if as_json:
         _print_json(report.to_json())
         return

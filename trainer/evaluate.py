@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from rich.table import Table
 
 from trainer import checkpoint
 from trainer.checkpoint import Checkpoint, Metric, to_uint8
 from trainer.data import Dataset, load_dataset
+from trainer.grids import contact_sheet, write_png
 from trainer.heldout import scores_of
 from trainer.metrics.catalogue import about
 from trainer.metrics.critic_gap import CriticScores
@@ -106,12 +108,15 @@ def evaluate(
     first_seed: int = FIRST_SEED,
     device: str = "auto",
     inception: bool = False,
+    pairs: Path | None = None,
     cache: Path | None = None,
 ) -> EvaluationReport:
     """Judge `count` pictures of the checkpoint, of the seeds from `first_seed` on, against the photographs.
 
-    `inception` adds FID and KID on Inception features. `cache` is that of `load_dataset`. Raises
-    CheckpointError, UsageError and TrainerError with what keeps it from being judged.
+    `inception` adds FID and KID on Inception features; `pairs` is a PNG to draw the closest pairs on: each
+    picture, the training and the held-out photograph nearest to it, two such rows side by side. `cache` is
+    that of `load_dataset`. Raises CheckpointError, UsageError and TrainerError with what keeps it from being
+    judged.
     """
     if inception:
         require_torch_fidelity()
@@ -122,6 +127,8 @@ def evaluate(
     fakes = _sample(loaded, count, first_seed)
     scores = _score(loaded, fakes, dataset, chosen)
     found = evaluate_pictures(fakes, dataset.training, dataset.held_out, scores, device=chosen)
+    if pairs is not None:
+        write_png(pairs, _drawn(found, fakes, dataset))
     metrics = dict(found.metrics)
     if inception:
         metrics |= _inception(fakes, dataset.held_out, chosen)
@@ -176,6 +183,14 @@ def _inception(fakes: Pictures, held_out: Pictures, device: torch.device) -> dic
 
     split = make_split(len(held_out), len(fakes))
     return with_floors(values(figures, fakes, held_out, split), floors(figures, held_out, split))
+
+
+def _drawn(found: PictureFigures, fakes: Pictures, dataset: Dataset) -> Image.Image:
+    trios = [
+        (fakes[pair.fake], dataset.training[pair.training], dataset.held_out[pair.held_out])
+        for pair in found.closest
+    ]
+    return contact_sheet(np.stack([picture for trio in trios for picture in trio]), columns=6)
 
 
 def _name(pair: ClosestPair, dataset: Dataset, first_seed: int) -> Closest:

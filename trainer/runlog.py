@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import resource
 import sys
@@ -70,9 +71,13 @@ class RunLog:
         self.console.print(text, markup=False, soft_wrap=True)
 
     def record(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
-        """One line of metrics.jsonl, and the numbers in TensorBoard under `kind/`."""
+        """One line of metrics.jsonl, and the numbers in TensorBoard under `kind/`.
+
+        A number that is not finite is null there, as JSON knows none.
+        """
+        known = {name: None if _not_finite(value) else value for name, value in values.items()}
         try:
-            self._file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+            self._file.write(json.dumps({"kind": kind, "step": step, **known}) + "\n")
             self._file.flush()
         except OSError as error:
             raise TrainerError(f"{self.path} can't be written: {error.strerror}.") from None
@@ -118,6 +123,10 @@ class RunLog:
         """A picture (h, w, 3) in TensorBoard."""
         if self._board is not None:
             self._board.add_image(name, picture, step, dataformats="HWC")
+
+
+def _not_finite(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def duration(seconds: float) -> str:

@@ -30,7 +30,7 @@ from trainer.metrics.quick import QuickFigures
 from trainer.networks import latents_from_seeds
 from trainer.pictures import to_device
 from trainer.runlog import RunLog
-from trainer.training import Training, architecture
+from trainer.training import TickStatistics, Training, architecture
 
 LAST_CHECKPOINT = "last.safetensors"
 BEST_CHECKPOINT = "best.safetensors"
@@ -57,7 +57,6 @@ class Session:
         self.log = log
         self.guard = guard
         self.best_state = best_state(run)
-        self.generator_loss = 0.0
         self.held_out = to_device(dataset.held_out, training.device)
         self.look = HeldOutLook(
             training.pictures, self.held_out, training.config.latent_size, training.objective
@@ -82,23 +81,26 @@ class Session:
         """Do what is due after this step."""
         config, step = self.training.config, self.training.step
         self.log.advance(step)
+        statistics = None
         if step % config.log_every == 0:
             statistics = self.training.take_statistics()
-            self.generator_loss = statistics.generator_loss
             self.log.tick(
                 step, config.batch, {**statistics.critic, "generator_loss": statistics.generator_loss}
             )
         if evaluation_due(config, step):
-            self.evaluate()
-            self.log.restart_clock(step)
+            self.evaluate(statistics or self.training.statistics())
+            self.log.restart_clock(self.training.step)
         if self.training.step < step:
             return  # the guard went back
         if config.snap and step % config.snap == 0 and step < config.steps:
             self.snapshot()
             self.log.restart_clock(step)
 
-    def evaluate(self) -> None:
-        """Record losses on training and on held-out reals, and figures; then go back, or keep the best."""
+    def evaluate(self, statistics: TickStatistics) -> None:
+        """Record losses on training and on held-out reals, and figures; then go back, or keep the best.
+
+        `statistics` are those of the training batches since the last tick but this step's.
+        """
         networks = self.training.networks
         look = self.look(networks.critic, networks.generator)
         train, held = look.training, look.held_out
@@ -112,7 +114,7 @@ class Session:
         )
         if self.figures is not None:
             self._judge(self.figures)
-        verdict = self._ask_guard(look)
+        verdict = self._ask_guard(look, statistics)
         setbacks = self.training.setbacks + (verdict is not None)
         # told before anything is raised: the others wait for it
         self.training.workers.follow(setbacks)
@@ -121,7 +123,7 @@ class Session:
         elif self.guard.calm:
             self._keep_if_best()
 
-    def _ask_guard(self, look: Look) -> Verdict | None:
+    def _ask_guard(self, look: Look, statistics: TickStatistics) -> Verdict | None:
         if not self.training.config.guard:
             return None
         figures = {name: metric.value for name, metric in self.metrics.items()}
@@ -129,7 +131,8 @@ class Session:
             Observation(
                 critic_loss=look.training.critic_loss,
                 penalty=look.training.penalty,
-                generator_loss=self.generator_loss,
+                generator_loss=statistics.generator_loss,
+                wasserstein=statistics.critic["wasserstein"],
                 separation=look.separation,
                 spread=look.spread,
                 gap=look.gap if len(self.held_out) >= ENOUGH_FOR_GAP else 0.0,
@@ -178,7 +181,7 @@ class Session:
             f"step {step}: {verdict.explanation}; going back to step {training.step} with {factor:g} times "
             f"the learning rates and new random numbers ({setbacks} of {training.config.setbacks})"
         )
-        self.log.restart_clock(training.step)
+        state.save_setback(self.run / "state", training, self._surroundings())
 
     def _save_best_state(self) -> None:
         state.write_state(self.best_state, self.training, self._surroundings())

@@ -38,11 +38,22 @@ class Surroundings:
 
 def save_state(folder: Path, training: Training, surroundings: Surroundings) -> Path:
     """Write `state-<step>.safetensors` atomically and drop all but the last two. Raises TrainerError."""
-    path = folder / f"state-{training.step:08d}.safetensors"
+    path = _path_of(folder, training.step)
     write_state(path, training, surroundings)
     for old in _states(folder)[KEPT:]:
         old.unlink(missing_ok=True)
     return path
+
+
+def save_setback(folder: Path, training: Training, surroundings: Surroundings) -> None:
+    """Save the state that the guard has gone back to, and drop those of the steps that it gave up.
+
+    Left there, they would be resumed from as the newest. They go last, so that there always is a state.
+    """
+    write_state(_path_of(folder, training.step), training, surroundings)
+    for given_up in _states(folder):
+        if given_up > _path_of(folder, training.step):
+            given_up.unlink(missing_ok=True)
 
 
 def write_state(path: Path, training: Training, surroundings: Surroundings) -> None:
@@ -110,6 +121,10 @@ def surroundings_of(document: dict[str, Any]) -> Surroundings:
 
 def saved_config(document: dict[str, Any]) -> FitConfig:
     return FitConfig.from_json(document["config"])
+
+
+def _path_of(folder: Path, step: int) -> Path:
+    return folder / f"state-{step:08d}.safetensors"
 
 
 def _states(folder: Path) -> list[Path]:

@@ -188,15 +188,20 @@ class Training:
             augment(reals, numbers), augment(fakes, numbers), epsilon, GeneratorDraw(latents, numbers)
         )
 
-    def take_statistics(self) -> TickStatistics:
-        """Read the means since the last call back from the device, the one sync of a tick, and start anew."""
+    def statistics(self) -> TickStatistics:
+        """Read the means since the last `take_statistics` back from the device."""
         shown = max(1, self.summed_steps * self.config.batch)
         critic = (self.critic_sums / (shown * self.config.n_critic)).tolist()
         generator_loss = (self.generator_sums / shown).item()
+        return TickStatistics(dict(zip(CRITIC_STATISTICS, critic, strict=True)), generator_loss)
+
+    def take_statistics(self) -> TickStatistics:
+        """The means since the last call, and start anew: the one sync of a tick."""
+        statistics = self.statistics()
         self.critic_sums.zero_()
         self.generator_sums.zero_()
         self.summed_steps = 0
-        return TickStatistics(dict(zip(CRITIC_STATISTICS, critic, strict=True)), generator_loss)
+        return statistics
 
     # whatever is random is drawn for the whole batch, and each worker takes its share
     def _reals(self, update: int) -> Tensor:

@@ -1,9 +1,12 @@
 """The guard at work on trainings that really fail, and on one that does not."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from tests.drawings import bowls
 from trainer.checkpoint import load
@@ -24,7 +27,7 @@ def dataset() -> Dataset:
 def config(**changes: object) -> FitConfig:
     options = {
         "resolution": 32, "width": 4, "batch": 8, "latent_size": 8, "steps": 32, "eval_every": 4, "snap": 16,
-        "log_every": 10, "device": "cpu", "critic_lr": 3e-4, "generator_lr": 1e-4,
+        "log_every": 10, "device": "cpu", "critic_lr": 2e-3, "generator_lr": 1e-3,
     }  # fmt: skip
     return make_config(Path("bowls"), "modern", "wgan-gp", **{**options, **changes})
 
@@ -56,33 +59,57 @@ def test_without_the_guard_the_same_run_goes_on_blindly(tmp_path: Path) -> None:
     assert decisions(tmp_path) == []
 
 
-def test_going_back_restores_the_best_state_and_draws_anew(tmp_path: Path) -> None:
-    """A spike in the middle of a healthy run: it goes back to the best step, and finishes from there."""
-    healthy = config()
+@contextmanager
+def spoiled_looks(*, killed_at: int = 0) -> Iterator[None]:
+    """The fifth evaluation finds weights that a bad batch has ruined; at another the process may die."""
     seen = 0
     look = HeldOutLook.__call__
 
     def spoiled(self: HeldOutLook, critic: Critic, generator: Generator) -> Look:
-        """The fifth evaluation finds weights that a bad batch has ruined."""
         nonlocal seen
         seen += 1
         if seen == 5:
             for parameter in critic.parameters():
                 parameter.data.mul_(1e4)
+        if seen == killed_at:
+            raise KeyboardInterrupt
         return look(self, critic, generator)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(HeldOutLook, "__call__", spoiled)
-        result = fit(healthy, dataset(), tmp_path, resume=False, say=print)
-    (told,) = decisions(tmp_path)
+        yield
+
+
+def test_going_back_restores_the_best_state_and_draws_anew(tmp_path: Path) -> None:
+    """A spike in the middle of a healthy run: it goes back to the best step, and finishes from there.
+
+    So does a run that dies right after: it resumes from the step gone back to, not from a later one.
+    """
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    with spoiled_looks():
+        result = fit(config(snap=8), dataset(), whole, resume=False, say=print)
+    (told,) = decisions(whole)
     assert told["sign"] == "exploding"
     assert told["step"] == 20
     assert isinstance(told["to_step"], int)
     assert told["to_step"] < 20
     assert result.finished
     assert load(result.checkpoint).metadata.step == 32
+    lines = map(json.loads, (whole / "metrics.jsonl").read_text().splitlines())
+    assert all(line["images_per_s"] > 0 for line in lines if line["kind"] == "tick")
+
+    with spoiled_looks(killed_at=6), pytest.raises(KeyboardInterrupt):
+        fit(config(snap=8), dataset(), parts, resume=False, say=print)
+    states = sorted((parts / "state").glob("state-*"))
+    assert states[-1].stem == f"state-{told['to_step']:08d}"
+    fit(config(snap=8), dataset(), parts, resume=True, say=print)
+    assert decisions(parts) == [told]
+    ends = [run / "state" / "state-00000032.safetensors" for run in (whole, parts)]
+    first, second = map(load_file, ends)
+    assert first.keys() == second.keys()
+    assert all(first[name].equal(second[name]) for name in first)
 
 
 def test_a_healthy_run_is_left_alone(tmp_path: Path) -> None:
-    fit(config(), dataset(), tmp_path, resume=False, say=print)
+    fit(config(steps=72, eval_every=8), dataset(), tmp_path, resume=False, say=print)
     assert decisions(tmp_path) == []

@@ -72,6 +72,8 @@ def test_a_process_that_dies_ends_the_run_and_it_resumes(photographs: Path, tmp_
     os.kill(int(workers[-1]), signal.SIGKILL)
     _, errors = process.communicate(timeout=120)
     assert process.returncode != 0
+    assert "Another process of this run ended" in errors
+    assert "go on with --resume" in errors
     saved = max(int(path.stem.split("-")[1]) for path in (run / "state").glob("state-*"))
     again = start(photographs, run, "--resume", "--steps", str(saved + 7))
     _, errors = again.communicate(timeout=120)

@@ -5,7 +5,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from tests.checkpoints import make_checkpoint
@@ -57,11 +59,28 @@ def test_random_weights_are_judged_badly(report: EvaluationReport) -> None:
     assert figures["recall"].value < 0.5 * (figures["recall"].floor or 0)
 
 
-def test_the_same_again(report: EvaluationReport, place: Path) -> None:
+def test_the_same_again_and_with_the_closest_pairs_drawn(report: EvaluationReport, place: Path) -> None:
+    sheet = place / "pairs.png"
     again = evaluate(
-        place / "made.safetensors", place / "photographs", count=32, device="cpu", cache=place / "cache"
+        place / "made.safetensors",
+        place / "photographs",
+        count=32,
+        pairs=sheet,
+        device="cpu",
+        cache=place / "cache",
     )
     assert again == report
+
+    # the closest pairs drawn side by side, the most suspicious first
+    dataset = load_dataset(place / "photographs", 32, cache=place / "cache")
+    first = report.closest[0]
+    with Image.open(sheet) as drawn:
+        pixels = np.asarray(drawn)
+    sample, training, held_out = (pixels[2:34, left : left + 32] for left in (2, 36, 70))
+    made = checkpoint.load(place / "made.safetensors").sample([first.seed])
+    assert np.array_equal(sample, checkpoint.to_uint8(made)[0])
+    assert np.array_equal(training, dataset.training[dataset.training_names.index(first.training)])
+    assert np.array_equal(held_out, dataset.held_out[dataset.held_out_names.index(first.held_out)])
 
 
 def test_table_has_value_floor_and_direction(report: EvaluationReport) -> None:

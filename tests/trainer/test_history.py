@@ -1,14 +1,18 @@
 """metrics.jsonl read back: whole and cut lines, odd numbers, and steps back."""
 
+import io
 import json
+import math
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from trainer.errors import TrainerError
 from trainer.history import Curve, read_history
+from trainer.runlog import RunLog
 
 
 def write(path: Path, *lines: object) -> Path:
@@ -88,3 +92,12 @@ def test_no_file_yet(tmp_path: Path) -> None:
 def test_a_file_that_can_t_be_read(tmp_path: Path) -> None:
     with pytest.raises(TrainerError, match="can't be read"):
         read_history(tmp_path)
+
+
+def test_a_number_that_is_not_finite_is_written_as_null(tmp_path: Path) -> None:
+    """A collapse is when others read the file, and JSON knows no NaN."""
+    with RunLog(tmp_path, 10, console=Console(file=io.StringIO())) as log:
+        log.record("evaluation", 5, {"critic_loss": math.nan, "penalty": math.inf, "gap": 0.5, "note": "odd"})
+    (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    document = {"kind": "evaluation", "step": 5, "critic_loss": None, "penalty": None, "gap": 0.5}
+    assert json.loads(line, parse_constant=pytest.fail) == {**document, "note": "odd"}
