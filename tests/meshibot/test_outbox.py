@@ -219,6 +219,81 @@ def test_a_key_that_has_expired_is_not_relied_on(
     assert only_post(database).state is PostState.POSTED
 
 
+def test_a_key_whose_repetition_is_put_off_until_it_has_expired_is_not_relied_on(
+    database: Database, tmp_path: Path, clock: MovableClock
+) -> None:
+    """That a second request was turned away says nothing about the first."""
+    publisher = KeyedPublisher(Ledger(tmp_path / "ledger"), clock)
+    stock(database, tmp_path, 3)
+    slot(database, NOON)
+    publisher.faults["send"].extend(["lost", "later", "limited", "rejected"])
+    box = outbox(database, tmp_path, publisher)
+    box.step("main")
+    for calls, minutes in ((3, 1), (4, 16), (5, 60)):
+        assert box.step("main") == 1
+        assert len(publisher.calls) == calls
+        assert only_post(database).state is PostState.UNKNOWN
+        clock.move(minutes=minutes)
+    box.step("main")
+    assert publisher.calls == ["upload", "send", "send", "send", "send", "find"]
+    assert only_post(database).state is PostState.POSTED
+    assert len(publisher.ledger.posts()) == 1
+
+
+@pytest.mark.parametrize("kind", [KeyedPublisher, RecordPublisher])
+@pytest.mark.parametrize("end", ["stopping", "before-uploaded", "after-uploaded", "before-sending"])
+def test_a_repetition_under_a_key_that_was_cut_off_leaves_the_post_unclear(
+    database: Database,
+    tmp_path: Path,
+    clock: MovableClock,
+    kind: type[LedgerPublisher],
+    end: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    publisher = kind(Ledger(tmp_path / "ledger"), clock)
+    stock(database, tmp_path, 3)
+    slot(database, NOON)
+    publisher.faults["send"].append("lost")
+    box = outbox(database, tmp_path, publisher)
+    box.step("main")
+
+    def crash(name: str) -> None:
+        if name == end:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("meshibot.outbox.crash_point", crash)
+        if end == "stopping":
+            box.stopping = lambda: True
+            box.step("main")
+        else:
+            with pytest.raises(Killed):
+                box.step("main")
+    assert only_post(database).state is PostState.UNKNOWN
+    clock.move(hours=3)  # the key is forgotten, and the grace over
+    look_until_settled(outbox(database, tmp_path, publisher), clock)
+    assert only_post(database).state is PostState.POSTED
+    assert len(publisher.ledger.posts()) == 1
+    assert picture_states(database)[0] == "posted"
+
+
+@pytest.mark.parametrize("jump", [-0.9, 0.0])
+def test_whether_a_key_has_expired_is_told_by_no_clock_that_jumps(
+    database: Database, tmp_path: Path, clock: MovableClock, jump: float
+) -> None:
+    publisher = KeyedPublisher(Ledger(tmp_path / "ledger"), clock)
+    stock(database, tmp_path, 3)
+    slot(database, NOON)
+    publisher.faults["send"].append("lost")
+    box = outbox(database, tmp_path, publisher)
+    box.step("main")
+    clock.move(hours=1)
+    clock.jump(hours=jump)
+    look_until_settled(box, clock)
+    assert publisher.calls == ["upload", "send", "find"]
+    assert len(publisher.ledger.posts()) == 1
+
+
 def test_a_refused_duplicate_that_is_not_there_needs_a_person(
     box: Outbox, database: Database, publisher: LedgerPublisher, clock: MovableClock
 ) -> None:
