@@ -64,15 +64,19 @@ log = logging.getLogger(__name__)
 PICTURES = {Kind.SINGLE: 1, Kind.GRID: 4, Kind.MORPH: 2}
 """How many pictures a post of each kind shows."""
 
-CRASH_POINTS = tuple(
-    f"{side}-{step}"
-    for step in (
-        *("claim", "upload-request", "uploaded", "sending", "send-request", "posted"),
-        *("failed", "find-request", "reconciled"),
-    )
-    for side in ("before", "after")
+
+def _around(*steps: str) -> tuple[str, ...]:
+    return tuple(f"{side}-{step}" for step in steps for side in ("before", "after"))
+
+
+CRASH_POINTS = _around(
+    *("claim", "upload-request", "uploaded", "sending", "send-request", "posted"),
+    *("failed", "find-request", "reconciled"),
 )
 """Every commit of the outbox and every request, before and after: where a test ends the process."""
+
+CRASH_POINTS_OF_DELETION = _around("delete-request", "deleted")
+"""The same for a post that is taken down."""
 
 
 @dataclass(frozen=True)
@@ -268,8 +272,10 @@ class Outbox:
         if post.account not in self._channels:
             raise UsageError(f"The account {post.account!r} of post {post_id} is not among the settings.")
         started = self.clock.now()
+        crash_point("before-delete-request")
         self._channels[post.account].publisher.delete(post.remote_id)
-        with self.database.write() as session:
+        crash_point("after-delete-request")
+        with self._commit("deleted") as session:
             row = session.get_one(Post, post_id, with_for_update=True)
             row.state = PostState.DELETED
             row.version += 1
@@ -367,7 +373,7 @@ class Outbox:
         if budget is None:
             return False
         midnight = now.astimezone(channel.schedule.tz).replace(hour=0, minute=0, second=0, microsecond=0)
-        return queries.sent_since(session, channel.account, midnight.astimezone(UTC)) >= budget
+        return queries.begun_since(session, channel.account, midnight.astimezone(UTC)) >= budget
 
     def _new_post(
         self,

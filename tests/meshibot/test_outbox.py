@@ -406,6 +406,23 @@ def test_a_rate_limit_beyond_the_grace_is_a_missed_post(
     assert "grace ends before" in str(only_post(database).reason)
 
 
+def test_slots_in_a_rate_limit_of_a_day_are_missed_with_that_reason(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    stock(database, tmp_path, 2)
+    slot(database, NOON)
+    box = outbox(database, tmp_path, publisher)
+    with database.write() as session:
+        session.get_one(Account, "main").not_before = NOON + timedelta(hours=24)
+    for _ in range(5):
+        assert box.step("main") is None
+        clock.move(minutes=31)
+    assert the_slot(database).state is SlotState.MISSED
+    assert the_slot(database).reason == (
+        "The network takes nothing from the account until 2026-11-25 12:00 UTC (its rate limit)."
+    )
+
+
 def test_what_is_rejected_is_final(box: Outbox, database: Database, publisher: LedgerPublisher) -> None:
     slot(database, NOON)
     publisher.faults["send"].append("rejected")
@@ -640,6 +657,25 @@ def test_quiet_hours_and_daily_budget(
         box.post_now("main")
     clock.move(hours=11)
     assert box.post_now("main").state is PostState.POSTED
+
+
+def test_a_post_that_is_tried_again_later_counts_in_the_budget(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    stock(database, tmp_path, 9)
+    schedule = Schedule("0 * * * *", UTC_ZONE, daily_budget=1)
+    box = Outbox(database, [channel(tmp_path, publisher, schedule=schedule)], clock=clock)
+    slot(database, NOON)
+    publisher.faults["send"].append("later")
+    box.step("main")
+    slot(database, NOON + timedelta(seconds=1))
+    clock.move(seconds=1)
+    assert box.step("main") is None
+    with pytest.raises(NothingToDo, match="daily budget of 1"):
+        box.post_now("main")
+    clock.move(minutes=1)
+    assert box.step("main") == 1
+    assert [line["text"][-4:] for line in publisher.ledger.posts()] == ["0001"]
 
 
 def test_post_now_follows_its_post_to_the_end(
