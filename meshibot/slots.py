@@ -186,7 +186,11 @@ def _insert(
     if not rows:
         return 0
     since = min(slot.due_at for slot in slots)
-    there = set(session.scalars(select(Slot.key).where(Slot.account == account, Slot.due_at >= since)))
+    # Every state, named for the index's sake.
+    known = select(Slot.key).where(
+        Slot.account == account, Slot.state.in_(list(SlotState)), Slot.due_at >= since
+    )
+    there = set(session.scalars(known))
     missing = [row for row in rows if row["key"] not in there]
     if missing:
         from sqlalchemy.dialects import postgresql, sqlite  # slow to import, and `status` needs none

@@ -1,6 +1,7 @@
 """Sessions, migrations, backups, and questions that stay quick in a long history; on both databases."""
 
 import os
+import random
 import sqlite3
 import subprocess
 import sys
@@ -41,7 +42,8 @@ from meshibot.database.migrate import (
 )
 from meshibot.database.models import Kind, PostState
 from meshibot.errors import DatabaseFailure, DatabaseNewer, UsageError
-from tests.meshibot.ledger import NOON, new_database, slot, stock
+from meshibot.slots import Schedule, write_slots
+from tests.meshibot.ledger import NOON, UTC_ZONE, new_database, slot, stock
 from tests.postgres import postgres_server, postgres_url
 
 __all__ = ["postgres_server", "postgres_url"]
@@ -402,6 +404,7 @@ def ask_everything(session: Session) -> None:
     queries.due_slots(session, "main", NOON, NOON - timedelta(hours=1))
     queries.next_moment(session, "main", NOON)
     queries.begun_since(session, "main", NOON - timedelta(days=1))
+    write_slots(session, "main", Schedule("0 * * * *", UTC_ZONE), NOON, random.Random(1))
     queries.take_over(session, posts, NOON)
     queries.expire(session, account, posts, timedelta(hours=2), NOON)
     queries.choose_pictures(session, "main", 1)
@@ -412,6 +415,7 @@ def ask_everything(session: Session) -> None:
 
 
 def test_every_question_is_answered_from_an_index(tmp_path: Path) -> None:
+    """Without ANALYZE: nobody runs it on a bot's database, and SQLite chooses by its own rules."""
     asked: list[tuple[str, tuple[object, ...]]] = []
 
     def listen(
@@ -422,8 +426,6 @@ def test_every_question_is_answered_from_an_index(tmp_path: Path) -> None:
 
     with new_database(tmp_path) as database:
         fill_history(database, 2000)
-        with database.connect() as connection:
-            connection.execute(text("ANALYZE"))
         event.listen(database.engine, "before_cursor_execute", listen)
         with database.write() as session:
             ask_everything(session)
@@ -437,8 +439,9 @@ def test_every_question_is_answered_from_an_index(tmp_path: Path) -> None:
                 scans += [row[3] for row in plan if row[3].startswith("SCAN") and "slots" in row[3]]
                 assert not scans, (statement, plan)
                 # All posts of an account are as many as all posts.
-                wide = [row[3] for row in plan if row[3].endswith("ix_posts_sent (account=?)")]
-                assert not wide, (statement, plan)
+                few = ("ix_posts_open (account=?)", "ix_posts_person (account=?)")
+                wide = [row[3] for row in plan if row[3].endswith("(account=?)")]
+                assert "LIMIT" in statement or all(row.endswith(few) for row in wide), (statement, plan)
 
 
 @pytest.mark.postgres
