@@ -209,8 +209,8 @@ class Outbox:
     ) -> Post:
         """Post once, outside the schedule, and follow it to its end or until patience is over.
 
-        Raises NothingToDo for an empty stock or a used-up budget, NeedsPerson for a stopped account. The
-        post that is returned may still be open: a daemon, or the next call, goes on with it.
+        Raises NothingToDo for an empty stock, a used-up budget or a rate limit, NeedsPerson for a stopped
+        account. The post that is returned may still be open: a daemon, or the next call, goes on with it.
         """
         channel = self._channels[account]
         with self._commit("claim") as session:
@@ -218,6 +218,8 @@ class Outbox:
             if row.state is AccountState.STOPPED:
                 raise NeedsPerson(f"The account {account} is stopped: {row.stopped_reason}")
             now = self.clock.now()
+            if (held := queries.held_back(row, now)) is not None:
+                raise NothingToDo(held)
             if self._budget_used(session, channel, now):
                 raise NothingToDo(
                     f"The daily budget of {channel.schedule.daily_budget} posts is used up: raise "
@@ -285,7 +287,7 @@ class Outbox:
     def post(self, post_id: int) -> Post:
         """A post as it is now. UsageError if there is none of this number."""
         with self.database.read() as session:
-            post = session.get(Post, post_id)
+            post = session.get(Post, post_id) if 0 < post_id < 1 << 63 else None
             if post is None:
                 raise UsageError(f"There is no post {post_id}: see `meshibot history`.")
             return post
@@ -298,6 +300,8 @@ class Outbox:
             if post.state not in OPEN_STATES or now >= until or self._is_stopped(account):
                 return post
             if done is None:
+                if post.not_before > until:
+                    return post
                 wait = (post.not_before - now).total_seconds()
                 self.clock.sleep(min(max(wait, 0.2), 5.0))  # another process may hold the account
 

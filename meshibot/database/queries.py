@@ -241,7 +241,7 @@ def expire(
     session: Session, account: Account, posts: Iterable[Post], grace: timedelta, now: datetime
 ) -> None:
     """With the account's lease in hand: record what is too late to be sent as missed, with the reason."""
-    held = _held_back(account, now)
+    held = held_back(account, now)
     cause = held or f"No meshibot came to it before its grace of {grace} was over."
     session.execute(
         update(Slot)
@@ -253,7 +253,7 @@ def expire(
         miss(session, post, f"{post.reason or cause} Its grace is over.")
 
 
-def _held_back(account: Account, now: datetime) -> str | None:
+def held_back(account: Account, now: datetime) -> str | None:
     """Why the account sends nothing at all; None where it may."""
     if account.state is AccountState.STOPPED:
         return f"The account is stopped: {account.stopped_reason}"

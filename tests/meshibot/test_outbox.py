@@ -305,8 +305,9 @@ def test_a_refused_duplicate_that_is_not_there_needs_a_person(
     assert "meshibot resolve 1" in str(post.reason)
     assert "No.0001" in str(post.reason)
     assert publisher.calls.count("send") == 1
-    with pytest.raises(UsageError, match="no post 99"):
-        box.resolve(99)
+    for number in (99, 0, 1 << 63):
+        with pytest.raises(UsageError, match=f"no post {number}"):
+            box.resolve(number)
     assert box.resolve(1, posted="r7").state is PostState.POSTED
     assert picture_states(database)[0] == "posted"
     with pytest.raises(UsageError, match="needs no person"):
@@ -693,11 +694,16 @@ def test_post_now_follows_its_post_to_the_end(
         box.post_now("main")
 
 
-def test_post_now_gives_back_an_open_post_when_patience_ends(box: Outbox, publisher: LedgerPublisher) -> None:
+def test_post_now_gives_back_an_open_post_that_must_wait_for_long(
+    box: Outbox, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
     publisher.faults["send"].append("limited")
     post = box.post_now("main")
     assert post.state is PostState.RETRY
     assert post.reason == "Too many posts."
+    assert clock.now() == NOON  # a quarter of an hour is not waited for
+    with pytest.raises(NothingToDo, match="until 2026-11-24 12:15 UTC"):
+        box.post_now("main")
 
 
 def test_a_picture_that_looks_like_a_recent_post_is_not_taken(
