@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
@@ -19,7 +18,7 @@ from meshibot.database import Daemon as DaemonRow
 from meshibot.database.queries import living_daemons
 from meshibot.errors import UsageError
 from meshibot.slots import Schedule
-from tests.meshibot.homes import run_beside
+from tests.meshibot.homes import run_beside, wait_for
 from tests.meshibot.ledger import UTC_ZONE, Ledger, LedgerPublisher, channel, new_database, slot, stock
 
 DAEMON = """
@@ -56,13 +55,6 @@ def database(tmp_path: Path) -> Iterator[Database]:
         yield database
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 def posted(database: Database) -> int:
     with database.read() as session:
         return len(session.scalars(select(Post).where(Post.state == PostState.POSTED)).all())
@@ -81,6 +73,10 @@ def test_it_posts_when_a_slot_comes_due_and_ends_cleanly(
     now = datetime.now(UTC)
     due = now.replace(second=0, microsecond=0) + timedelta(minutes=1)
     shift = due - timedelta(seconds=4) - now
+    with database.write() as session:
+        for name in ("main", "two"):
+            # A daemon that needs longer to start finds the slot all the same.
+            session.add(Account(name=name, publisher="ledger", planned_until=due - timedelta(minutes=1)))
     arguments = [str(tmp_path), f"{due.minute} {due.hour} * * *", str(shift.total_seconds())]
     with subprocess.Popen(
         [sys.executable, "-W", "error", "-c", DAEMON, *arguments],
