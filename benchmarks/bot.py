@@ -1,6 +1,6 @@
 """What the bot costs when nothing happens, and how quick it is when something does.
 
-    python -m benchmarks.bot [--history 1000000] [--idle 120] [--posts 21] [--claims 2000]
+    python -m benchmarks.bot [--history 1000000] [--idle 300] [--posts 21] [--claims 2000]
 
 Measures `meshibot` as a process of its own, posting to a fake X on this machine: first with an empty history,
 then with a long one, which is built in SQLite beforehand. Claims are measured on a PostgreSQL server of our
@@ -297,7 +297,7 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--history", type=int, default=1_000_000)
-    parser.add_argument("--idle", type=float, default=120.0, help="seconds")
+    parser.add_argument("--idle", type=float, default=300.0, help="seconds")
     parser.add_argument("--posts", type=int, default=21)
     parser.add_argument("--claims", type=int, default=2000)
     options = parser.parse_args()

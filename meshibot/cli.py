@@ -166,7 +166,7 @@ def stock_list(json: JsonOption = False) -> None:
 @app.command()
 def history(
     account: AccountOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many posts at most.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000_000, help="How many posts at most.")] = 100,
     json: JsonOption = False,
 ) -> None:
     """The posts, newest first."""

@@ -1,6 +1,6 @@
 """Where a test may kill the process: at every commit and around every request.
 
-`MESHIBOT_CRASH_AT=sending` makes the process end by SIGKILL when it comes to the point of that name.
+`MESHIBOT_CRASH_AT=before-sending` makes the process end by SIGKILL when it comes to the point of that name.
 """
 
 import os

@@ -13,13 +13,16 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import FrameType
 
 from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
 
 from meshibot import __version__
 from meshibot.clock import Clock, SystemClock
@@ -37,6 +40,21 @@ POLL = timedelta(seconds=30)
 """The database is asked so often whatever the wake-up clock says: others write it too, and clocks jump."""
 PLAN = timedelta(hours=1)
 RESTOCK = timedelta(minutes=5)
+
+
+class Every(BaseTrigger):  # type: ignore[misc]
+    """Again, so long after the last time.
+
+    APScheduler's own interval counts every time that went by: a clock that is set right by ten years would
+    have it make a list of ten million.
+    """
+
+    def __init__(self, interval: timedelta) -> None:
+        self.interval = interval
+
+    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
+        """As APScheduler asks for it."""
+        return now + self.interval
 
 
 @dataclass
@@ -77,7 +95,8 @@ class Daemon:
         }
         try:
             self._start_jobs()
-            self._stop.wait()
+            while not self._stop.wait(POLL.total_seconds()):
+                self._bring_forward()
         finally:
             self._scheduler.shutdown(wait=True)
             for number, handler in before.items():
@@ -99,14 +118,22 @@ class Daemon:
     def _start_jobs(self) -> None:
         add = self._scheduler.add_job
         self._scheduler.start()
-        add(self._guarded(self.plan, "planning"), "interval", seconds=PLAN.total_seconds())
-        add(self._guarded(self._beat, "the heartbeat"), "interval", seconds=POLL.total_seconds())
-        add(self._guarded(self._restock, "filling the stock"), "interval", seconds=RESTOCK.total_seconds())
+        add(self._guarded(self.plan, "planning"), Every(PLAN))
+        add(self._guarded(self._beat, "the heartbeat"), Every(POLL))
+        add(self._guarded(self._restock, "filling the stock"), Every(RESTOCK))
         add(self._guarded(self._restock, "filling the stock"))
         for account in self._locks:
             work = self._guarded(partial(self._work, account), f"posting for {account}")
-            add(work, "interval", seconds=POLL.total_seconds())
+            add(work, Every(POLL))
             add(work)
+
+    def _bring_forward(self) -> None:
+        """Where the clock was set back, jobs would wait for as long as it was set back by."""
+        now = datetime.now(UTC)
+        for job in self._scheduler.get_jobs():
+            if job.next_run_time > now + getattr(job.trigger, "interval", POLL):
+                with suppress(JobLookupError):  # it has just run for the last time
+                    job.modify(next_run_time=now)
 
     def _guarded(self, job: Callable[[], None], name: str) -> Callable[[], None]:
         """A job whose failure is logged; the next round tries again."""

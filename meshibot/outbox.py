@@ -64,15 +64,19 @@ log = logging.getLogger(__name__)
 PICTURES = {Kind.SINGLE: 1, Kind.GRID: 4, Kind.MORPH: 2}
 """How many pictures a post of each kind shows."""
 
-CRASH_POINTS = tuple(
-    f"{side}-{step}"
-    for step in (
-        *("claim", "upload-request", "uploaded", "sending", "send-request", "posted"),
-        *("failed", "find-request", "reconciled"),
-    )
-    for side in ("before", "after")
+
+def _around(*steps: str) -> tuple[str, ...]:
+    return tuple(f"{side}-{step}" for step in steps for side in ("before", "after"))
+
+
+CRASH_POINTS = _around(
+    *("claim", "upload-request", "uploaded", "sending", "send-request", "posted"),
+    *("failed", "find-request", "reconciled"),
 )
 """Every commit of the outbox and every request, before and after: where a test ends the process."""
+
+CRASH_POINTS_OF_DELETION = _around("delete-request", "deleted")
+"""The same for a post that is taken down."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,8 @@ class Claim:
     post_id: int
     owner: str
     version: int
+    unclear: bool
+    """The post may exist already, whatever comes of what is done under this claim."""
 
 
 class LeaseLost(Exception):  # noqa: N818 (an outcome)
@@ -169,6 +175,7 @@ class Outbox:
 
     def __post_init__(self) -> None:
         self._looks: dict[int, tuple[datetime | None, float, int]] = {}
+        self._unclear_since: dict[int, float] = {}
         self._channels = {channel.account: channel for channel in self.channels}
         with self.database.write() as session:
             for channel in self._channels.values():
@@ -202,8 +209,8 @@ class Outbox:
     ) -> Post:
         """Post once, outside the schedule, and follow it to its end or until patience is over.
 
-        Raises NothingToDo for an empty stock or a used-up budget, NeedsPerson for a stopped account. The
-        post that is returned may still be open: a daemon, or the next call, goes on with it.
+        Raises NothingToDo for an empty stock, a used-up budget or a rate limit, NeedsPerson for a stopped
+        account. The post that is returned may still be open: a daemon, or the next call, goes on with it.
         """
         channel = self._channels[account]
         with self._commit("claim") as session:
@@ -211,6 +218,8 @@ class Outbox:
             if row.state is AccountState.STOPPED:
                 raise NeedsPerson(f"The account {account} is stopped: {row.stopped_reason}")
             now = self.clock.now()
+            if (held := queries.held_back(row, now)) is not None:
+                raise NothingToDo(held)
             if self._budget_used(session, channel, now):
                 raise NothingToDo(
                     f"The daily budget of {channel.schedule.daily_budget} posts is used up: raise "
@@ -265,8 +274,10 @@ class Outbox:
         if post.account not in self._channels:
             raise UsageError(f"The account {post.account!r} of post {post_id} is not among the settings.")
         started = self.clock.now()
+        crash_point("before-delete-request")
         self._channels[post.account].publisher.delete(post.remote_id)
-        with self.database.write() as session:
+        crash_point("after-delete-request")
+        with self._commit("deleted") as session:
             row = session.get_one(Post, post_id, with_for_update=True)
             row.state = PostState.DELETED
             row.version += 1
@@ -276,7 +287,7 @@ class Outbox:
     def post(self, post_id: int) -> Post:
         """A post as it is now. UsageError if there is none of this number."""
         with self.database.read() as session:
-            post = session.get(Post, post_id)
+            post = session.get(Post, post_id) if 0 < post_id < 1 << 63 else None
             if post is None:
                 raise UsageError(f"There is no post {post_id}: see `meshibot history`.")
             return post
@@ -289,6 +300,8 @@ class Outbox:
             if post.state not in OPEN_STATES or now >= until or self._is_stopped(account):
                 return post
             if done is None:
+                if post.not_before > until:
+                    return post
                 wait = (post.not_before - now).total_seconds()
                 self.clock.sleep(min(max(wait, 0.2), 5.0))  # another process may hold the account
 
@@ -364,7 +377,7 @@ class Outbox:
         if budget is None:
             return False
         midnight = now.astimezone(channel.schedule.tz).replace(hour=0, minute=0, second=0, microsecond=0)
-        return queries.sent_since(session, channel.account, midnight.astimezone(UTC)) >= budget
+        return queries.begun_since(session, channel.account, midnight.astimezone(UTC)) >= budget
 
     def _new_post(
         self,
@@ -412,11 +425,12 @@ class Outbox:
         owner = uuid.uuid4().hex
         account.lease_owner = post.lease_owner = owner
         account.lease_expires_at = post.lease_expires_at = now + self.policy.lease
-        if post.state is not PostState.UNKNOWN:
+        unclear = post.state is PostState.UNKNOWN
+        if not unclear:
             post.state = PostState.CLAIMED
         post.version += 1
         session.flush()  # a new post has no id before
-        return Claim(channel, post.id, owner, post.version)
+        return Claim(channel, post.id, owner, post.version, unclear)
 
     def _give_up(self, claim: Claim) -> None:
         """The post is another's now; the account may still be ours, and others wait for it."""
@@ -449,13 +463,9 @@ class Outbox:
     # ---- publishing -----------------------------------------------------------------------------
 
     def _work(self, claim: Claim) -> None:
-        post = self.post(claim.post_id)
-        if post.state is PostState.UNKNOWN:
-            if not self._may_repeat(claim, post):
-                self._reconcile(claim)
-                return
-            with self._held("reconciled", claim) as (_, row, _account):
-                row.state = PostState.CLAIMED
+        if claim.unclear and not self._may_repeat(claim):
+            self._reconcile(claim)
+            return
         prepared = self._upload(claim)
         if prepared is None:
             return
@@ -464,23 +474,31 @@ class Outbox:
         if attempt is not None:
             self._send(claim, draft, media, attempt)
 
-    def _may_repeat(self, claim: Claim, post: Post) -> bool:
-        """Whether the network itself makes a second request under the same key harmless."""
+    def _may_repeat(self, claim: Claim) -> bool:
+        """Whether the network itself makes a second request under the same key harmless.
+
+        A key that is remembered for a time is relied on only where this process made the first request: it
+        alone knows how long ago that was, whatever was done to the clock.
+        """
         publisher = claim.channel.publisher
-        now = self.clock.now()
+        post, now = self.post(claim.post_id), self.clock.now()
         if publisher.idempotency == "reconcile" or post.duplicate or now > post.deadline:
             return False
         if post.attempts >= self.policy.max_attempts:
             return False
         if publisher.key_valid_for is None:
             return True
-        with self.database.read() as session:
+        valid = publisher.key_valid_for - self.policy.lease
+        since = self._unclear_since.get(post.id)
+        if since is None or self.elapsed() >= since + valid.total_seconds():
+            return False
+        with self.database.read() as session:  # a machine's sleep, too, is long
             first = session.scalar(
                 select(func.min(Attempt.started_at)).where(
                     Attempt.post_id == post.id, Attempt.phase == Phase.SEND
                 )
             )
-        return first is not None and first <= now < first + publisher.key_valid_for - self.policy.lease
+        return first is not None and first <= now < first + valid
 
     def _upload(self, claim: Claim) -> tuple[Draft, tuple[MediaRef, ...]] | None:
         """Render and hand over the picture, unless the network has it still."""
@@ -488,7 +506,7 @@ class Outbox:
         post, order = self._order(claim)
         media = kept = self._uploaded_already(post)
         try:
-            draft = self._draft(claim.channel, post, order)
+            draft = self._draft(claim.channel, post, order, with_file=True)
             if media is None:
                 crash_point("before-upload-request")
                 media = claim.channel.publisher.upload(draft)
@@ -497,7 +515,8 @@ class Outbox:
             self._failed(claim, Phase.UPLOAD, started, _not_sent(error))
             return None
         with self._held("uploaded", claim) as (session, row, _):
-            row.state = PostState.UPLOADED
+            if not claim.unclear:
+                row.state = PostState.UPLOADED
             row.caption, row.alt_text, row.media_file = draft.caption, draft.alt_text, str(draft.media[0])
             row.media_ids = [ref.id for ref in media]
             row.media_expires_at = min((ref.expires_at for ref in media if ref.expires_at), default=None)
@@ -521,7 +540,7 @@ class Outbox:
         due = (post.deadline - schedule.grace).astimezone(schedule.tz)
         return post, Order(post.account, post.serial, marker(post.serial), post.kind, pictures, due)
 
-    def _draft(self, channel: Channel, post: Post, order: Order) -> Draft:
+    def _draft(self, channel: Channel, post: Post, order: Order, *, with_file: bool) -> Draft:
         """What the network gets: the words are fixed at the first try, the file is made when missing."""
         words = (
             channel.describe(order)
@@ -529,7 +548,7 @@ class Outbox:
             else Words(post.caption, post.alt_text)
         )
         file = Path(post.media_file) if post.media_file else None
-        if post.state is not PostState.UNKNOWN and (file is None or not file.is_file()):
+        if with_file and (file is None or not file.is_file()):
             file = channel.prepare(order, words)
         return Draft(
             account=post.account,
@@ -556,14 +575,9 @@ class Outbox:
             return None
         with self._held("sending", claim) as (session, post, account):
             now = self.clock.now()
-            if now > post.deadline:
-                queries.miss(
-                    session, post, f"{post.reason or 'The upload took too long.'} Its grace is over."
-                )
-                _release(post, account)
-                return None
-            if account.state is AccountState.STOPPED:
-                post.state, post.not_before = PostState.RETRY, now
+            if now > post.deadline or account.state is AccountState.STOPPED:
+                if not claim.unclear:  # or it is looked for
+                    self._hold_back(session, post, now)
                 _release(post, account)
                 return None
             attempt = Attempt(post_id=post.id, phase=Phase.SEND, started_at=now)
@@ -573,14 +587,23 @@ class Outbox:
             session.flush()
             return attempt.id
 
+    def _hold_back(self, session: Session, post: Post, now: datetime) -> None:
+        if now > post.deadline:
+            queries.miss(session, post, f"{post.reason or 'The upload took too long.'} Its grace is over.")
+        else:
+            post.state, post.not_before = PostState.RETRY, now
+
     def _send(self, claim: Claim, draft: Draft, media: tuple[MediaRef, ...], attempt: int) -> None:
-        started = self.clock.now()
+        started, began = self.clock.now(), self.elapsed()
         try:
             crash_point("before-send-request")
             sent = claim.channel.publisher.send(draft, media)
             crash_point("after-send-request")
         except Exception as error:  # noqa: BLE001 (whatever it was, the post may exist: it must not be sent again)
-            self._failed(claim, Phase.SEND, started, _maybe_sent(error), attempt)
+            failure = _maybe_sent(error)
+            if isinstance(failure, Unclear):
+                self._unclear_since.setdefault(claim.post_id, began)
+            self._failed(claim, Phase.SEND, started, failure, attempt)
             return
         try:
             with self._held("posted", claim) as (session, post, account):
@@ -616,17 +639,30 @@ class Outbox:
             post.reason = error.reason
             if isinstance(error, AccountStopped):
                 _stop(account, error, now)
+            if isinstance(error, MediaGone):
+                post.media_ids = None
+            if claim.unclear or isinstance(error, Unclear):
+                self._leave_unclear(claim, post, account, error, now)
+            elif isinstance(error, AccountStopped):
                 post.state, post.not_before = PostState.RETRY, now
-            elif isinstance(error, Unclear):
-                post.state, post.not_before = PostState.UNKNOWN, now
-                post.duplicate = isinstance(error, PossibleDuplicate)
-                post.attempts += 1
             elif isinstance(error, Rejected):
                 post.state = PostState.REJECTED
                 queries.settle_pictures(session, post, PictureState.REJECTED, error.reason)
             else:
                 self._retry(session, post, account, error, now)
             _release(post, account)
+
+    def _leave_unclear(
+        self, claim: Claim, post: Post, account: Account, error: PublishError, now: datetime
+    ) -> None:
+        """It may exist: by this request, or by one before, of which a refusal of this one says nothing."""
+        post.state, post.not_before = PostState.UNKNOWN, now
+        post.duplicate = isinstance(error, PossibleDuplicate)
+        post.attempts += 1
+        if claim.unclear:
+            post.not_before = now + self._backoff(post.attempts)
+        if isinstance(error, RetryLater) and error.at is not None:
+            account.not_before = _within_a_day(error.at, now)
 
     def _retry(
         self, session: Session, post: Post, account: Account, error: PublishError, now: datetime
@@ -635,9 +671,9 @@ class Outbox:
         post.attempts += 1
         at = now + self._backoff(post.attempts)
         if isinstance(error, MediaGone):
-            post.media_ids, at = None, now
+            at = now
         elif isinstance(error, RetryLater) and error.at is not None:
-            at = min(max(error.at, now + timedelta(seconds=1)), now + queries.LONGEST_WAIT)
+            at = _within_a_day(error.at, now)
             account.not_before = at  # the network's word to the account, whatever the post
         if post.attempts >= self.policy.max_attempts:
             queries.miss(session, post, f"{error.reason} Given up after {post.attempts} tries.")
@@ -659,7 +695,7 @@ class Outbox:
         # A day more than the clock says: it may have been wrong when the post was made.
         since = post.created_at - timedelta(days=1)
         try:
-            draft = self._draft(claim.channel, post, order)
+            draft = self._draft(claim.channel, post, order, with_file=False)
             crash_point("before-find-request")
             found = claim.channel.publisher.find(draft, since)
             crash_point("after-find-request")
@@ -725,9 +761,7 @@ class Outbox:
                     f"then run `meshibot resolve {post.id} --posted ID` or `--absent`."
                 )
             elif isinstance(error, RetryLater) and error.at is not None:
-                post.not_before = account.not_before = min(
-                    max(error.at, post.not_before), now + queries.LONGEST_WAIT
-                )
+                post.not_before = account.not_before = _within_a_day(max(error.at, post.not_before), now)
             _release(post, account)
 
     # ---- attempts -------------------------------------------------------------------------------
@@ -762,6 +796,11 @@ class Outbox:
 def _lease_is_free(account: Account, now: datetime, lease: timedelta) -> bool:
     # Twice the lease: the clocks of two machines differ, and no lease may be broken for that.
     return account.lease_owner is None or queries.is_over(account.lease_expires_at, now, 2 * lease)
+
+
+def _within_a_day(at: datetime, now: datetime) -> datetime:
+    """When the network may be asked again, by its own word, but never at once: no loop without a pause."""
+    return min(max(at, now + timedelta(seconds=1)), now + queries.LONGEST_WAIT)
 
 
 def _release(post: Post, account: Account) -> None:

@@ -170,7 +170,7 @@ def write_slots(session: Session, account: str, schedule: Schedule, now: datetim
     known = plan(schedule.cron, schedule.tz, early, days, schedule.quiet)
     fresh = [slot for slot in known if start <= slot.due_at < now + HORIZON]
     written = _insert(session, account, fresh, schedule, rng)
-    _adapt(session, account, known, schedule, now)
+    _adapt(session, account, known, schedule, now, rng)
     row.planned_until = now + HORIZON
     return written
 
@@ -192,7 +192,11 @@ def _insert(
     if not rows:
         return 0
     since = min(slot.due_at for slot in slots)
-    there = set(session.scalars(select(Slot.key).where(Slot.account == account, Slot.due_at >= since)))
+    # Every state, named for the index's sake.
+    known = select(Slot.key).where(
+        Slot.account == account, Slot.state.in_(list(SlotState)), Slot.due_at >= since
+    )
+    there = set(session.scalars(known))
     missing = [row for row in rows if row["key"] not in there]
     if missing:
         from sqlalchemy.dialects import postgresql, sqlite  # slow to import, and `status` needs none
@@ -211,14 +215,19 @@ def _drawn(slot: PlannedSlot, schedule: Schedule, rng: random.Random) -> datetim
 
 
 def _adapt(
-    session: Session, account: str, known: Iterable[PlannedSlot], schedule: Schedule, now: datetime
+    session: Session,
+    account: str,
+    known: Iterable[PlannedSlot],
+    schedule: Schedule,
+    now: datetime,
+    rng: random.Random,
 ) -> None:
-    """Bring the slots ahead into line with a schedule or quiet hours that were changed.
+    """Bring the slots ahead into line with a schedule, time zone or quiet hours that were changed.
 
     A missed slot that lies ahead and is in the schedule is planned again: whatever made it missed (an old
     schedule, a clock that had run ahead) is over, and it has no post.
     """
-    quiet_by_key = {slot.key(account): slot.quiet for slot in known}
+    by_key = {slot.key(account): slot for slot in known}
     ahead = select(Slot).where(
         Slot.account == account,
         Slot.state.in_([SlotState.PLANNED, SlotState.MISSED]),
@@ -226,13 +235,17 @@ def _adapt(
         Slot.due_at < now + HORIZON,
     )
     for slot in session.scalars(ahead):
-        quiet = quiet_by_key.get(slot.key)
-        if quiet is False and slot.state is SlotState.MISSED:
-            slot.state, slot.reason = SlotState.PLANNED, None
-        elif quiet and slot.state is SlotState.PLANNED:
+        meant = by_key.get(slot.key)
+        if meant is None:
+            if slot.state is SlotState.PLANNED:
+                slot.state, slot.reason = SlotState.MISSED, "The schedule was changed and no longer has it."
+            continue
+        if meant.local != slot.local:  # the same local time, of another place
+            slot.due_at, slot.local = _drawn(meant, schedule, rng), meant.local
+        if meant.quiet:
             slot.state, slot.reason = SlotState.MISSED, _quiet_reason(schedule)
-        elif quiet is None and slot.state is SlotState.PLANNED:
-            slot.state, slot.reason = SlotState.MISSED, "The schedule was changed and no longer has it."
+        elif slot.state is SlotState.MISSED:
+            slot.state, slot.reason = SlotState.PLANNED, None
 
 
 def _quiet_reason(schedule: Schedule) -> str:

@@ -14,7 +14,7 @@ from meshibot.errors import DatabaseFailure, DatabaseNewer, UsageError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest under migrations/versions. Revisions are numbers, so that "newer" is told without Alembic."""
 
 

@@ -122,20 +122,15 @@ def _due_slots(account: str, now: datetime) -> Select[Slot]:
     return select(Slot).where(Slot.account == account, Slot.state == SlotState.PLANNED, Slot.due_at <= now)
 
 
-def sent_since(session: Session, account: str, since: datetime) -> int:
-    """How many posts of the account were sent since then, or may have been."""
-    return (
-        session.scalar(
-            select(func.count()).where(
-                Post.account == account,
-                Post.sent_at >= since,
-                Post.state.in_(
-                    [PostState.POSTED, PostState.DELETED, PostState.UNKNOWN, PostState.NEEDS_PERSON]
-                ),
-            )
-        )
-        or 0
+def begun_since(session: Session, account: str, since: datetime) -> int:
+    """How many posts of the account were sent since then, may have been, or are under way."""
+    sent = select(func.count()).where(
+        Post.account == account,
+        Post.sent_at >= since,
+        Post.state.in_([PostState.POSTED, PostState.DELETED, PostState.NEEDS_PERSON]),
     )
+    under_way = select(func.count()).where(IS_OPEN, Post.account == account)
+    return (session.scalar(sent) or 0) + (session.scalar(under_way) or 0)
 
 
 def recent_hashes(session: Session, account: str, posts: int) -> list[int]:
@@ -246,18 +241,26 @@ def expire(
     session: Session, account: Account, posts: Iterable[Post], grace: timedelta, now: datetime
 ) -> None:
     """With the account's lease in hand: record what is too late to be sent as missed, with the reason."""
-    if account.state is AccountState.STOPPED:
-        cause = f"The account is stopped: {account.stopped_reason}"
-    else:
-        cause = f"No meshibot came to it before its grace of {grace} was over."
+    held = held_back(account, now)
+    cause = held or f"No meshibot came to it before its grace of {grace} was over."
     session.execute(
         update(Slot)
         .where(Slot.account == account.name, Slot.state == SlotState.PLANNED, Slot.due_at < now - grace)
-        .values(state=SlotState.MISSED, reason=func.coalesce(Slot.reason, cause))
+        .values(state=SlotState.MISSED, reason=held or func.coalesce(Slot.reason, cause))
         .execution_options(synchronize_session=False)
     )
     for post in [post for post in posts if post.state in UNSENT_STATES and post.deadline < now]:
         miss(session, post, f"{post.reason or cause} Its grace is over.")
+
+
+def held_back(account: Account, now: datetime) -> str | None:
+    """Why the account sends nothing at all; None where it may."""
+    if account.state is AccountState.STOPPED:
+        return f"The account is stopped: {account.stopped_reason}"
+    if account.not_before is not None and not is_over(account.not_before, now):
+        until = f"{account.not_before:%Y-%m-%d %H:%M} UTC"
+        return f"The network takes nothing from the account until {until} (its rate limit)."
+    return None
 
 
 def miss(session: Session, post: Post, reason: str) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 from sqlalchemy import URL, Connection, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, NoSuchModuleError
 from sqlalchemy.orm import Session
 
 from meshibot.errors import DatabaseFailure, UsageError
@@ -95,7 +95,11 @@ class Database:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except OperationalError as error:
+        except (IntegrityError, DataError):  # a mistake of ours, which its traceback tells best
+            raise
+        except DBAPIError as error:
+            # Not OperationalError alone: a damaged file, a server that can only be read and a connection that
+            # was closed are other classes.
             raise DatabaseFailure(_sentence(self.name, str(error.orig))) from error
 
 
@@ -105,6 +109,10 @@ def _sentence(name: str, cause: str) -> str:
         "readonly": "can't be written: make the file and its folder writable",
         "full": "can't grow, the disk is full: make room",
         "unable to open": "can't be opened: create its folder, or make it readable and writable",
+        "malformed": "is damaged: put a backup in its place",
+        "not a database": "is no database: put a backup in its place, or name another file",
+        "permission denied": "refuses this user: grant it the rights to the tables",
+        "read-only transaction": "can only be read: name the server that can be written",
         "no such table": "has no tables yet: run `meshibot db upgrade`",
         "disk I/O": "can't be read or written, the disk reports an error: check the disk and its free room",
     }

@@ -210,15 +210,11 @@ class XPublisher:
         found: Sent | None = None
         for _ in range(_PAGES):
             response = self._read_page(user_id, start, token)
-            page = _json_of(response)
-            if not isinstance(page, dict):
-                raise RetryLater("X answered the look at the timeline with something that can't be read.")
-            for post in _dicts(page.get("data")):
+            posts, token = self._posts_of(response)
+            for post in posts:
                 if contains_marker(str(post.get("text", "")), draft.marker):
                     # Newest first: the last match is the post that was made first.
                     found = _sent(str(post["id"]))
-            meta = page.get("meta")
-            token = meta.get("next_token") if isinstance(meta, dict) else None
             if not token:
                 return found
         raise RetryLater(f"The timeline since {start:%Y-%m-%d %H:%M} UTC is too long to be read to its end.")
@@ -290,6 +286,24 @@ class XPublisher:
                 user_auth=True,
             ),
         )
+
+    def _posts_of(self, response: requests.Response) -> tuple[list[dict[str, Any]], str | None]:
+        """The posts of a page and the token of the next. RetryLater unless X says that these are all of them.
+
+        X answers 200 with `errors`, and without posts, where it could not read them: that is no absence.
+        """
+        page = _json_of(response)
+        meta = page.get("meta") if isinstance(page, dict) else None
+        if not isinstance(page, dict) or not isinstance(meta, dict):
+            said = self._redact(_said(response)[0]) if isinstance(page, dict) else "no page of posts"
+            raise RetryLater(
+                f"X answered the look at the timeline with something that can't be read: {said}."
+            )
+        posts = _dicts(page.get("data"))
+        if meta.get("result_count") != len(posts) or (page.get("errors") and not posts):
+            raise RetryLater("X answered the look at the timeline with a page that can't be read to its end.")
+        token = meta.get("next_token")
+        return posts, str(token) if token else None
 
     def _call(self, step: Step, ask: Any) -> requests.Response:
         """Ask X, and return an answer of 2xx; anything else becomes the exception that it means."""

@@ -5,6 +5,7 @@ Each line of the ledger is a post that exists. Several processes may write it at
 
 import fcntl
 import json
+import math
 import random
 import tempfile
 import time
@@ -93,13 +94,13 @@ class Ledger:
         with self.path.open() as file:
             return [json.loads(line) for line in file]
 
-    def add(self, draft: Draft, visible: float, unique: bool) -> Sent:
-        """Make the post; with `unique`, one of the same key is the same post."""
+    def add(self, draft: Draft, now: float, lag: float, remembers: float) -> Sent:
+        """Make the post, seen after the lag; one whose key was used within the memory is the same post."""
         with self.path.open("r+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             lines = [json.loads(line) for line in file]
             for line in lines:
-                if unique and line["key"] == draft.idempotency_key:
+                if line["key"] == draft.idempotency_key and now < float(line["made"]) + remembers:
                     return Sent(line["id"], line["url"])
             remote = f"r{len(lines) + 1}"
             line = {
@@ -109,7 +110,8 @@ class Ledger:
                 "text": draft.caption,
                 "alt": draft.alt_text,
                 "file": str(draft.media[0]),
-                "visible": str(visible),
+                "made": str(now),
+                "visible": str(now + lag),
             }
             file.write(json.dumps(line) + "\n")
             return Sent(remote, line["url"])
@@ -159,7 +161,7 @@ class LedgerPublisher:
         assert media
         assert all(ref.expires_at is None or ref.expires_at > self.clock.now() for ref in media)
         after = self._fault("send")
-        sent = self.ledger.add(draft, self._elapsed() + self.lag, self.idempotency != "reconcile")
+        sent = self.ledger.add(draft, self._elapsed(), self.lag, self._remembers())
         if after == "lost":
             raise Unclear("The answer was lost.")
         if after == "killed-after":
@@ -185,6 +187,12 @@ class LedgerPublisher:
 
     def close(self) -> None:
         pass
+
+    def _remembers(self) -> float:
+        """Seconds for which a key keeps one post one."""
+        if self.idempotency == "reconcile":
+            return 0.0
+        return math.inf if self.key_valid_for is None else self.key_valid_for.total_seconds()
 
     def _elapsed(self) -> float:
         return self.clock.elapsed if isinstance(self.clock, MovableClock) else time.monotonic()

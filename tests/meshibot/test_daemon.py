@@ -3,28 +3,29 @@
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
+from meshibot import daemon as daemon_module
 from meshibot.clock import SystemClock
-from meshibot.daemon import Daemon
+from meshibot.daemon import Daemon, Every
 from meshibot.database import Account, Database, Post, PostState, Slot, SlotState
 from meshibot.database import Daemon as DaemonRow
 from meshibot.database.queries import living_daemons
 from meshibot.errors import UsageError
 from meshibot.slots import Schedule
+from tests.meshibot.homes import run_beside, wait_for
 from tests.meshibot.ledger import UTC_ZONE, Ledger, LedgerPublisher, channel, new_database, slot, stock
 
 DAEMON = """
 import logging, sys
 from datetime import timedelta
 from pathlib import Path
-from meshibot.daemon import Daemon
+from meshibot.daemon import Daemon, Every
 from meshibot.database import Database
 from meshibot.errors import MeshibotError
 from meshibot.slots import Schedule
@@ -54,13 +55,6 @@ def database(tmp_path: Path) -> Iterator[Database]:
         yield database
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 def posted(database: Database) -> int:
     with database.read() as session:
         return len(session.scalars(select(Post).where(Post.state == PostState.POSTED)).all())
@@ -79,6 +73,10 @@ def test_it_posts_when_a_slot_comes_due_and_ends_cleanly(
     now = datetime.now(UTC)
     due = now.replace(second=0, microsecond=0) + timedelta(minutes=1)
     shift = due - timedelta(seconds=4) - now
+    with database.write() as session:
+        for name in ("main", "two"):
+            # A daemon that needs longer to start finds the slot all the same.
+            session.add(Account(name=name, publisher="ledger", planned_until=due - timedelta(minutes=1)))
     arguments = [str(tmp_path), f"{due.minute} {due.hour} * * *", str(shift.total_seconds())]
     with subprocess.Popen(
         [sys.executable, "-W", "error", "-c", DAEMON, *arguments],
@@ -147,3 +145,41 @@ def test_a_slot_that_waits_for_the_stock_is_posted_when_it_is_filled(
     daemon.run()
     assert fillings == 2
     assert posted(database) == 1
+
+
+class WallClock(datetime):
+    """The machine's clock, which somebody sets."""
+
+    set_by = timedelta()
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> "WallClock":
+        return super().now(tz) + cls.set_by
+
+
+@pytest.mark.parametrize("by", [timedelta(days=-2), timedelta(days=365 * 30)])
+def test_a_clock_that_is_set_right_does_not_stop_the_looks(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: timedelta
+) -> None:
+    """What wakes the daemon goes by that clock."""
+    monkeypatch.setattr(daemon_module, "POLL", timedelta(seconds=0.2))
+    monkeypatch.setattr("apscheduler.schedulers.base.datetime", WallClock)
+    monkeypatch.setattr("meshibot.daemon.datetime", WallClock)
+    stock(database, tmp_path, 2)
+    daemon = in_process(database, tmp_path, "0 0 29 2 *", lambda: None)
+
+    def story() -> None:
+        wait_for(lambda: lives(database, datetime.now(UTC)))
+        for number, shift in enumerate((timedelta(), by), start=1):
+            monkeypatch.setattr(WallClock, "set_by", shift)
+            slot(database, datetime.now(UTC))
+            wait_for(lambda number=number: posted(database) == number)  # type: ignore[misc]
+
+    run_beside(daemon, story)
+    assert posted(database) == 2
+
+
+def test_times_that_went_by_are_made_up_for_once() -> None:
+    now = datetime.now(UTC)
+    hourly = Every(timedelta(hours=1))
+    assert hourly.get_next_fire_time(now - timedelta(days=9000), now) == now + timedelta(hours=1)

@@ -219,6 +219,81 @@ def test_a_key_that_has_expired_is_not_relied_on(
     assert only_post(database).state is PostState.POSTED
 
 
+def test_a_key_whose_repetition_is_put_off_until_it_has_expired_is_not_relied_on(
+    database: Database, tmp_path: Path, clock: MovableClock
+) -> None:
+    """That a second request was turned away says nothing about the first."""
+    publisher = KeyedPublisher(Ledger(tmp_path / "ledger"), clock)
+    stock(database, tmp_path, 3)
+    slot(database, NOON)
+    publisher.faults["send"].extend(["lost", "later", "limited", "rejected"])
+    box = outbox(database, tmp_path, publisher)
+    box.step("main")
+    for calls, minutes in ((3, 1), (4, 16), (5, 60)):
+        assert box.step("main") == 1
+        assert len(publisher.calls) == calls
+        assert only_post(database).state is PostState.UNKNOWN
+        clock.move(minutes=minutes)
+    box.step("main")
+    assert publisher.calls == ["upload", "send", "send", "send", "send", "find"]
+    assert only_post(database).state is PostState.POSTED
+    assert len(publisher.ledger.posts()) == 1
+
+
+@pytest.mark.parametrize("kind", [KeyedPublisher, RecordPublisher])
+@pytest.mark.parametrize("end", ["stopping", "before-uploaded", "after-uploaded", "before-sending"])
+def test_a_repetition_under_a_key_that_was_cut_off_leaves_the_post_unclear(
+    database: Database,
+    tmp_path: Path,
+    clock: MovableClock,
+    kind: type[LedgerPublisher],
+    end: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    publisher = kind(Ledger(tmp_path / "ledger"), clock)
+    stock(database, tmp_path, 3)
+    slot(database, NOON)
+    publisher.faults["send"].append("lost")
+    box = outbox(database, tmp_path, publisher)
+    box.step("main")
+
+    def crash(name: str) -> None:
+        if name == end:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("meshibot.outbox.crash_point", crash)
+        if end == "stopping":
+            box.stopping = lambda: True
+            box.step("main")
+        else:
+            with pytest.raises(Killed):
+                box.step("main")
+    assert only_post(database).state is PostState.UNKNOWN
+    clock.move(hours=3)  # the key is forgotten, and the grace over
+    look_until_settled(outbox(database, tmp_path, publisher), clock)
+    assert only_post(database).state is PostState.POSTED
+    assert len(publisher.ledger.posts()) == 1
+    assert picture_states(database)[0] == "posted"
+
+
+@pytest.mark.parametrize("jump", [-0.9, 0.0])
+def test_whether_a_key_has_expired_is_told_by_no_clock_that_jumps(
+    database: Database, tmp_path: Path, clock: MovableClock, jump: float
+) -> None:
+    publisher = KeyedPublisher(Ledger(tmp_path / "ledger"), clock)
+    stock(database, tmp_path, 3)
+    slot(database, NOON)
+    publisher.faults["send"].append("lost")
+    box = outbox(database, tmp_path, publisher)
+    box.step("main")
+    clock.move(hours=1)
+    clock.jump(hours=jump)
+    look_until_settled(box, clock)
+    assert publisher.calls == ["upload", "send", "find"]
+    assert len(publisher.ledger.posts()) == 1
+
+
 def test_a_refused_duplicate_that_is_not_there_needs_a_person(
     box: Outbox, database: Database, publisher: LedgerPublisher, clock: MovableClock
 ) -> None:
@@ -230,8 +305,9 @@ def test_a_refused_duplicate_that_is_not_there_needs_a_person(
     assert "meshibot resolve 1" in str(post.reason)
     assert "No.0001" in str(post.reason)
     assert publisher.calls.count("send") == 1
-    with pytest.raises(UsageError, match="no post 99"):
-        box.resolve(99)
+    for number in (99, 0, 1 << 63):
+        with pytest.raises(UsageError, match=f"no post {number}"):
+            box.resolve(number)
     assert box.resolve(1, posted="r7").state is PostState.POSTED
     assert picture_states(database)[0] == "posted"
     with pytest.raises(UsageError, match="needs no person"):
@@ -329,6 +405,23 @@ def test_a_rate_limit_beyond_the_grace_is_a_missed_post(
     box.step("main")
     assert only_post(database).state is PostState.MISSED
     assert "grace ends before" in str(only_post(database).reason)
+
+
+def test_slots_in_a_rate_limit_of_a_day_are_missed_with_that_reason(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    stock(database, tmp_path, 2)
+    slot(database, NOON)
+    box = outbox(database, tmp_path, publisher)
+    with database.write() as session:
+        session.get_one(Account, "main").not_before = NOON + timedelta(hours=24)
+    for _ in range(5):
+        assert box.step("main") is None
+        clock.move(minutes=31)
+    assert the_slot(database).state is SlotState.MISSED
+    assert the_slot(database).reason == (
+        "The network takes nothing from the account until 2026-11-25 12:00 UTC (its rate limit)."
+    )
 
 
 def test_what_is_rejected_is_final(box: Outbox, database: Database, publisher: LedgerPublisher) -> None:
@@ -567,6 +660,25 @@ def test_quiet_hours_and_daily_budget(
     assert box.post_now("main").state is PostState.POSTED
 
 
+def test_a_post_that_is_tried_again_later_counts_in_the_budget(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    stock(database, tmp_path, 9)
+    schedule = Schedule("0 * * * *", UTC_ZONE, daily_budget=1)
+    box = Outbox(database, [channel(tmp_path, publisher, schedule=schedule)], clock=clock)
+    slot(database, NOON)
+    publisher.faults["send"].append("later")
+    box.step("main")
+    slot(database, NOON + timedelta(seconds=1))
+    clock.move(seconds=1)
+    assert box.step("main") is None
+    with pytest.raises(NothingToDo, match="daily budget of 1"):
+        box.post_now("main")
+    clock.move(minutes=1)
+    assert box.step("main") == 1
+    assert [line["text"][-4:] for line in publisher.ledger.posts()] == ["0001"]
+
+
 def test_post_now_follows_its_post_to_the_end(
     box: Outbox, database: Database, publisher: LedgerPublisher
 ) -> None:
@@ -582,11 +694,16 @@ def test_post_now_follows_its_post_to_the_end(
         box.post_now("main")
 
 
-def test_post_now_gives_back_an_open_post_when_patience_ends(box: Outbox, publisher: LedgerPublisher) -> None:
+def test_post_now_gives_back_an_open_post_that_must_wait_for_long(
+    box: Outbox, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
     publisher.faults["send"].append("limited")
     post = box.post_now("main")
     assert post.state is PostState.RETRY
     assert post.reason == "Too many posts."
+    assert clock.now() == NOON  # a quarter of an hour is not waited for
+    with pytest.raises(NothingToDo, match="until 2026-11-24 12:15 UTC"):
+        box.post_now("main")
 
 
 def test_a_picture_that_looks_like_a_recent_post_is_not_taken(

@@ -193,6 +193,23 @@ def test_a_changed_schedule_leaves_a_record_and_can_come_back(database: Database
     assert sum(slot.state is SlotState.MISSED for slot in slots(database)) == 12
 
 
+def test_another_time_zone_moves_the_slots_ahead(database: Database) -> None:
+    """Their keys are local times, and stay."""
+    write(database, Schedule("0 8,23 * * *", TOKYO), NOON)
+    before = {slot.key for slot in slots(database)}
+    berlin = Schedule("0 8,23 * * *", BERLIN, timedelta(minutes=20))
+    write(database, berlin, NOON)
+    moved = [slot for slot in slots(database) if slot.state is SlotState.PLANNED]
+    assert {slot.key for slot in moved} & before
+    for row in moved:
+        local = row.due_at.astimezone(BERLIN)
+        assert row.key == f"main|{local:%Y-%m-%dT%H}:00"
+        assert row.local == f"{local:%Y-%m-%dT%H}:00+01:00"
+    drawn = [slot.due_at for slot in slots(database)]
+    write(database, berlin, NOON, seed=1)
+    assert [slot.due_at for slot in slots(database)] == drawn
+
+
 def test_after_downtime_the_time_between_is_written_too(database: Database) -> None:
     schedule = Schedule("0 12 * * *", ZoneInfo("UTC"))
     write(database, schedule, NOON)

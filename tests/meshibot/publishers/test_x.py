@@ -418,6 +418,29 @@ def test_a_timeline_that_cannot_be_read_is_no_absence(
         x.find(draft, soon())
 
 
+UNREADABLE: list[dict[str, object]] = [
+    {},
+    {"meta": {}},
+    {"meta": {"result_count": 1}},
+    {"meta": {"result_count": 0}, "errors": [{"title": "Over capacity"}]},
+    {"data": [{"id": "1", "text": "A bowl."}]},
+    {"data": "none", "meta": {"result_count": 1}},
+    {"errors": [{"title": "Authorization Error", "detail": "Sorry, you may not see this user's posts."}]},
+]
+
+
+@pytest.mark.parametrize("page", UNREADABLE)
+def test_an_answer_of_200_that_does_not_list_the_posts_is_no_absence(
+    x: XPublisher, fake_x: FakeX, draft: Draft, page: dict[str, object]
+) -> None:
+    x.send(draft, x.upload(draft))
+    fake_x.set_fault("timeline", "status", status=200, body=page)
+    with pytest.raises(RetryLater, match="can't be read") as later:
+        x.find(draft, soon())
+    if len(page) == 1 and "errors" in page:
+        assert "you may not see this user's posts" in later.value.reason
+
+
 def test_text_that_x_has_already_is_a_possible_duplicate(x: XPublisher, fake_x: FakeX, draft: Draft) -> None:
     media = x.upload(draft)
     x.send(draft, media)
