@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainer.config import MOST_LATENTS, MOST_WIDTH
 from trainer.errors import UsageError
 from trainer.files import atomic_write
 
@@ -231,7 +232,7 @@ def _architecture(metadata: Metadata) -> Any:
     values = metadata.architecture
     if int(values["resolution"]) not in (32, 64, 128, 256):
         raise ValueError("its resolution is not 32, 64, 128 or 256")
-    for name, most in (("width", 1024), ("latent_size", 8192)):
+    for name, most in (("width", MOST_WIDTH), ("latent_size", MOST_LATENTS)):
         if not 1 <= int(values[name]) <= most:
             raise ValueError(f"its {name} is out of range")
     return values

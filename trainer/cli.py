@@ -108,6 +108,11 @@ def fit(
     }  # fmt: skip
     config = _config(data, out, objective, preset, resume, options)
 
+    if config.device == "cuda":
+        from trainer.training import choose_device
+
+        choose_device(config.device)  # refuses before the photographs are read
+
     from trainer.data import load_dataset
 
     dataset = load_dataset(Path(config.data), config.resolution)

@@ -3,7 +3,7 @@
 Imports no torch: `trainer fit --help` has to be quick, and settings are checked before anything is loaded.
 """
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -14,6 +14,8 @@ Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "bf16"]
 Compile = Literal["auto", "on", "off"]
 RESOLUTIONS = (32, 64, 128, 256)
+MOST_WIDTH = 1024
+MOST_LATENTS = 8192
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,9 @@ class FitConfig:
         for name in ("steps", "batch", "n_critic", "width", "latent_size", "log_every"):
             if getattr(self, name) < 1:
                 raise UsageError(f"--{name.replace('_', '-')} has to be at least 1.")
+        for name, most in (("width", MOST_WIDTH), ("latent_size", MOST_LATENTS)):
+            if getattr(self, name) > most:
+                raise UsageError(f"--{name.replace('_', '-')} can be {most} at most.")
         for name in ("snap", "eval_every"):
             if getattr(self, name) < 0:
                 raise UsageError(f"--{name.replace('_', '-')} has to be 0 (never) or more.")
@@ -98,8 +103,14 @@ class FitConfig:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "FitConfig":
-        known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in document.items() if name in known})
+        """Raises TypeError where a value is not of its setting's kind."""
+        values = {field.name: document[field.name] for field in fields(cls) if field.name in document}
+        for field in fields(cls):
+            kind = type(field.default) if field.default is not MISSING else str
+            value = values.get(field.name, kind())
+            if not isinstance(value, kind) and not (kind is float and type(value) is int):
+                raise TypeError(f"{field.name} is {value!r}")
+        return cls(**values)
 
 
 # Keras settings of the article this project grew from: batch norm generator, no average, no decay, no

@@ -22,6 +22,7 @@ from trainer.runlog import RunLog
 from trainer.session import LAST_CHECKPOINT, Follower, Session
 from trainer.training import Training, choose_device
 
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LEAST_STEPS_TO_COMPILE = 1_000
 """Of shorter runs it isn't even asked whether compiling pays."""
 
@@ -46,7 +47,7 @@ def fit(
     if not resume and (run / "state").exists():
         raise UsageError(f"{run} holds a run already: add --resume to go on with it, or give another --out.")
     device = choose_device(config.device)
-    with joined(device) as workers, _stop_on_interrupt() as stopped:
+    with joined(device) as workers, stop_on_interrupt() as stopped:
         training = Training(config, to_device(dataset.training, device), workers)
         around = state.Surroundings(dataset.fingerprint, Guard(), 0)
         if resume:
@@ -132,8 +133,11 @@ def _write_config(run: Path, config: FitConfig) -> None:
 
 
 @contextmanager
-def _stop_on_interrupt() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM ask the loop to end after the step in hand; a second Ctrl-C does not wait."""
+def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C, SIGTERM and a terminal that goes away ask the loop to end after the step in hand.
+
+    A second Ctrl-C does not wait.
+    """
     asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -142,7 +146,7 @@ def _stop_on_interrupt() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         asked = True
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, ask) for number in _STOPPING}
     try:
         yield lambda: asked
     finally:

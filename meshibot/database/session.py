@@ -24,7 +24,8 @@ def parse_url(url: str) -> URL:
         parsed = make_url(url)
     except ArgumentError:
         raise UsageError(
-            "DATABASE_URL is not a database address: write sqlite:////path/to/file or postgresql://user@host/name."
+            "MESHIBOT_DATABASE_URL is not a database address: write sqlite:////path/to/file or "
+            "postgresql://user@host/name."
         ) from None
     backend = parsed.get_backend_name()
     if backend == "postgres":  # Heroku's spelling, and many an old tutorial's
@@ -33,7 +34,7 @@ def parse_url(url: str) -> URL:
         return parsed.set(drivername="postgresql+psycopg")
     if backend == "sqlite" and parsed.database not in (None, "", ":memory:"):
         return parsed.set(drivername="sqlite")
-    raise UsageError(f"DATABASE_URL names {backend!r}: a SQLite file or PostgreSQL is needed.")
+    raise UsageError(f"MESHIBOT_DATABASE_URL names {backend!r}: a SQLite file or PostgreSQL is needed.")
 
 
 class Database:

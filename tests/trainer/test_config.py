@@ -51,6 +51,8 @@ def test_the_users_options_win_over_objective_and_preset() -> None:
         ("device", "tpu"),
         ("precision", "int4"),
         ("critic_norm", "batch"),
+        ("width", 1025),
+        ("compile", "always"),
     ],
 )
 def test_what_can_not_be_trained_is_refused_by_name(option: str, value: object) -> None:
@@ -69,6 +71,13 @@ def test_unknown_names() -> None:
 def test_config_survives_json() -> None:
     config = make_config(DATA, "article", "dcgan", width=3)
     assert FitConfig.from_json(config.to_json()) == config
+
+
+@pytest.mark.parametrize(("name", "value"), [("steps", "x"), ("guard", 1), ("data", 5), ("critic_lr", None)])
+def test_a_value_of_another_kind_is_no_setting(name: str, value: object) -> None:
+    document = make_config(DATA, "modern", "wgan-gp").to_json()
+    with pytest.raises(TypeError, match=name):
+        FitConfig.from_json({**document, name: value})
 
 
 def test_a_resume_may_look_more_often_and_go_on_longer() -> None:

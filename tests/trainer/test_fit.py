@@ -21,6 +21,7 @@ from tests.drawings import write_bowls
 from tests.trainer.photographs import broken_files, odd_files, write_files
 from trainer import cli
 from trainer.checkpoint import load, read_metadata
+from trainer.fit import stop_on_interrupt
 
 OPTIONS = ["--resolution", "32", "--width", "4", "--batch", "4", "--snap", "5", "--eval-every", "5"]
 LAST = Path("checkpoints") / "last.safetensors"
@@ -274,3 +275,13 @@ def test_dry_run_writes_nothing(photographs: Path, fit: Fit) -> None:
     assert status == 0
     assert "Nothing was written" in said
     assert not run.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_every_polite_signal_asks_for_an_end_after_the_step(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with stop_on_interrupt() as stopped:
+        assert not stopped()
+        os.kill(os.getpid(), number)
+        assert stopped()
+    assert signal.getsignal(number) is before
