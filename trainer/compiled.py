@@ -7,6 +7,7 @@ networks is compared with autograd's before it is used.
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 import warnings
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from trainer.datacache import default_cache
 from trainer.step import (
     Arithmetic,
     Example,
@@ -115,6 +117,7 @@ def compile_gradients(networks: Networks, task: Task, example: Example) -> Arith
         networks = _with(generator, weights), _with(critic, fixed)
         return generator_gradients(*networks, weights, task, GeneratorDraw(latents, numbers))
 
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(default_cache().with_name("compiled")))
     draw = example.generator
     critic_code = _trace(of_critic, _weights(critic), example.reals, example.fakes, example.epsilon)
     generator_code = _trace(of_generator, _weights(generator), _weights(critic), draw.latents, draw.numbers)

@@ -154,7 +154,7 @@ class Training:
                 self.critic_optimiser,
                 self.task,
                 self.arithmetic,
-                self._reals(self.step * config.n_critic + k),
+                self.reals(self.step * config.n_critic + k),
                 self._draw_critic(),
                 sums=self.critic_sums,
                 workers=self.workers,
@@ -204,7 +204,8 @@ class Training:
         return statistics
 
     # whatever is random is drawn for the whole batch, and each worker takes its share
-    def _reals(self, update: int) -> Tensor:
+    def reals(self, update: int) -> Tensor:
+        """The photographs (n, 3, r, r) in [-1, 1] of the critic's `update`-th update, mirrored by chance."""
         batch = self.config.batch
         images = to_float(self.pictures[self.order.indices(update * batch, batch)[self.share]])
         if self.config.mirror:
