@@ -65,10 +65,8 @@ def compile_arithmetic(
         return plain
     started = time.perf_counter()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what a compiler says of itself is nothing to a user
-            fast = compile_gradients(networks, task, example)
-            difference = greatest_difference(plain, fast, example)
+        fast = compile_gradients(networks, task, example)
+        difference = greatest_difference(plain, fast, example)
     except Exception as error:  # noqa: BLE001 (whatever a compiler fails of, the training can do without it)
         say(f"Not compiled ({_first_line(error)}): training goes on without.")
         return plain
@@ -101,7 +99,7 @@ def greatest_difference(one: Arithmetic, other: Arithmetic, example: Example) ->
 
 
 def compile_gradients(networks: Networks, task: Task, example: Example) -> Arithmetic:
-    """Both gradients, traced now and compiled at their first use, for batches of the example's size alone."""
+    """Both gradients, for batches of the example's size and memory layout. Raises whatever a compiler may."""
     generator, critic = networks.generator, networks.critic
 
     def of_critic(
@@ -130,7 +128,12 @@ def compile_gradients(networks: Networks, task: Task, example: Example) -> Arith
         with torch.no_grad():
             return generator_code(_weights(generator), _weights(critic), draw.latents, draw.numbers)
 
-    return Arithmetic(compiled_critic, compiled_generator)
+    arithmetic = Arithmetic(compiled_critic, compiled_generator)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what a compiler says of itself is nothing to a user
+        _critic(arithmetic, example)
+        arithmetic.generator(draw)
+    return arithmetic
 
 
 def _trace(
