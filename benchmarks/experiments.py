@@ -1,10 +1,11 @@
 """One change at a time against the `modern` preset, at equal CPU time on the same photographs.
 
-    python -m benchmarks.experiments --data FOLDER [--seconds 240] [--resolution 32] [--only NAME ...]
+    python -m benchmarks.experiments --data FOLDER [--seconds 240] [--resolution 32] [--only NAME ...] [--all]
 
 Prints a table in Markdown: steps made, and the figures of the averaged generator's pictures against held-out
 photographs, with their floors. Each variant trains on one thread for the same CPU seconds, so that the table
-holds on a machine that does other work too. Sheets of the same 64 latents go to --out.
+holds on a machine that does other work too. Sheets of the same 64 latents go to --out. With --all every
+figure of `trainer evaluate` follows in a table of its own, of 1,000 pictures.
 """
 
 import argparse
@@ -15,11 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from trainer.checkpoint import to_uint8
+from trainer.checkpoint import Metric, to_uint8
 from trainer.config import make_config
 from trainer.data import Dataset, load_dataset
 from trainer.grids import contact_sheet, write_png
+from trainer.heldout import scores_of
+from trainer.metrics.critic_gap import CriticScores
 from trainer.metrics.quick import QuickFigures
+from trainer.metrics.suite import evaluate_pictures
 from trainer.networks import latents_from_seeds
 from trainer.pictures import to_device
 from trainer.training import Training
@@ -41,6 +45,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "wgan": {"objective": "wgan"},
     "dcgan": {"objective": "dcgan"},
 }
+EVALUATED = 1_000
 COLUMNS = ("kid", "swd", "colour", "diversity", "variety")
 
 
@@ -63,6 +68,27 @@ def pictures(training: Training, count: int) -> Any:
         return np.concatenate([to_uint8(training.networks.ema(part)) for part in latents.split(64)])
 
 
+def all_figures(training: Training, dataset: Dataset) -> dict[str, Metric]:
+    """What `trainer evaluate` would say of it."""
+    fakes = pictures(training, EVALUATED)
+    critic, device = training.networks.critic, torch.device("cpu")
+    scores = [
+        scores_of(critic, to_device(part, device)).numpy()
+        for part in (dataset.training, dataset.held_out, fakes)
+    ]
+    return evaluate_pictures(fakes, dataset.training, dataset.held_out, CriticScores(*scores)).metrics
+
+
+def print_all(found: dict[str, dict[str, Metric]]) -> None:
+    """A figure a row, a variant a column."""
+    names = list(found)
+    print(f"\n| figure | {' | '.join(names)} | floor |\n|---|{'---|' * (len(names) + 1)}")
+    for figure in found[names[0]]:
+        row = [found[name][figure].value for name in names]
+        floor = found[names[0]][figure].floor
+        print(f"| {figure} | {' | '.join(f'{value:.3g}' for value in row)} | {floor:.3g} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
@@ -70,12 +96,14 @@ def main() -> None:
     parser.add_argument("--resolution", type=int, default=32)
     parser.add_argument("--out", type=Path, default=Path("experiments"))
     parser.add_argument("--only", nargs="*", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--all", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     dataset = load_dataset(options.data, options.resolution, progress=False)
     judge = QuickFigures(dataset.training, dataset.held_out)
     print(f"| variant | steps | {' | '.join(COLUMNS)} |\n|---|---|{'---|' * len(COLUMNS)}")
     floors = {}
+    found = {}
     for name in options.only:
         training = train(dataset, options.resolution, options.seconds, VARIANTS[name])
         fakes = pictures(training, judge.fakes)
@@ -83,8 +111,12 @@ def main() -> None:
         floors = {column: figures[column].floor for column in COLUMNS}
         values = " | ".join(f"{figures[column].value:.4g}" for column in COLUMNS)
         print(f"| {name} | {training.step} | {values} |", flush=True)
+        if options.all:
+            found[name] = all_figures(training, dataset)
         write_png(options.out / f"{name.replace(' ', '-')}.png", contact_sheet(fakes[:64]))
     print(f"| *floor* | | {' | '.join(f'{value:.4g}' for value in floors.values())} |")
+    if found:
+        print_all(found)
 
 
 if __name__ == "__main__":
