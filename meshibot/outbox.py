@@ -312,11 +312,15 @@ class Outbox:
     # ---- claiming -------------------------------------------------------------------------------
 
     def _claim(self, channel: Channel, slots: bool) -> Claim | None:
-        with self.database.read() as session:
-            if not queries.anything_due(session, channel.account, self.clock.now()):
-                return None
+        if self.database.is_sqlite:
+            # Its one lock for writing is not taken only to look.
+            with self.database.read() as session:
+                if not queries.anything_due(session, channel.account, self.clock.now()):
+                    return None
         with self._commit("claim") as session:
             now = self.clock.now()
+            if not (self.database.is_sqlite or queries.anything_due(session, channel.account, now)):
+                return None
             account = queries.lock_account(session, channel.account)
             if account is None or not _lease_is_free(account, now, self.policy.lease):
                 return None
