@@ -1,10 +1,10 @@
 """Sees a training collapse in its evaluations, and says why. How to go back is the loop's business.
 
-Five signs, each with the experience behind it (docs/training.md has the trials):
-non-finite values; an exploding loss or penalty; a dead critic, whose scores no longer tell photographs from
-fakes; fakes that resemble one another; and figures far worse than the best so far. A sixth, the critic's gap
-between training and held-out photographs, tells memorising. Signs that can pass by themselves have to last
-for several evaluations, and wait until a training has warmed up.
+Five signs, each with the experience behind it (benchmarks/README.md has the trials): non-finite values; an
+exploding loss or penalty; a dead critic, whose scores no longer tell photographs from fakes; fakes that
+resemble one another, or far less than photographs do; and figures far worse than the best so far. A sixth,
+the critic's gap between training and held-out photographs, tells memorising. Signs that can pass by
+themselves have to last for several evaluations, and wait until a training has warmed up.
 """
 
 from __future__ import annotations
@@ -38,8 +38,10 @@ DEAD_WASSERSTEIN = 0.01
 run it seldom lies below 0.1. Batch norm can take it away there, where the generator learns, and not here."""
 LEAST_DIVERSITY = 0.25
 """Mean distance between the features of fakes over that between photographs'."""
+MOST_DIVERSITY = 1.5
+"""Fakes of a training that goes well, and those before it has begun, have about 1 at most."""
 LEAST_VARIETY = 0.2
-"""The same of their colours alone."""
+"""The same as LEAST_DIVERSITY of their colours alone."""
 WORST_DISTANCE = 1.5
 """Sliced Wasserstein distance over its best so far."""
 WIDEST_GAP = 0.85
@@ -99,7 +101,7 @@ class Guard:
         if dead is not None:
             return dead
         for verdict, name in (
-            (_alike(seen), "diversity"),
+            (_diversity(seen), "diversity"),
             (self._far(seen), "distance"),
             (_memorising(seen), "overfitting"),
         ):
@@ -168,7 +170,12 @@ def _exploded(seen: Observation) -> Verdict | None:
     return None
 
 
-def _alike(seen: Observation) -> Verdict | None:
+def _diversity(seen: Observation) -> Verdict | None:
+    if seen.diversity is not None and seen.diversity > MOST_DIVERSITY:
+        return Verdict(
+            "diversity",
+            f"the fakes lie {seen.diversity:.2g} times as far apart as photographs: they are noise",
+        )
     for value, least, what in (
         (seen.diversity, LEAST_DIVERSITY, "they are"),
         (seen.variety, LEAST_VARIETY, "their colours are"),

@@ -59,6 +59,7 @@ def test_a_steep_critic_that_gains_by_it_is_none() -> None:
 
 LASTING = [
     ("diversity", {"diversity": 0.1}),
+    ("diversity", {"diversity": 2.0}),
     ("diversity", {"variety": 0.1}),
     ("distance", {"distance": 61.0}),
     ("overfitting", {"gap": 0.95}),
