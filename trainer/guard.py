@@ -26,6 +26,8 @@ EXPLODED_PENALTY = 5.0
 Alone it would not do: for fakes at a distance D a one-centred penalty of weight λ balances at
 ‖∇‖ = 1 + D / 2λ, and at 256 px D is large while fakes are young: 17 was seen in a healthy run, with a loss
 of -228."""
+STEEPEST = 30.0
+"""The gradient's norm where no penalty holds it: clipped weights keep it near 1 or far below."""
 EXPLODED_LOSS = 10_000.0
 WINDOW = 10
 """Evaluations over which the critic's separation is judged: with one critic step it swings about, and a
@@ -68,6 +70,8 @@ class Observation:
     """E[f(real)] - E[f(fake)] in the batches of the last training steps."""
     separation: float
     spread: float
+    slope: float
+    """Of a Wasserstein critic that no penalty holds; else 0."""
     gap: float
     distance: float | None = None
     diversity: float | None = None
@@ -177,6 +181,8 @@ def _exploded(seen: Observation) -> Verdict | None:
             "exploding",
             f"the gradient penalty has grown to {seen.penalty:.3g} and outweighs what is told apart",
         )
+    if seen.slope > STEEPEST:
+        return Verdict("exploding", f"the critic's slope has grown to {seen.slope:.3g}, and nothing holds it")
     if abs(seen.critic_loss) > EXPLODED_LOSS:
         return Verdict("exploding", f"the critic's loss has grown to {seen.critic_loss:.3g}")
     return None

@@ -15,6 +15,7 @@ HEALTHY = Observation(
     wasserstein=0.5,
     separation=1.0,
     spread=0.6,
+    slope=0.0,
     gap=0.1,
     distance=40.0,
     diversity=0.9,
@@ -44,7 +45,12 @@ def test_a_value_that_is_no_number_counts_at_once(name: str, value: float) -> No
 
 @pytest.mark.parametrize(
     "changes",
-    [{"penalty": 6.0, "critic_loss": 40.0}, {"critic_loss": 20_000.0}, {"critic_loss": -20_000.0}],
+    [
+        {"penalty": 6.0, "critic_loss": 40.0},
+        {"slope": 31.0},
+        {"critic_loss": 20_000.0},
+        {"critic_loss": -20_000.0},
+    ],
 )
 def test_an_explosion_counts_at_once(changes: dict[str, float]) -> None:
     verdict = Guard().look(replace(HEALTHY, **changes))
@@ -138,6 +144,7 @@ def test_after_going_back_signs_are_counted_anew() -> None:
             wasserstein=st.floats(0.5, 25),
             separation=st.floats(0.1, 5),
             spread=st.floats(1e-4, 5),
+            slope=st.floats(0, 9),
             gap=st.floats(-0.5, 0.8),
             distance=st.one_of(st.none(), st.floats(40, 59)),
             diversity=st.one_of(st.none(), st.floats(0.4, 1.2)),
