@@ -3,15 +3,16 @@
     python -m benchmarks.guard_trials --data FOLDER [--seeds 3] [--first-seed 0] [--healthy 10] [--steps 600]
 
 Prints a table in Markdown: of each kind of failure how many seeds were caught, by which sign and at which
-step; and how many healthy trainings were left alone. Networks are small (32 px, width 8), failures are real:
-each is provoked by a setting or a layer, nothing is simulated. A trial is the beginning of a long run, so
-learning rates don't fall, and it ends at the guard's first word.
+step, and the KID then; and how many healthy trainings were left alone. Networks are small (32 px, width 8),
+failures are real: each is provoked by a setting or a layer, nothing is simulated. A trial is the beginning of
+a long run, so learning rates don't fall, and it ends at the guard's first word.
 """
 
 import argparse
 import contextlib
 import io
 import json
+import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -101,8 +102,21 @@ def two_colours(dataset: Dataset) -> Dataset:
     return replace(dataset, training=paint(dataset.training), held_out=paint(dataset.held_out))
 
 
-def trial(config: FitConfig, dataset: Dataset, critic: type[Critic] = Critic) -> dict[str, Any] | None:
-    """Train until the guard's first word: its line of metrics.jsonl, or None where it was silent."""
+@dataclass(frozen=True)
+class Outcome:
+    """The guard's first word, or None where it was silent to the end; and the last KID."""
+
+    word: dict[str, Any] | None
+    kid: float
+
+    def __str__(self) -> str:
+        if self.word is None:
+            return f"silent (kid {self.kid:.2f})"
+        return f"{self.word['sign']} ({self.word['step']}, kid {self.kid:.2f})"
+
+
+def trial(config: FitConfig, dataset: Dataset, critic: type[Critic] = Critic) -> Outcome:
+    """Train until the guard's first word."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder)
         with (
@@ -111,11 +125,11 @@ def trial(config: FitConfig, dataset: Dataset, critic: type[Critic] = Critic) ->
             patch.object(training, "Critic", critic),
         ):
             fit(replace(config, setbacks=0), dataset, run, resume=False, say=lambda text: None)
-        for line in (run / "metrics.jsonl").read_text().splitlines():
-            document: dict[str, Any] = json.loads(line)
-            if document["kind"] == "guard":
-                return document
-    return None
+        lines = list(map(json.loads, (run / "metrics.jsonl").read_text().splitlines()))
+    kids = [line["kid"] for line in lines if line["kind"] == "figures"]
+    words = [line for line in lines if line["kind"] == "guard"]
+    kid = math.nan if kids[-1] is None else kids[-1]
+    return Outcome(words[0] if words else None, kid)
 
 
 def main() -> None:
@@ -142,17 +156,19 @@ def main() -> None:
         for seed in range(options.first_seed, options.first_seed + options.seeds):
             config = small("modern", kind.objective, seed)
             told.append(trial(kind.change(config), seen, kind.critic))
-        words = ", ".join(f"{line['sign']} ({line['step']})" if line else "silent" for line in told)
-        caught = sum(line is not None for line in told)
+        caught = sum(outcome.word is not None for outcome in told)
+        words = ", ".join(map(str, told))
         print(f"| {kind.name} | {options.seeds} | {caught} | {words} |", flush=True)
-    alarms = []
+    alarms, kids = [], []
     for number in range(options.healthy):
         preset, objective = HEALTHY[number % len(HEALTHY)]
         seed = 100 + options.first_seed + number
-        line = trial(small(preset, objective, seed), dataset)
-        if line is not None:
-            alarms.append(f"{preset}/{objective} seed {seed}: {line['sign']} ({line['step']})")
-    print(f"| healthy | {options.healthy} | {len(alarms)} | {', '.join(alarms) or 'silent'} |")
+        outcome = trial(small(preset, objective, seed), dataset)
+        kids.append(f"{outcome.kid:.2f}")
+        if outcome.word is not None:
+            alarms.append(f"{preset}/{objective} seed {seed}: {outcome}")
+    words = ", ".join(alarms) or f"silent (kid {', '.join(kids)})"
+    print(f"| healthy | {options.healthy} | {len(alarms)} | {words} |")
 
 
 if __name__ == "__main__":

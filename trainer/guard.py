@@ -1,10 +1,11 @@
 """Sees a training collapse in its evaluations, and says why. How to go back is the loop's business.
 
-Five signs, each with the experience behind it (docs/training.md has the trials):
-non-finite values; an exploding loss or penalty; a dead critic, whose scores no longer tell photographs from
-fakes; fakes that resemble one another; and figures far worse than the best so far. A sixth, the critic's gap
-between training and held-out photographs, tells memorising. Signs that can pass by themselves have to last
-for several evaluations, and wait until a training has warmed up.
+Six signs, each with the experience behind it (benchmarks/README.md has the trials): non-finite values; an
+exploding loss or penalty; a critic that is overtaken by the generator again and again; a dead critic, whose
+scores no longer tell photographs from fakes; fakes that resemble one another, or far less than photographs
+do; and figures far worse than the best so far. A seventh, the critic's gap between training and held-out
+photographs, tells memorising. Signs that can pass by themselves have to last for several evaluations, and
+wait until a training has warmed up.
 """
 
 from __future__ import annotations
@@ -20,26 +21,34 @@ WARM_UP = 3
 PATIENCE = 3
 """Evaluations in a row for which a sign has to show that might pass."""
 
-WINDOW = 5
-"""Evaluations whose median the critic's separation is judged by: with one critic step it swings about."""
 EXPLODED_PENALTY = 5.0
 """Mean (‖∇‖ - 1)², where it costs the critic more than telling apart gives, so that its loss is positive.
 Alone it would not do: for fakes at a distance D a one-centred penalty of weight λ balances at
 ‖∇‖ = 1 + D / 2λ, and at 256 px D is large while fakes are young: 17 was seen in a healthy run, with a loss
 of -228."""
+STEEPEST = 30.0
+"""The gradient's norm where no penalty holds it: clipped weights keep it near 1 or far below."""
 EXPLODED_LOSS = 10_000.0
+WINDOW = 10
+"""Evaluations over which the critic's separation is judged: with one critic step it swings about, and a
+healthy run was seen to pass through four in a row near zero."""
 DEAD_SEPARATION = 0.05
-"""E[f(real)] - E[f(fake)] in units of the scores' spread: below it the critic does not put photographs above
-fakes. In a healthy run single evaluations may lie below; most of a window do where scores are constant, or
-where the generator overtakes the critic again and again. A mean would let one wide swing hide that."""
+"""The median of E[f(real)] - E[f(fake)] in units of the scores' spread: below it the critic does not put
+photographs above fakes. In a mean one wide swing would hide the rest."""
+OVERTAKEN = -0.25
+"""Below it the critic puts fakes well above photographs: healthy runs stayed above -0.1."""
+OVERTAKEN_TIMES = 3
 DEAD_SPREAD = 1e-7
 DEAD_WASSERSTEIN = 0.01
 """The same in the training batches before the evaluation, a mean of many steps that swings less: in a healthy
 run it seldom lies below 0.1. Batch norm can take it away there, where the generator learns, and not here."""
-LEAST_DIVERSITY = 0.25
+LEAST_DIVERSITY = 0.2
 """Mean distance between the features of fakes over that between photographs'."""
-LEAST_VARIETY = 0.2
-"""The same of their colours alone."""
+MOST_DIVERSITY = 1.5
+"""Fakes of a training that goes well, and those before it has begun, have about 1 at most."""
+LEAST_VARIETY = 0.1
+"""The same as LEAST_DIVERSITY of their colours alone. A healthy WGAN, whose first pictures are all grey, had
+0.18."""
 WORST_DISTANCE = 1.5
 """Sliced Wasserstein distance over its best so far."""
 WIDEST_GAP = 0.85
@@ -61,6 +70,8 @@ class Observation:
     """E[f(real)] - E[f(fake)] in the batches of the last training steps."""
     separation: float
     spread: float
+    slope: float
+    """Of a Wasserstein critic that no penalty holds; else 0."""
     gap: float
     distance: float | None = None
     diversity: float | None = None
@@ -99,7 +110,7 @@ class Guard:
         if dead is not None:
             return dead
         for verdict, name in (
-            (_alike(seen), "diversity"),
+            (_diversity(seen), "diversity"),
             (self._far(seen), "distance"),
             (_memorising(seen), "overfitting"),
         ):
@@ -134,6 +145,13 @@ class Guard:
         alive = seen.spread > DEAD_SPREAD and seen.wasserstein > DEAD_WASSERSTEIN * seen.spread
         separation = seen.separation if alive else min(seen.separation, 0.0)
         self.separations = [*self.separations, separation][-WINDOW:]
+        overtaken = sum(value <= OVERTAKEN for value in self.separations)
+        if overtaken >= OVERTAKEN_TIMES:
+            return Verdict(
+                "overtaken critic",
+                f"in {overtaken} of the last {len(self.separations)} evaluations the critic put fakes well "
+                "above photographs: the two chase one another instead of learning",
+            )
         if len(self.separations) < WINDOW or median(self.separations) > DEAD_SEPARATION:
             return None
         return Verdict(
@@ -163,12 +181,19 @@ def _exploded(seen: Observation) -> Verdict | None:
             "exploding",
             f"the gradient penalty has grown to {seen.penalty:.3g} and outweighs what is told apart",
         )
+    if seen.slope > STEEPEST:
+        return Verdict("exploding", f"the critic's slope has grown to {seen.slope:.3g}, and nothing holds it")
     if abs(seen.critic_loss) > EXPLODED_LOSS:
         return Verdict("exploding", f"the critic's loss has grown to {seen.critic_loss:.3g}")
     return None
 
 
-def _alike(seen: Observation) -> Verdict | None:
+def _diversity(seen: Observation) -> Verdict | None:
+    if seen.diversity is not None and seen.diversity > MOST_DIVERSITY:
+        return Verdict(
+            "diversity",
+            f"the fakes lie {seen.diversity:.2g} times as far apart as photographs: they are noise",
+        )
     for value, least, what in (
         (seen.diversity, LEAST_DIVERSITY, "they are"),
         (seen.variety, LEAST_VARIETY, "their colours are"),

@@ -32,6 +32,8 @@ class Look:
     held_out: Losses
     spread: float
     """Standard deviation of the scores of training photographs and fakes together."""
+    slope: float
+    """Where a Wasserstein critic has no penalty: 1 + the root of the mean (‖∇‖ - 1)², else 0."""
 
     @property
     def separation(self) -> float:
@@ -87,11 +89,14 @@ class HeldOutLook:
             fakes = torch.cat([generator(part) for part in self.latents.split(CHUNK)])
             fake_scores = torch.cat([critic(part).float() for part in fakes.split(CHUNK)])
         training, training_scores = self._losses(critic, self.training, fakes, fake_scores)
+        slope = 0.0
+        if self.objective.name != "dcgan" and not self.objective.penalty_weight:
+            slope = 1.0 + self._penalty(critic, self.training, fakes).mean().sqrt().item()
         held_out, _ = self._losses(critic, self.held_out, fakes, fake_scores)
         critic.train(modes[0])
         generator.train(modes[1])
         spread = torch.cat([training_scores, fake_scores]).std().item()
-        return Look(training, held_out, spread)
+        return Look(training, held_out, spread, slope)
 
     def _losses(
         self, critic: Critic, pictures: Tensor, fakes: Tensor, fake_scores: Tensor
@@ -101,9 +106,13 @@ class HeldOutLook:
         loss = self.objective.critic_loss(real_scores, fake_scores)
         penalty = torch.zeros(())
         if self.objective.penalty_weight:
-            parts = zip(pictures.split(CHUNK), fakes.split(CHUNK), self.epsilon.split(CHUNK), strict=True)
-            points = (interpolate(to_float(reals), fake, epsilon) for reals, fake, epsilon in parts)
-            penalty = torch.cat([gradient_penalty(critic, point).detach() for point in points])
+            penalty = self._penalty(critic, pictures, fakes)
             loss = loss + self.objective.penalty_weight * penalty
         gap = (real_scores - fake_scores).mean()
         return Losses(loss.mean().item(), gap.item(), penalty.mean().item()), real_scores
+
+    def _penalty(self, critic: Critic, pictures: Tensor, fakes: Tensor) -> Tensor:
+        """(‖∇‖ - 1)² (n,) between the pictures and the fakes."""
+        parts = zip(pictures.split(CHUNK), fakes.split(CHUNK), self.epsilon.split(CHUNK), strict=True)
+        points = (interpolate(to_float(reals), fake, epsilon) for reals, fake, epsilon in parts)
+        return torch.cat([gradient_penalty(critic, point).detach() for point in points])

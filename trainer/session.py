@@ -135,6 +135,7 @@ class Session:
                 wasserstein=statistics.critic["wasserstein"],
                 separation=look.separation,
                 spread=look.spread,
+                slope=look.slope,
                 gap=look.gap if len(self.held_out) >= ENOUGH_FOR_GAP else 0.0,
                 distance=figures.get("swd"),
                 diversity=figures.get("diversity"),

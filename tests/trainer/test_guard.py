@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.guard import PATIENCE, WARM_UP, WINDOW, Guard, Observation, Verdict
+from trainer.guard import OVERTAKEN_TIMES, PATIENCE, WARM_UP, WINDOW, Guard, Observation, Verdict
 
 HEALTHY = Observation(
     critic_loss=-0.5,
@@ -15,6 +15,7 @@ HEALTHY = Observation(
     wasserstein=0.5,
     separation=1.0,
     spread=0.6,
+    slope=0.0,
     gap=0.1,
     distance=40.0,
     diversity=0.9,
@@ -44,7 +45,12 @@ def test_a_value_that_is_no_number_counts_at_once(name: str, value: float) -> No
 
 @pytest.mark.parametrize(
     "changes",
-    [{"penalty": 6.0, "critic_loss": 40.0}, {"critic_loss": 20_000.0}, {"critic_loss": -20_000.0}],
+    [
+        {"penalty": 6.0, "critic_loss": 40.0},
+        {"slope": 31.0},
+        {"critic_loss": 20_000.0},
+        {"critic_loss": -20_000.0},
+    ],
 )
 def test_an_explosion_counts_at_once(changes: dict[str, float]) -> None:
     verdict = Guard().look(replace(HEALTHY, **changes))
@@ -59,7 +65,8 @@ def test_a_steep_critic_that_gains_by_it_is_none() -> None:
 
 LASTING = [
     ("diversity", {"diversity": 0.1}),
-    ("diversity", {"variety": 0.1}),
+    ("diversity", {"diversity": 2.0}),
+    ("diversity", {"variety": 0.05}),
     ("distance", {"distance": 61.0}),
     ("overfitting", {"gap": 0.95}),
 ]
@@ -84,30 +91,29 @@ def test_a_sign_that_passes_is_forgotten(sign: str, changes: dict[str, float]) -
 
 @pytest.mark.parametrize(
     "changes",
-    [{"separation": 0.001}, {"separation": -2.0}, {"spread": 1e-9}, {"wasserstein": 1e-8}],
+    [{"separation": 0.001}, {"spread": 1e-9}, {"wasserstein": 1e-8}],
 )
 def test_a_critic_is_dead_when_its_last_looks_tell_nothing_apart(changes: dict[str, float]) -> None:
     guard, bad = warmed_up(), replace(HEALTHY, **changes)
-    verdicts = looks(guard, bad, WINDOW + 1)
+    verdicts = looks(guard, bad, WINDOW)
     assert any(verdict is not None and verdict.sign == "dead critic" for verdict in verdicts)
 
 
 def test_critic_and_generator_may_take_turns() -> None:
-    """One look below zero between two above, as healthy runs with one critic step have them."""
+    """One look below zero between two above, or some near it, as healthy runs have them."""
     guard = warmed_up()
-    for separation in (0.4, -0.1, 0.8, 0.3, -0.2, 0.6):
+    for separation in (0.4, -0.1, 0.8, 0.3, -0.2, 0.6, 0.4, 0.05, 0.06, -0.04, 0.01, 0.3, 0.9):
         assert guard.look(replace(HEALTHY, separation=separation)) is None
 
 
 def test_wide_swings_do_not_hide_a_critic_that_is_overtaken_again_and_again() -> None:
-    """As with learning rates ×30: below in three of five looks, though the mean lies well above."""
+    """As with learning rates ×30: its mean lies well above."""
     guard = warmed_up()
-    verdicts = [
-        guard.look(replace(HEALTHY, separation=separation)) for separation in (1.0, -0.4, 0.8, -0.4, -0.1)
-    ]
-    assert verdicts[:-1] == [None] * 4
+    separations = [1.0, -0.4] * OVERTAKEN_TIMES
+    verdicts = [guard.look(replace(HEALTHY, separation=separation)) for separation in separations]
+    assert verdicts[:-1] == [None] * (len(separations) - 1)
     assert verdicts[-1] is not None
-    assert verdicts[-1].sign == "dead critic"
+    assert verdicts[-1].sign == "overtaken critic"
 
 
 def test_at_first_all_fakes_may_look_alike() -> None:
@@ -138,6 +144,7 @@ def test_after_going_back_signs_are_counted_anew() -> None:
             wasserstein=st.floats(0.5, 25),
             separation=st.floats(0.1, 5),
             spread=st.floats(1e-4, 5),
+            slope=st.floats(0, 9),
             gap=st.floats(-0.5, 0.8),
             distance=st.one_of(st.none(), st.floats(40, 59)),
             diversity=st.one_of(st.none(), st.floats(0.4, 1.2)),
