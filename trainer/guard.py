@@ -146,7 +146,7 @@ class Guard:
         separation = seen.separation if alive else min(seen.separation, 0.0)
         self.separations = [*self.separations, separation][-WINDOW:]
         overtaken = sum(value <= OVERTAKEN for value in self.separations)
-        if overtaken >= OVERTAKEN_TIMES:
+        if overtaken >= OVERTAKEN_TIMES and 2 * len(self.separations) >= WINDOW:
             return Verdict(
                 "overtaken critic",
                 f"in {overtaken} of the last {len(self.separations)} evaluations the critic put fakes well "

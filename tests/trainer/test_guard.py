@@ -116,6 +116,10 @@ def test_wide_swings_do_not_hide_a_critic_that_is_overtaken_again_and_again() ->
     assert verdicts[-1].sign == "overtaken critic"
 
 
+def test_a_critic_that_has_only_begun_is_not_overtaken() -> None:
+    assert looks(Guard(), replace(HEALTHY, separation=-0.5), WARM_UP + WINDOW // 2 - 1)[-1] is None
+
+
 def test_at_first_all_fakes_may_look_alike() -> None:
     assert looks(Guard(), replace(HEALTHY, diversity=0.01, separation=0.0), WARM_UP) == [None] * WARM_UP
 
