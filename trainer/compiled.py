@@ -19,6 +19,7 @@ from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from trainer.datacache import default_cache
+from trainer.networks import Critic
 from trainer.step import (
     Arithmetic,
     Example,
@@ -60,8 +61,8 @@ def compile_arithmetic(
 ) -> Arithmetic:
     """The compiled gradients; autograd's where compiling fails, differs or is no faster. Says which, why."""
     plain = eager(networks, task)
-    if not task.joined or networks.generator.arch.generator_norm == "batch":
-        say("Not compiled: batch norm keeps statistics as it goes, and a compiled gradient may not.")
+    if not task.joined:
+        say("Not compiled: the critic's batch norm keeps statistics as it goes, a compiled gradient may not.")
         return plain
     started = time.perf_counter()
     try:
@@ -99,41 +100,61 @@ def greatest_difference(one: Arithmetic, other: Arithmetic, example: Example) ->
 
 
 def compile_gradients(networks: Networks, task: Task, example: Example) -> Arithmetic:
-    """Both gradients, for batches of the example's size and memory layout. Raises whatever a compiler may."""
-    generator, critic = networks.generator, networks.critic
+    """Both gradients, for batches of the example's size and memory layout. Raises whatever a compiler may.
 
-    def of_critic(
+    A generator with batch norm keeps statistics as it goes: its gradient stays autograd's.
+    """
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(default_cache().with_name("compiled")))
+    keeps_statistics = networks.generator.arch.generator_norm == "batch"
+    arithmetic = Arithmetic(
+        _compile_critic(networks.critic, task, example),
+        eager(networks, task).generator if keeps_statistics else _compile_generator(networks, task, example),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what a compiler says of itself is nothing to a user
+        _critic(arithmetic, example)
+        arithmetic.generator(example.generator)
+    return arithmetic
+
+
+def _compile_critic(
+    critic: Critic, task: Task, example: Example
+) -> Callable[[Tensor, Tensor, Tensor], tuple[Gradients, Tensor]]:
+    def function(
         weights: list[Tensor], reals: Tensor, fakes: Tensor, epsilon: Tensor
     ) -> tuple[Gradients, Tensor]:
         weights = _leaves(weights)
         return critic_gradients(_with(critic, weights), weights, task, reals, fakes, epsilon)
 
-    def of_generator(
+    code = _trace(function, _weights(critic), example.reals, example.fakes, example.epsilon)
+
+    def compiled(reals: Tensor, fakes: Tensor, epsilon: Tensor) -> tuple[Gradients, Tensor]:
+        with torch.no_grad():
+            return code(_weights(critic), reals, fakes, epsilon)
+
+    return compiled
+
+
+def _compile_generator(
+    networks: Networks, task: Task, example: Example
+) -> Callable[[GeneratorDraw], tuple[Gradients, Tensor]]:
+    generator, critic = networks.generator, networks.critic
+
+    def function(
         weights: list[Tensor], fixed: list[Tensor], latents: Tensor, numbers: Tensor
     ) -> tuple[Gradients, Tensor]:
         weights = _leaves(weights)
-        networks = _with(generator, weights), _with(critic, fixed)
-        return generator_gradients(*networks, weights, task, GeneratorDraw(latents, numbers))
+        draw = GeneratorDraw(latents, numbers)
+        return generator_gradients(_with(generator, weights), _with(critic, fixed), weights, task, draw)
 
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(default_cache().with_name("compiled")))
     draw = example.generator
-    critic_code = _trace(of_critic, _weights(critic), example.reals, example.fakes, example.epsilon)
-    generator_code = _trace(of_generator, _weights(generator), _weights(critic), draw.latents, draw.numbers)
+    code = _trace(function, _weights(generator), _weights(critic), draw.latents, draw.numbers)
 
-    def compiled_critic(reals: Tensor, fakes: Tensor, epsilon: Tensor) -> tuple[Gradients, Tensor]:
+    def compiled(draw: GeneratorDraw) -> tuple[Gradients, Tensor]:
         with torch.no_grad():
-            return critic_code(_weights(critic), reals, fakes, epsilon)
+            return code(_weights(generator), _weights(critic), draw.latents, draw.numbers)
 
-    def compiled_generator(draw: GeneratorDraw) -> tuple[Gradients, Tensor]:
-        with torch.no_grad():
-            return generator_code(_weights(generator), _weights(critic), draw.latents, draw.numbers)
-
-    arithmetic = Arithmetic(compiled_critic, compiled_generator)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what a compiler says of itself is nothing to a user
-        _critic(arithmetic, example)
-        arithmetic.generator(draw)
-    return arithmetic
+    return compiled
 
 
 def _trace(
