@@ -64,6 +64,9 @@ def fit(
     critic_lr: Annotated[float | None, typer.Option(help="Learning rate of the critic.")] = None,
     generator_lr: Annotated[float | None, typer.Option(help="Learning rate of the generator.")] = None,
     width: Annotated[int | None, typer.Option(help="Feature channels of the widest level.")] = None,
+    generator_norm: Annotated[
+        str | None, typer.Option(help="pixel, batch or none. (default: pixel; article: batch)")
+    ] = None,
     seed: Annotated[
         int | None,
         typer.Option(callback=_seed, help=f"Start of all randomness. (default: {FitConfig.seed})"),
@@ -104,7 +107,7 @@ def fit(
         "resolution": resolution, "batch": batch, "steps": steps, "n_critic": n_critic, "width": width,
         "seed": seed, "device": device, "precision": precision, "snap": snap, "eval_every": eval_every,
         "critic_lr": critic_lr, "generator_lr": generator_lr, "log_every": log_every, "guard": guard,
-        "compile": compile_,
+        "compile": compile_, "generator_norm": generator_norm,
     }  # fmt: skip
     config = _config(data, out, objective, preset, resume, options)
 

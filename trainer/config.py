@@ -12,6 +12,7 @@ from trainer.errors import UsageError
 PresetName = Literal["article", "modern"]
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "bf16"]
+GeneratorNorm = Literal["batch", "pixel", "none"]
 Compile = Literal["auto", "on", "off"]
 RESOLUTIONS = (32, 64, 128, 256)
 MOST_WIDTH = 1024
@@ -36,7 +37,7 @@ class FitConfig:
     kind: Literal["plain", "residual"] = "plain"
     width: int = 32
     latent_size: int = 128
-    generator_norm: Literal["batch", "pixel", "none"] = "pixel"
+    generator_norm: GeneratorNorm = "pixel"
     critic_norm: Literal["batch", "none"] = "none"
 
     critic_lr: float = 6e-4
@@ -79,10 +80,15 @@ class FitConfig:
         """Raises UsageError, naming the option, for what can't be trained."""
         if self.resolution not in RESOLUTIONS:
             raise UsageError(f"--resolution {self.resolution} is not one of 32, 64, 128, 256.")
-        for name, allowed in (("device", Device), ("precision", Precision), ("compile", Compile)):
+        for name, allowed in (
+            ("device", Device),
+            ("precision", Precision),
+            ("compile", Compile),
+            ("generator_norm", GeneratorNorm),
+        ):
             if getattr(self, name) not in get_args(allowed):
-                words = ", ".join(get_args(allowed))
-                raise UsageError(f"--{name} {getattr(self, name)} is not one of {words}.")
+                words, option = ", ".join(get_args(allowed)), name.replace("_", "-")
+                raise UsageError(f"--{option} {getattr(self, name)} is not one of {words}.")
         for name in ("steps", "batch", "n_critic", "width", "latent_size", "log_every"):
             if getattr(self, name) < 1:
                 raise UsageError(f"--{name.replace('_', '-')} has to be at least 1.")

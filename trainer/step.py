@@ -4,7 +4,7 @@ Knows nothing of files, the terminal or where pictures come from. Nothing is rea
 statistics are summed on it, and read once a tick.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -208,13 +208,17 @@ def ema_decay(batch: int, images_seen: int, half_life: float, ramp: float) -> fl
 
 @torch.no_grad()
 def update_ema(ema: Generator, generator: Generator, decay: float) -> None:
-    """Move the average's parameters towards the generator's; copy its buffers."""
-    averaged = [parameter.detach() for parameter in ema.parameters()]
-    current = [parameter.detach() for parameter in generator.parameters()]
+    """Move the average's parameters towards the generator's, and batch norm's running statistics alike.
+
+    Statistics of the latest weights would not fit averaged ones: they gave the pictures a cast of colour.
+    """
+    pairs = list(zip(_values(ema), _values(generator), strict=True))
+    for target, source in pairs:
+        if not target.is_floating_point():
+            target.copy_(source)
+    averaged, current = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
     torch._foreach_lerp_(averaged, current, 1.0 - decay)
-    _copy(ema.buffers(), generator.buffers())
 
 
-def _copy(targets: Iterable[Tensor], sources: Iterable[Tensor]) -> None:
-    for target, source in zip(targets, sources, strict=True):
-        target.copy_(source)
+def _values(network: Generator) -> list[Tensor]:
+    return [*(parameter.detach() for parameter in network.parameters()), *network.buffers()]

@@ -53,6 +53,7 @@ def test_the_users_options_win_over_objective_and_preset() -> None:
         ("critic_norm", "batch"),
         ("width", 1025),
         ("compile", "always"),
+        ("generator_norm", "layer"),
     ],
 )
 def test_what_can_not_be_trained_is_refused_by_name(option: str, value: object) -> None:
