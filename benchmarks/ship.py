@@ -1,0 +1,90 @@
+"""From a run to what the package ships: the checkpoint in half precision, its pictures, and how choosy it is.
+
+    python -m benchmarks.ship RUN [--checkpoint best] [--out FOLDER]
+
+Writes `ramen.safetensors`, `samples.png` (each the best of 16 by the critic, as the bot chooses) and
+`timeline.gif` (the same latents at each snapshot), and prints what half precision changed and a table of how
+many pictures pass at which `MESHIBOT_MIN_QUANTILE`.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from trainer import checkpoint
+from trainer.checkpoint import Checkpoint, to_uint8
+from trainer.grids import contact_sheet, write_png
+
+CANDIDATES = 16
+BATCHES = 128
+SHOWN = 24
+QUANTILES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
+FRAME = 0.5
+"""Seconds a snapshot is shown; the last is shown four times as long."""
+
+
+def halve(loaded: Checkpoint, path: Path) -> None:
+    """Store the weights as float16, and say what that changes of 64 pictures."""
+    checkpoint.save(path, loaded.generator, loaded.critic, loaded.metadata, half=True)
+    half = checkpoint.load(path)
+    seeds = range(64)
+    before, after = loaded.sample(seeds), half.sample(seeds)
+    pixels = (before - after).abs().max().item()
+    scores = (loaded.score(before) - half.score(after)).abs().max().item()
+    size = path.stat().st_size / 2**20
+    print(f"{path}: {size:.1f} MiB; of 64 pictures no pixel changed by more than {pixels:.4f} (of 2), "
+          f"no score by more than {scores:.4f}.\n")  # fmt: skip
+
+
+def acceptance(loaded: Checkpoint) -> None:
+    """How many single pictures pass, and how many batches have one that does."""
+    scores = torch.cat(
+        [loaded.score(loaded.sample(range(i, i + 64))) for i in range(0, BATCHES * CANDIDATES, 64)]
+    )
+    best = scores.reshape(BATCHES, CANDIDATES).amax(1)
+    print("| `MIN_QUANTILE` | single pictures accepted | batches whose best is accepted |\n|---|---|---|")
+    for quantile in QUANTILES:
+        least = loaded.metadata.score_at(quantile)
+        single, batch = (scores >= least).float().mean().item(), (best >= least).float().mean().item()
+        print(f"| {quantile:g} | {single:.0%} | {batch:.0%} |")
+
+
+def chosen(loaded: Checkpoint) -> Image.Image:
+    """The best of each batch, as the bot takes them, at twice their size."""
+    kept = []
+    for start in range(0, SHOWN * CANDIDATES, CANDIDATES):
+        pictures = loaded.sample(range(10_000 + start, 10_000 + start + CANDIDATES))
+        kept.append(to_uint8(pictures[loaded.score(pictures).argmax()][None])[0])
+    size = 2 * loaded.metadata.resolution
+    large = [Image.fromarray(picture).resize((size, size), Image.Resampling.LANCZOS) for picture in kept]
+    return contact_sheet(np.stack([np.asarray(picture) for picture in large]))
+
+
+def timeline(samples: Path, path: Path) -> None:
+    """The upper half of each snapshot's sheet, as frames of one loop."""
+    sheets = [Image.open(file).convert("RGB") for file in sorted(samples.glob("step-*.png"))]
+    halves = [sheet.crop((0, 0, sheet.width, sheet.height // 2)) for sheet in sheets]
+    frames = [half.quantize(128, dither=Image.Dither.NONE) for half in halves]
+    durations = [1000 * FRAME] * (len(frames) - 1) + [4000 * FRAME]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, loop=0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--checkpoint", default="best")
+    parser.add_argument("--out", type=Path, default=Path("shipped"))
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    loaded = checkpoint.load(options.run / "checkpoints" / f"{options.checkpoint}.safetensors")
+    halve(loaded, options.out / "ramen.safetensors")
+    acceptance(loaded)
+    write_png(options.out / "samples.png", chosen(loaded))
+    timeline(options.run / "samples", options.out / "timeline.gif")
+
+
+if __name__ == "__main__":
+    main()
