@@ -64,9 +64,7 @@ def fit(
     critic_lr: Annotated[float | None, typer.Option(help="Learning rate of the critic.")] = None,
     generator_lr: Annotated[float | None, typer.Option(help="Learning rate of the generator.")] = None,
     width: Annotated[int | None, typer.Option(help="Feature channels of the widest level.")] = None,
-    generator_norm: Annotated[
-        str | None, typer.Option(help="pixel, batch or none. (default: pixel; article: batch)")
-    ] = None,
+    generator_norm: Annotated[str | None, typer.Option(help="pixel, batch or none. (default: batch)")] = None,
     seed: Annotated[
         int | None,
         typer.Option(callback=_seed, help=f"Start of all randomness. (default: {FitConfig.seed})"),

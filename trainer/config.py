@@ -29,7 +29,7 @@ class FitConfig:
     resolution: int = 64
     steps: int = 20_000
     """Generator updates."""
-    batch: int = 32
+    batch: int = 8
     n_critic: int = 1
     """Critic updates for each generator update."""
     seed: int = 0
@@ -37,7 +37,7 @@ class FitConfig:
     kind: Literal["plain", "residual"] = "plain"
     width: int = 32
     latent_size: int = 128
-    generator_norm: GeneratorNorm = "pixel"
+    generator_norm: GeneratorNorm = "batch"
     critic_norm: Literal["batch", "none"] = "none"
 
     critic_lr: float = 6e-4
@@ -143,8 +143,9 @@ PRESETS: dict[PresetName, dict[str, Any]] = {"article": ARTICLE, "modern": MODER
 # hurt and used RMSprop at 5e-5 with five critic steps; DCGAN's used Adam (0.5, 0.999) at 2e-4 and batch norm.
 OBJECTIVE_DEFAULTS: dict[str, dict[str, Any]] = {
     "wgan-gp": {},
-    "wgan": {"critic_lr": 5e-5, "generator_lr": 5e-5, "n_critic": 5, "drift_weight": 0.0},
+    "wgan": {"batch": 32, "critic_lr": 5e-5, "generator_lr": 5e-5, "n_critic": 5, "drift_weight": 0.0},
     "dcgan": {
+        "batch": 32,
         "critic_lr": 2e-4,
         "generator_lr": 2e-4,
         "beta1": 0.5,

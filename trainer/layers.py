@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch import distributed as dist
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
@@ -213,6 +214,29 @@ def mean_pool(x: Tensor) -> Tensor:
     """2x2 mean pool as a strided mean: `avg_pool2d` would walk the forward graph at the double backward."""
     n, c, h, w = x.shape
     return x.reshape(n, c, h // 2, 2, w // 2, 2).mean((3, 5))
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch norm by the whole batch's statistics, also where several processes share it in equal parts."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (self.training and dist.is_available() and dist.is_initialized()):
+            return super().forward(x)
+        from torch.distributed.nn.functional import all_reduce
+
+        axes, size = (0, 2, 3), dist.get_world_size()
+        # autograd goes through this sum: each process's pictures move the statistics of all
+        moments = all_reduce(torch.stack([x.mean(axes), x.square().mean(axes)])) / size
+        mean, variance = moments[0], moments[1] - moments[0].square()
+        count = x.numel() // x.shape[1] * size
+        with torch.no_grad():
+            latest = {"running_mean": mean, "running_var": variance * count / (count - 1)}
+            for name, value in latest.items():
+                self.get_buffer(name).lerp_(value, self.momentum or 0.1)
+            self.get_buffer("num_batches_tracked").add_(1)
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        shift = self.bias - mean * scale
+        return torch.addcmul(shift[:, None, None], x, scale[:, None, None])
 
 
 class PixelNorm(nn.Module):

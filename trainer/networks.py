@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from trainer.layers import Convolution, DownConv, PixelNorm, UpConv, leaky_relu, mean_pool
+from trainer.layers import BatchNorm, Convolution, DownConv, PixelNorm, UpConv, leaky_relu, mean_pool
 
 RESOLUTIONS = (32, 64, 128, 256)
 NetworkKind = Literal["plain", "residual"]
@@ -43,7 +43,7 @@ class Architecture:
 
 def _norm(kind: GeneratorNorm | CriticNorm, channels: int) -> nn.Module:
     if kind == "batch":
-        return nn.BatchNorm2d(channels)
+        return BatchNorm(channels)
     return PixelNorm() if kind == "pixel" else nn.Identity()
 
 
