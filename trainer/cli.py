@@ -175,7 +175,7 @@ def _dry_run(config: FitConfig) -> None:
 @app.command()
 def bench(
     objective: Annotated[str, typer.Option(help="wgan-gp, wgan or dcgan.")] = "wgan-gp",
-    resolution: Annotated[int | None, typer.Option(help="32, 64, 128 or 256. [default: 64]")] = None,
+    resolution: Annotated[int | None, typer.Option(help="32, 64, 128 or 256. (default: 64)")] = None,
     batch: Annotated[int | None, typer.Option(help="Pictures in a batch.")] = None,
     steps: Annotated[int | None, typer.Option(help="Generator updates of the run.")] = None,
     n_critic: Annotated[int | None, typer.Option(help="Critic updates for each generator update.")] = None,
