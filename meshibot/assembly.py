@@ -1,6 +1,6 @@
 """From settings to working parts: database, stock, and a channel for each account.
 
-The one place that knows every part by name; the command line and health ask it, and no part knows it.
+The one place that knows every part by name; the commands that act ask it, and no part knows it.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -11,12 +11,12 @@ from pathlib import Path
 from meshibot.captions import Captions, load_captions
 from meshibot.config import Account, Settings
 from meshibot.database import Database, Picture
-from meshibot.database.migrate import check_revision, current_revision, upgrade
-from meshibot.errors import DatabaseFailure, UsageError
+from meshibot.database.migrate import upgrade
+from meshibot.errors import UsageError
 from meshibot.outbox import Channel, Order, Outbox, Words
 from meshibot.publishers import open_publisher
 from meshibot.publishers.base import Publisher
-from meshibot.slots import QuietHours, Schedule, cron_lines
+from meshibot.slots import Schedule, schedule_of
 from meshibot.stock import Stock
 
 
@@ -55,25 +55,6 @@ def open_bot(settings: Settings, accounts: Iterable[Account]) -> Iterator[Bot]:
         yield Bot(settings, database, stock, tuple(channels))
 
 
-@contextmanager
-def open_existing(settings: Settings) -> Iterator[Database | None]:
-    """The database for reading, None where there is none yet. Creates and upgrades nothing.
-
-    Raises DatabaseFailure where it has to be upgraded first, DatabaseNewer where it is newer than this code.
-    """
-    with Database.open(settings.database_address) as database:
-        if (database.is_sqlite and not Path(str(database.url.database)).is_file()) or (
-            current_revision(database) is None
-        ):
-            yield None
-            return
-        if not check_revision(database):
-            raise DatabaseFailure(
-                f"The database {database.name} is of an older meshibot: run `meshibot db upgrade`."
-            )
-        yield database
-
-
 def make_home(settings: Settings) -> None:
     """Create the bot's folder. Raises UsageError where that can't be."""
     try:
@@ -82,15 +63,6 @@ def make_home(settings: Settings) -> None:
         raise UsageError(
             f"The folder {settings.home} can't be made ({error.strerror}): set MESHIBOT_HOME to one that can."
         ) from error
-
-
-def schedule_of(account: Account) -> Schedule:
-    """When the account posts. Raises UsageError for a cron line that can't be understood."""
-    lines = cron_lines(account.schedule)
-    quiet = QuietHours.parse(account.quiet_hours) if account.quiet_hours else None
-    return Schedule(
-        "; ".join(lines), account.timezone, account.jitter, account.grace, quiet, account.daily_budget
-    )
 
 
 def publisher_of(settings: Settings, account: Account) -> Publisher:

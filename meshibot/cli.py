@@ -148,11 +148,11 @@ def stock_list(json: JsonOption = False) -> None:
     """The pictures that wait, the next one first."""
     settings = _settings()
 
-    from meshibot.assembly import open_existing
+    from meshibot.database.migrate import open_existing
     from meshibot.stock import waiting
     from meshibot.views import picture_json
 
-    with open_existing(settings) as database:
+    with open_existing(settings.database_address) as database:
         pictures = waiting(database) if database else []
     documents = [picture_json(picture, settings.home) for picture in pictures]
     if json:
@@ -172,10 +172,10 @@ def history(
     """The posts, newest first."""
     settings = _settings()
 
-    from meshibot.assembly import open_existing
+    from meshibot.database.migrate import open_existing
     from meshibot.views import post_json, recent_posts
 
-    with open_existing(settings) as database:
+    with open_existing(settings.database_address) as database:
         documents = []
         if database is not None:
             with database.read() as session:
@@ -193,9 +193,9 @@ def status(json: JsonOption = False) -> None:
     """How things stand."""
     settings = _settings()
 
-    from meshibot import health
+    from meshibot.status import status as look
 
-    document = health.status(settings, _now())
+    document = look(settings, _now())
     if json:
         print_json(document)
     else:
@@ -215,7 +215,7 @@ def plan(
     settings = _settings()
     accounts = settings.accounts if account is None else (settings.account(account),)
 
-    from meshibot.assembly import schedule_of
+    from meshibot.slots import schedule_of
     from meshibot.views import upcoming
 
     pairs = [(each, schedule_of(each)) for each in accounts]
@@ -255,10 +255,10 @@ def resolve(
         raise UsageError("Say either --posted ID or --absent.")
     settings = _settings()
 
-    from meshibot.assembly import open_existing
+    from meshibot.database.migrate import open_existing
     from meshibot.outbox import Outbox
 
-    with open_existing(settings) as database:
+    with open_existing(settings.database_address) as database:
         outbox = Outbox(_required(database), ())
         outbox.resolve(post, posted=posted)
         document = _post_document(settings, outbox.database, post)
@@ -274,10 +274,11 @@ def delete(
     """Take a post down."""
     settings = _settings()
 
-    from meshibot.assembly import open_bot, open_existing
+    from meshibot.assembly import open_bot
+    from meshibot.database.migrate import open_existing
     from meshibot.outbox import Outbox
 
-    with open_existing(settings) as database:
+    with open_existing(settings.database_address) as database:
         account = Outbox(_required(database), ()).post(post).account
     with open_bot(settings, [settings.account(account)]) as bot:
         bot.outbox().delete(post)

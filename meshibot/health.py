@@ -1,4 +1,4 @@
-"""What `meshibot check` and `meshibot status` say. Needs no torch, and tweepy only where X is asked."""
+"""What `meshibot check` says. Needs no torch, and tweepy only where X is asked."""
 
 import importlib.util
 import shutil
@@ -6,33 +6,31 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
 
-from meshibot.assembly import open_existing, publisher_of, schedule_of
+from meshibot.assembly import publisher_of
 from meshibot.captions import load_captions
 from meshibot.config import Account, Settings
 from meshibot.database import Account as AccountRow
-from meshibot.database import AccountState, Daemon, Database, Picture, PictureState, Slot, SlotState
+from meshibot.database import AccountState, Daemon, Picture, PictureState
+from meshibot.database.migrate import open_existing
 from meshibot.errors import MeshibotError
 from meshibot.outbox import Outbox
 from meshibot.publishers.base import Identity, Publisher
-from meshibot.slots import Schedule, plan
-from meshibot.views import Json, instant, post_json, posts_for_a_person, recent_posts, upcoming
+from meshibot.slots import Schedule, plan, schedule_of
+from meshibot.status import next_slot
+from meshibot.views import Json, instant
 from trainer.checkpoint import read_metadata
 from trainer.errors import TrainerError
 
 Level = Literal["ok", "warning", "failed"]
 
-HEARTBEAT = timedelta(minutes=3)
-"""A daemon that was not seen for so long is taken for dead; it says so every half minute."""
 _LOW_DISK = 1_000_000_000
 _NO_DISK = 100_000_000
 _CLOCK_TOLERANCE = timedelta(minutes=2)
 _MONTH = 30
-_WEEK = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,7 @@ def _checkpoint(settings: Settings) -> tuple[Level, str]:
 
 
 def _database(settings: Settings) -> tuple[Level, str]:
-    with open_existing(settings) as database:
+    with open_existing(settings.database_address) as database:
         if database is None:
             return "ok", "There is none yet; the first post makes it."
         with database.write() as session:
@@ -133,7 +131,7 @@ def _database(settings: Settings) -> tuple[Level, str]:
 def _clock(settings: Settings, now: datetime) -> tuple[Level, str]:
     local = now.astimezone(settings.accounts[0].timezone)
     says = f"It is {local:%Y-%m-%d %H:%M} in {settings.accounts[0].timezone.key}."
-    with open_existing(settings) as database:
+    with open_existing(settings.database_address) as database:
         if database is None:
             return "ok", says
         with database.read() as session:
@@ -163,7 +161,7 @@ def _credentials(settings: Settings, account: Account) -> tuple[Level, str]:
 
 def _start_again(settings: Settings, account: Account, publisher: Publisher, identity: Identity) -> bool:
     """The network knows the account: what had stopped it is over. Its name there is kept as well."""
-    with open_existing(settings) as database:
+    with open_existing(settings.database_address) as database:
         if database is None:
             return False
         with database.write() as session:
@@ -213,108 +211,3 @@ def posts_in_a_month(schedule: Schedule, now: datetime) -> int:
             days[slot.local[:10]] = days.get(slot.local[:10], 0) + 1
     most = schedule.daily_budget
     return sum(count if most is None else min(count, most) for count in days.values())
-
-
-def next_slot(account: Account, schedule: Schedule, now: datetime) -> Json | None:
-    """The next slot that the schedule gives; None where a year has none."""
-    for days in (2, 40, 366):
-        if slots := upcoming([(account, schedule)], None, days, now):
-            return slots[0]
-    return None
-
-
-def status(settings: Settings, now: datetime) -> Json:
-    """How things stand: accounts and next slots, stock, what needs a person, what was missed, the daemon."""
-    with open_existing(settings) as database:
-        stored: Json = _stored(database, settings, now) if database else dict(_NOTHING_STORED)
-    rows = stored.pop("accounts")
-    accounts = []
-    for account in settings.accounts:
-        row = rows.get(
-            account.name, {"state": AccountState.ACTIVE.value, "stopped_reason": None, "slot": None}
-        )
-        slot = row.pop("slot") or next_slot(account, schedule_of(account), now)
-        accounts.append({"name": account.name, "publisher": account.publisher, **row, "next_slot": slot})
-    waiting = stored.pop("waiting")
-    return {"accounts": accounts, "stock": {"waiting": waiting, "target": settings.stock_target}, **stored}
-
-
-_NOTHING_STORED: dict[str, Any] = {
-    "accounts": {},
-    "waiting": 0,
-    "needs_person": [],
-    "missed": [],
-    "recent": [],
-    "daemon": None,
-}
-
-
-def _stored(database: Database, settings: Settings, now: datetime) -> Json:
-    with database.read() as session:
-        waiting = session.scalar(select(func.count()).where(Picture.state == PictureState.APPROVED))
-        accounts: dict[str, Json] = {
-            row.name: {"state": row.state.value, "stopped_reason": row.stopped_reason, "slot": None}
-            for row in session.scalars(select(AccountRow))
-        }
-        for name, row in accounts.items():
-            slot = session.scalar(
-                select(Slot)
-                .where(Slot.account == name, Slot.state == SlotState.PLANNED, Slot.due_at > now)
-                .order_by(Slot.due_at)
-                .limit(1)
-            )
-            if slot is not None:
-                row["slot"] = {
-                    "account": name,
-                    "due_at": instant(slot.due_at),
-                    "local": slot.local,
-                    "key": slot.key,
-                }
-        daemon = session.scalar(select(Daemon).order_by(Daemon.seen_at.desc()).limit(1))
-        return {
-            "accounts": accounts,
-            "waiting": waiting or 0,
-            "needs_person": [
-                post_json(post, settings) for post in posts_for_a_person(session, list(accounts))
-            ],
-            "missed": [slot for name in accounts for slot in _missed(session, name, now)],
-            "recent": [post_json(post, settings) for post in recent_posts(session, 5)],
-            "daemon": _daemon_json(daemon, now) if daemon else None,
-        }
-
-
-def _missed(session: Session, account: str, now: datetime) -> list[Json]:
-    """The account's slots of the last week that came to no post, with the reason, the newest first."""
-    slots = session.scalars(
-        select(Slot)
-        .where(
-            Slot.account == account,
-            Slot.state == SlotState.MISSED,
-            Slot.due_at > now - _WEEK,
-            Slot.due_at <= now,
-        )
-        .order_by(Slot.due_at.desc())
-        .limit(5)
-    )
-    return [
-        {
-            "account": account,
-            "due_at": instant(slot.due_at),
-            "local": slot.local,
-            "key": slot.key,
-            "reason": slot.reason,
-        }
-        for slot in slots
-    ]
-
-
-def _daemon_json(daemon: Daemon, now: datetime) -> Json:
-    return {
-        "running": daemon.stopped_at is None and now - daemon.seen_at < HEARTBEAT,
-        "host": daemon.host,
-        "pid": daemon.pid,
-        "version": daemon.version,
-        "started_at": instant(daemon.started_at),
-        "seen_at": instant(daemon.seen_at),
-        "stopped_at": instant(daemon.stopped_at),
-    }

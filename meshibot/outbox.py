@@ -319,20 +319,19 @@ class Outbox:
                     return None
         with self._commit("claim") as session:
             now = self.clock.now()
-            if not (self.database.is_sqlite or queries.anything_due(session, channel.account, now)):
-                return None
-            account = queries.lock_account(session, channel.account)
+            account = queries.lock_account_with_work(session, channel.account, now)
             if account is None or not _lease_is_free(account, now, self.policy.lease):
                 return None
             account.lease_owner = account.lease_expires_at = None  # run out, perhaps
             posts = queries.open_posts(session, channel.account)
             queries.take_over(session, posts, now)
-            queries.expire(session, account, posts, channel.schedule.grace, now)
+            due = queries.due_slots(session, channel.account, now)
+            due = queries.expire(session, account, posts, due, channel.schedule.grace, now)
             if account.state is AccountState.STOPPED or not queries.is_over(account.not_before, now):
                 return None
             post = self._due_post(posts, account, channel, now)
             if post is None and slots:
-                post = self._post_for_slot(session, account, channel, now)
+                post = self._post_for_slot(session, account, channel, due, now)
             return None if post is None else self._lease(session, account, channel, post, now)
 
     def _due_post(
@@ -359,9 +358,9 @@ class Outbox:
         return last is None or not last <= now < last + self.policy.spacing
 
     def _post_for_slot(
-        self, session: Session, account: Account, channel: Channel, now: datetime
+        self, session: Session, account: Account, channel: Channel, due: Iterable[Slot], now: datetime
     ) -> Post | None:
-        for slot in queries.due_slots(session, account.name, now):
+        for slot in due:
             if not self._may_send(account, channel, slot.due_at, now):
                 slot.reason = (
                     "It waited for the quiet hours to end, or for its turn, until its grace was over."

@@ -4,11 +4,12 @@ import tempfile
 from datetime import datetime
 from pathlib import Path
 
-from meshibot.assembly import open_bot, open_existing, render_media, schedule_of, words_for
+from meshibot.assembly import open_bot, render_media, words_for
 from meshibot.captions import load_captions, marker, weighted_length
 from meshibot.config import Account, Settings
 from meshibot.database import Account as AccountRow
 from meshibot.database import AccountState, Database, Kind, Picture, PostState
+from meshibot.database.migrate import open_existing
 from meshibot.database.models import OPEN_STATES
 from meshibot.database.queries import choose_pictures
 from meshibot.errors import NothingToDo
@@ -16,6 +17,7 @@ from meshibot.health import price_of_a_post
 from meshibot.outbox import PICTURES, Order
 from meshibot.publishers import publisher_class
 from meshibot.sampler import sample_in_child
+from meshibot.slots import schedule_of
 from meshibot.stock import picture_of, recent_hashes, sampling_request
 from meshibot.views import Json, load_post, picture_json, post_json, weakest
 
@@ -50,7 +52,7 @@ def rehearse(settings: Settings, account: Account, kind: Kind, now: datetime) ->
     captions = load_captions(account.captions)
     publisher = publisher_class(account.publisher)
     folder = Path(tempfile.mkdtemp(prefix="meshibot-"))
-    with open_existing(settings) as database:
+    with open_existing(settings.database_address) as database:
         serial = _next_serial(database, account.name)
         pictures = _pictures(settings, database, account, kind, folder, now)
     order = Order(account.name, serial, marker(serial), kind, tuple(pictures), now.astimezone(schedule.tz))

@@ -9,6 +9,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, tzinfo
+from typing import TYPE_CHECKING
 
 from cronsim import CronSim, CronSimError
 from sqlalchemy import select
@@ -16,6 +17,9 @@ from sqlalchemy.orm import Session
 
 from meshibot.database.models import Account, Slot, SlotState
 from meshibot.errors import UsageError
+
+if TYPE_CHECKING:
+    from meshibot.config import Account as AccountSettings
 
 HORIZON = timedelta(hours=48)
 """How far ahead slots are written."""
@@ -108,6 +112,15 @@ def cron_lines(cron: str) -> tuple[str, ...]:
                 f"MESHIBOT_SCHEDULE has the line {line!r}: its {field} can't be understood."
             ) from None
     return lines
+
+
+def schedule_of(account: "AccountSettings") -> Schedule:
+    """When the account posts. Raises UsageError for a cron line that can't be understood."""
+    lines = cron_lines(account.schedule)
+    quiet = QuietHours.parse(account.quiet_hours) if account.quiet_hours else None
+    return Schedule(
+        "; ".join(lines), account.timezone, account.jitter, account.grace, quiet, account.daily_budget
+    )
 
 
 def plan(

@@ -2,7 +2,8 @@
 
 import os
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,15 +35,36 @@ def current_revision(database: Database) -> str | None:
         return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
 
 
-def check_revision(database: Database) -> bool:
-    """True when the tables are this code's, False when an upgrade is due; DatabaseNewer when newer."""
+def check_revision(database: Database) -> bool | None:
+    """True when the tables are this code's, False when an upgrade is due, None for an empty database.
+
+    Raises DatabaseNewer for tables of a newer meshibot.
+    """
     revision = current_revision(database)
-    if revision is not None and (not revision.isdigit() or int(revision) > int(HEAD)):
+    if revision is None:
+        return None
+    if not revision.isdigit() or int(revision) > int(HEAD):
         raise DatabaseNewer(
             f"The database {database.name} is of a newer meshibot (revision {revision}; this one knows "
             f"up to {HEAD}): install the newer meshibot."
         )
     return revision == HEAD
+
+
+@contextmanager
+def open_existing(url: str) -> Iterator[Database | None]:
+    """The database for use as it is, None where there is none yet. Creates and upgrades nothing.
+
+    Raises DatabaseFailure where it has to be upgraded first, DatabaseNewer where it is newer than this code.
+    """
+    with Database.open(url) as database:
+        missing = database.is_sqlite and not Path(str(database.url.database)).is_file()
+        current = None if missing else check_revision(database)
+        if current is False:
+            raise DatabaseFailure(
+                f"The database {database.name} is of an older meshibot: run `meshibot db upgrade`."
+            )
+        yield database if current else None
 
 
 def upgrade(url: str) -> bool:

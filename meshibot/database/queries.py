@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Select, delete, exists, func, or_, select, update
+from sqlalchemy import bindparam, delete, exists, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import Session
 
 from meshibot.database.models import (
     IS_OPEN,
@@ -39,9 +39,42 @@ UNSENT_STATES = tuple(state for state in WAITING_STATES if state is not PostStat
 _CHUNK = 200
 
 
-def over(column: InstrumentedAttribute[datetime], now: datetime) -> ColumnElement[bool]:
-    """That a wait until `column` is over."""
-    return or_(column <= now, column > now + FAR)
+# What every claim asks is built once: building a statement costs SQLAlchemy as much as running it.
+_ACCOUNT = bindparam("account", type_=Account.name.type)
+_NOW = bindparam("now", type_=Post.not_before.type)
+_FAR = bindparam("far", type_=Post.not_before.type)
+_OPEN_POSTS = select(Post).where(IS_OPEN, Post.account == _ACCOUNT)
+_DUE_SLOTS = select(Slot).where(
+    Slot.account == _ACCOUNT, Slot.state == SlotState.PLANNED, Slot.due_at <= _NOW
+)
+_IS_ANYTHING_DUE = or_(
+    exists(_OPEN_POSTS.where(or_(Post.not_before <= _NOW, Post.not_before > _FAR))), exists(_DUE_SLOTS)
+)
+_ANYTHING_DUE = select(_IS_ANYTHING_DUE)
+_ACCOUNT_WITH_WORK = (
+    select(Account).where(Account.name == _ACCOUNT, _IS_ANYTHING_DUE).with_for_update(skip_locked=True)
+)
+_OPEN_POSTS_IN_ORDER = _OPEN_POSTS.order_by(Post.deadline, Post.id)
+_DUE_SLOTS_IN_ORDER = _DUE_SLOTS.order_by(Slot.due_at).limit(_CHUNK).with_for_update(skip_locked=True)
+_LAST_POSTS = (
+    select(Post.id)
+    .where(Post.account == _ACCOUNT)
+    .order_by(Post.serial.desc())
+    .limit(bindparam("posts"))
+    .subquery()
+)
+_RECENT_HASHES = (
+    select(Picture.phash)
+    .join(PostPicture, PostPicture.picture_id == Picture.id)
+    .join(_LAST_POSTS, _LAST_POSTS.c.id == PostPicture.post_id)
+)
+_STOCK = (
+    select(Picture)
+    .where(Picture.state == PictureState.APPROVED, Picture.id > bindparam("after"))
+    .order_by(Picture.id)
+    .limit(bindparam("count"))
+    .with_for_update(skip_locked=True)
+)
 
 
 def is_over(until: datetime | None, now: datetime, longest: timedelta = FAR) -> bool:
@@ -62,23 +95,19 @@ def open_account(session: Session, name: str, publisher: str) -> None:
         row.publisher = publisher
 
 
-def lock_account(session: Session, name: str) -> Account | None:
-    """The account, locked; None while another process is changing it, or when it does not exist."""
-    return session.scalar(select(Account).where(Account.name == name).with_for_update(skip_locked=True))
+def lock_account_with_work(session: Session, name: str, now: datetime) -> Account | None:
+    """The account, locked; None where nothing of it is due, or while another process is changing it."""
+    return session.scalar(_ACCOUNT_WITH_WORK, _moment(name, now))
 
 
 def anything_due(session: Session, account: str, now: datetime) -> bool:
     """Whether it is worth a write lock to look for work."""
-    return bool(
-        session.scalar(select(or_(exists(_due_posts(account, now)), exists(_due_slots(account, now)))))
-    )
+    return bool(session.scalar(_ANYTHING_DUE, _moment(account, now)))
 
 
 def open_posts(session: Session, account: str) -> Sequence[Post]:
     """The posts that are not at their end: few, and found by an index of their own. Those due first first."""
-    return session.scalars(
-        select(Post).where(IS_OPEN, Post.account == account).order_by(Post.deadline, Post.id)
-    ).all()
+    return session.scalars(_OPEN_POSTS_IN_ORDER, {"account": account}).all()
 
 
 def due_posts(posts: Iterable[Post], now: datetime) -> Sequence[Post]:
@@ -87,12 +116,9 @@ def due_posts(posts: Iterable[Post], now: datetime) -> Sequence[Post]:
     return sorted(due, key=lambda post: post.state is not PostState.UNKNOWN)
 
 
-def due_slots(session: Session, account: str, now: datetime, since: datetime | None = None) -> Sequence[Slot]:
-    """Planned slots whose moment has come (after `since`), the oldest first, locked."""
-    query = _due_slots(account, now)
-    if since is not None:
-        query = query.where(Slot.due_at > since)
-    return session.scalars(query.order_by(Slot.due_at).limit(_CHUNK).with_for_update(skip_locked=True)).all()
+def due_slots(session: Session, account: str, now: datetime) -> Sequence[Slot]:
+    """Planned slots whose moment has come, the oldest first, locked."""
+    return session.scalars(_DUE_SLOTS_IN_ORDER, _moment(account, now)).all()
 
 
 def next_moment(session: Session, account: str, now: datetime) -> datetime | None:
@@ -114,12 +140,8 @@ def next_moment(session: Session, account: str, now: datetime) -> datetime | Non
     return min((wait for wait in waits if wait is not None and wait > now), default=None)
 
 
-def _due_posts(account: str, now: datetime) -> Select[Post]:
-    return select(Post).where(IS_OPEN, Post.account == account, over(Post.not_before, now))
-
-
-def _due_slots(account: str, now: datetime) -> Select[Slot]:
-    return select(Slot).where(Slot.account == account, Slot.state == SlotState.PLANNED, Slot.due_at <= now)
+def _moment(account: str, now: datetime) -> dict[str, object]:
+    return {"account": account, "now": now, "far": now + FAR}
 
 
 def begun_since(session: Session, account: str, since: datetime) -> int:
@@ -135,14 +157,7 @@ def begun_since(session: Session, account: str, since: datetime) -> int:
 
 def recent_hashes(session: Session, account: str, posts: int) -> list[int]:
     """Perceptual hashes of the pictures in the account's last `posts` posts."""
-    last = select(Post.id).where(Post.account == account).order_by(Post.serial.desc()).limit(posts).subquery()
-    return list(
-        session.scalars(
-            select(Picture.phash)
-            .join(PostPicture, PostPicture.picture_id == Picture.id)
-            .join(last, last.c.id == PostPicture.post_id)
-        )
-    )
+    return list(session.scalars(_RECENT_HASHES, {"account": account, "posts": posts}))
 
 
 def choose_pictures(
@@ -159,15 +174,9 @@ def choose_pictures(
     alike: list[Picture] = []
     after = 0
     while len(chosen) < count:
-        stock = session.scalars(
-            select(Picture)
-            .where(Picture.state == PictureState.APPROVED, Picture.id > after)
-            .order_by(Picture.id)
-            # No more than are needed: another account's process may be choosing at this moment, and what is
-            # locked here is no stock to it.
-            .limit(count - len(chosen))
-            .with_for_update(skip_locked=True)
-        ).all()
+        # No more than are needed: another account's process may be choosing at this moment, and what is
+        # locked here is no stock to it.
+        stock = session.scalars(_STOCK, {"after": after, "count": count - len(chosen)}).all()
         if not stock:
             return [], alike
         after = stock[-1].id
@@ -238,19 +247,30 @@ def take_over(session: Session, posts: Iterable[Post], now: datetime) -> None:
 
 
 def expire(
-    session: Session, account: Account, posts: Iterable[Post], grace: timedelta, now: datetime
-) -> None:
-    """With the account's lease in hand: record what is too late to be sent as missed, with the reason."""
+    session: Session,
+    account: Account,
+    posts: Iterable[Post],
+    slots: Sequence[Slot],
+    grace: timedelta,
+    now: datetime,
+) -> Sequence[Slot]:
+    """With the account's lease in hand: record what is too late to be sent as missed, with the reason.
+
+    Takes the open posts and the due slots, the oldest first; returns the slots that are due still.
+    """
     held = held_back(account, now)
     cause = held or f"No meshibot came to it before its grace of {grace} was over."
+    for post in [post for post in posts if post.state in UNSENT_STATES and post.deadline < now]:
+        miss(session, post, f"{post.reason or cause} Its grace is over.")
+    if not slots or slots[0].due_at >= now - grace:
+        return slots
     session.execute(
         update(Slot)
         .where(Slot.account == account.name, Slot.state == SlotState.PLANNED, Slot.due_at < now - grace)
         .values(state=SlotState.MISSED, reason=held or func.coalesce(Slot.reason, cause))
         .execution_options(synchronize_session=False)
     )
-    for post in [post for post in posts if post.state in UNSENT_STATES and post.deadline < now]:
-        miss(session, post, f"{post.reason or cause} Its grace is over.")
+    return due_slots(session, account.name, now)
 
 
 def held_back(account: Account, now: datetime) -> str | None:

@@ -1,10 +1,15 @@
 """Where pictures are published: one module for each network, found here by name."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from meshibot.errors import UsageError
-from meshibot.publishers.base import Publisher
 from meshibot.publishers.credentials import OAuth1Credentials
+
+if TYPE_CHECKING:
+    from meshibot.publishers.base import Publisher
 
 NAMES = ("folder", "x")
 

@@ -37,7 +37,7 @@ class Command:
         clean = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("MESHIBOT_", "XDG_", "LC_", "LANG"))
+            if not name.startswith(("MESHIBOT_", "XDG_", "LC_", "LANG", "PYTHONDONTWRITEBYTECODE"))
         }
         ours = {f"MESHIBOT_{name}": value for name, value in (self.settings | settings).items()}
         paths = {

@@ -397,16 +397,18 @@ def ask_everything(session: Session) -> None:
     """Each question that the outbox asks again and again, and those of `meshibot status` and `history`."""
     assert views.posts_for_a_person(session, ["main"]) == []
     assert len(views.recent_posts(session, 5, "main")) == 5
-    account = queries.lock_account(session, "main")
-    assert account is not None
-    queries.anything_due(session, "main", NOON)
+    assert not queries.anything_due(session, "main", NOON)
+    assert queries.lock_account_with_work(session, "main", NOON) is None
+    account = session.get_one(Account, "main")
     posts = queries.open_posts(session, "main")
-    queries.due_slots(session, "main", NOON, NOON - timedelta(hours=1))
+    late = Slot(account="main", key="late", due_at=NOON - timedelta(days=1), local="")
+    session.add(late)
+    assert queries.due_slots(session, "main", NOON) == [late]
     queries.next_moment(session, "main", NOON)
     queries.begun_since(session, "main", NOON - timedelta(days=1))
     write_slots(session, "main", Schedule("0 * * * *", UTC_ZONE), NOON, random.Random(1))
     queries.take_over(session, posts, NOON)
-    queries.expire(session, account, posts, timedelta(hours=2), NOON)
+    assert late not in queries.expire(session, account, posts, [late], timedelta(hours=2), NOON)
     queries.choose_pictures(session, "main", 1)
     post = session.get_one(Post, 1)
     queries.pictures_of(session, post)

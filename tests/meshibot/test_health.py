@@ -7,11 +7,11 @@ import pytest
 
 from meshibot import health
 from meshibot.config import Settings, load_settings
-from meshibot.database import Account, Daemon, Database, Slot, SlotState
+from meshibot.database import Daemon, Database
 from meshibot.database.migrate import upgrade
-from meshibot.display import show_status
-from meshibot.health import Finding, check, exit_status, posts_in_a_month, status
+from meshibot.health import Finding, check, exit_status, posts_in_a_month
 from meshibot.slots import QuietHours, Schedule
+from meshibot.status import status
 from tests.checkpoints import make_checkpoint
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -125,43 +125,6 @@ def test_a_database_of_an_older_meshibot_has_to_be_upgraded(configured: pytest.M
     assert "run `meshibot db upgrade`" in findings(settings)["database"].says
 
 
-def test_status_knows_a_daemon_that_has_died(configured: pytest.MonkeyPatch) -> None:
-    settings = load_settings()
-    settings.home.mkdir()
-    upgrade(settings.database_address)
-    with Database.open(settings.database_address) as database, database.write() as session:
-        session.add(Daemon(id="a", host="h", pid=1, version="0", started_at=NOW, seen_at=NOW))
-    assert status(settings, NOW + timedelta(minutes=2))["daemon"]["running"] is True
-    assert status(settings, NOW + timedelta(minutes=4))["daemon"]["running"] is False
-
-
 def test_a_warning_about_settings_is_a_finding(configured: pytest.MonkeyPatch) -> None:
     configured.setenv("MESHIBOT_SHEDULE", "x")
     assert "did you mean MESHIBOT_SCHEDULE" in findings(load_settings())["settings"].says
-
-
-def test_what_was_missed_this_week_is_said_with_its_reason(
-    configured: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    settings = load_settings()
-    settings.home.mkdir()
-    upgrade(settings.database_address)
-    with Database.open(settings.database_address) as database, database.write() as session:
-        session.add(Account(name="main", publisher="folder"))
-        session.flush()
-        for days in (-1, 2, 3, 8):
-            due = NOW - timedelta(days=days)
-            session.add(
-                Slot(
-                    account="main",
-                    key=f"main|{days}",
-                    due_at=due,
-                    local=f"{days} days ago",
-                    state=SlotState.MISSED,
-                    reason="The stock was empty.",
-                )
-            )
-    document = status(settings, NOW)
-    assert [slot["key"] for slot in document["missed"]] == ["main|2", "main|3"]
-    show_status(document)
-    assert "missed 2 days ago (main): The stock was empty.\n" in capsys.readouterr().out

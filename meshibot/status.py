@@ -1,0 +1,121 @@
+"""What `meshibot status` says: how things stand, from the database and the schedules alone."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from meshibot.config import Account, Settings
+from meshibot.database import Account as AccountRow
+from meshibot.database import AccountState, Daemon, Database, Picture, PictureState, Slot, SlotState
+from meshibot.database.migrate import open_existing
+from meshibot.slots import Schedule, schedule_of
+from meshibot.views import Json, instant, post_json, posts_for_a_person, recent_posts, upcoming
+
+HEARTBEAT = timedelta(minutes=3)
+"""A daemon that was not seen for so long is taken for dead; it says so every half minute."""
+_WEEK = timedelta(days=7)
+_NOTHING_STORED: dict[str, Any] = {
+    "accounts": {},
+    "waiting": 0,
+    "needs_person": [],
+    "missed": [],
+    "recent": [],
+    "daemon": None,
+}
+
+
+def status(settings: Settings, now: datetime) -> Json:
+    """How things stand: accounts and next slots, stock, what needs a person, what was missed, the daemon."""
+    with open_existing(settings.database_address) as database:
+        stored: Json = _stored(database, settings, now) if database else dict(_NOTHING_STORED)
+    rows = stored.pop("accounts")
+    accounts = []
+    for account in settings.accounts:
+        row = rows.get(
+            account.name, {"state": AccountState.ACTIVE.value, "stopped_reason": None, "slot": None}
+        )
+        slot = row.pop("slot") or next_slot(account, schedule_of(account), now)
+        accounts.append({"name": account.name, "publisher": account.publisher, **row, "next_slot": slot})
+    waiting = stored.pop("waiting")
+    return {"accounts": accounts, "stock": {"waiting": waiting, "target": settings.stock_target}, **stored}
+
+
+def next_slot(account: Account, schedule: Schedule, now: datetime) -> Json | None:
+    """The next slot that the schedule gives; None where a year has none."""
+    for days in (2, 40, 366):
+        if slots := upcoming([(account, schedule)], None, days, now):
+            return slots[0]
+    return None
+
+
+def _stored(database: Database, settings: Settings, now: datetime) -> Json:
+    with database.read() as session:
+        waiting = session.scalar(select(func.count()).where(Picture.state == PictureState.APPROVED))
+        accounts: dict[str, Json] = {
+            row.name: {"state": row.state.value, "stopped_reason": row.stopped_reason, "slot": None}
+            for row in session.scalars(select(AccountRow))
+        }
+        for name, row in accounts.items():
+            slot = session.scalar(
+                select(Slot)
+                .where(Slot.account == name, Slot.state == SlotState.PLANNED, Slot.due_at > now)
+                .order_by(Slot.due_at)
+                .limit(1)
+            )
+            if slot is not None:
+                row["slot"] = {
+                    "account": name,
+                    "due_at": instant(slot.due_at),
+                    "local": slot.local,
+                    "key": slot.key,
+                }
+        daemon = session.scalar(select(Daemon).order_by(Daemon.seen_at.desc()).limit(1))
+        return {
+            "accounts": accounts,
+            "waiting": waiting or 0,
+            "needs_person": [
+                post_json(post, settings) for post in posts_for_a_person(session, list(accounts))
+            ],
+            "missed": [slot for name in accounts for slot in _missed(session, name, now)],
+            "recent": [post_json(post, settings) for post in recent_posts(session, 5)],
+            "daemon": _daemon_json(daemon, now) if daemon else None,
+        }
+
+
+def _missed(session: Session, account: str, now: datetime) -> list[Json]:
+    """The account's slots of the last week that came to no post, with the reason, the newest first."""
+    slots = session.scalars(
+        select(Slot)
+        .where(
+            Slot.account == account,
+            Slot.state == SlotState.MISSED,
+            Slot.due_at > now - _WEEK,
+            Slot.due_at <= now,
+        )
+        .order_by(Slot.due_at.desc())
+        .limit(5)
+    )
+    return [
+        {
+            "account": account,
+            "due_at": instant(slot.due_at),
+            "local": slot.local,
+            "key": slot.key,
+            "reason": slot.reason,
+        }
+        for slot in slots
+    ]
+
+
+def _daemon_json(daemon: Daemon, now: datetime) -> Json:
+    return {
+        "running": daemon.stopped_at is None and now - daemon.seen_at < HEARTBEAT,
+        "host": daemon.host,
+        "pid": daemon.pid,
+        "version": daemon.version,
+        "started_at": instant(daemon.started_at),
+        "seen_at": instant(daemon.seen_at),
+        "stopped_at": instant(daemon.stopped_at),
+    }
