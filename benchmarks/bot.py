@@ -184,11 +184,12 @@ def latencies(fake: FakeX, endpoint: str, dues: Sequence[float]) -> list[float]:
 
 def measure_command(bot: Command, *arguments: str) -> Run:
     """The medians of a few runs, after one that warms the disk's cache."""
-    runs = [_run(bot, *arguments) for _ in range(RUNS + 1)][1:]
+    runs = [run_command(bot, *arguments) for _ in range(RUNS + 1)][1:]
     return Run(statistics.median(run.wall for run in runs), statistics.median(run.cpu for run in runs))
 
 
-def _run(bot: Command, *arguments: str) -> Run:
+def run_command(bot: Command, *arguments: str) -> Run:
+    """Run it once. Raises RuntimeError where it fails."""
     began = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "meshibot", *arguments],

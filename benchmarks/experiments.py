@@ -30,15 +30,11 @@ from trainer.training import Training
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "modern": {},
-    "learning rates halved": {"critic_lr": 3e-4, "generator_lr": 1.5e-4},
-    "learning rates equal": {"critic_lr": 3e-4},
-    "no augmentation": {"colour": 0.0, "translation": 0.0},
-    "no augmentation, article's rates": {
-        "colour": 0.0,
-        "translation": 0.0,
-        "critic_lr": 3e-4,
-        "generator_lr": 1e-4,
-    },
+    "article's rates": {"critic_lr": 3e-4, "generator_lr": 1e-4},
+    "rates equal": {"generator_lr": 6e-4},
+    "rates higher": {"critic_lr": 1.2e-3, "generator_lr": 6e-4},
+    "translation": {"translation": 0.125},
+    "colour and translation": {"colour": 0.5, "translation": 0.125},
     "no averaging": {"ema_half_life": 0.0},
     "no mirror": {"mirror": False},
     "two critic steps": {"n_critic": 2},

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from meshibot.errors import MeshibotError, NothingToDo
-from meshibot.hashes import perceptual_hash
 from meshibot.sampler import SampledPicture, SamplingRequest, SamplingResult
 from meshibot.selection import Refusal, Rules, choose
 from trainer.checkpoint import Checkpoint, Metadata, load, to_uint8
 from trainer.errors import TrainerError
 from trainer.files import atomic_write
+from trainer.hashes import perceptual_hash
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,7 +80,7 @@ def sample(request: SamplingRequest) -> SamplingResult:
         hashes: dict[int, int] = {}
 
         def hash_of(index: int, batch: _Batch = batch, hashes: dict[int, int] = hashes) -> int:
-            hashes[index] = int(perceptual_hash(Image.fromarray(batch.pixels[index])), 16)
+            hashes[index] = perceptual_hash(Image.fromarray(batch.pixels[index]))
             return hashes[index]
 
         verdict = choose(batch.scores, hash_of, Rules(threshold, recent, training))

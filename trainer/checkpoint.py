@@ -60,7 +60,7 @@ class Metadata:
     """Critic scores of held-out reals at evenly spaced probabilities 0, 1/n, ..., 1 (ascending)."""
     metrics: dict[str, Metric] = field(default_factory=dict)
     training_hashes: tuple[str, ...] = ()
-    """Perceptual hashes (ImageHash `phash`, 64 bits in hex) of the training pictures; may be empty."""
+    """Perceptual hashes (`trainer.hashes`, in hex) of the training pictures; may be empty."""
     versions: dict[str, str] = field(default_factory=dict)
     provenance: str = ""
     licence_note: str = ""

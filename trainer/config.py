@@ -55,8 +55,8 @@ class FitConfig:
     ema_ramp: float = 0.05
     mirror: bool = True
     """Show each photograph mirrored half of the time."""
-    colour: float = 0.5
-    translation: float = 0.125
+    colour: float = 0.0
+    translation: float = 0.0
     cutout: float = 0.0
 
     guard: bool = True

@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +26,7 @@ from trainer.bars import without_bars
 from trainer.decode import UnusableError, decode_whole
 from trainer.errors import TrainerError, UsageError
 from trainer.files import atomic_write
+from trainer.hashes import perceptual_bits
 from trainer.preparepage import CutRow, DuplicateRow, LeftOutRow, Page, render
 from trainer.progress import track
 from trainer.sources import LeftOut, Source, open_source, printable
@@ -154,7 +154,6 @@ def _squares(
     names = list(listing.stamps)
     squares: list[_Square] = []
     left_out = list(listing.left_out)
-    _image_hashes()  # SciPy is best imported by one thread
     with warnings.catch_warnings(), ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         warnings.simplefilter("ignore")  # of odd metadata: the reasons say what matters
         made = pool.map(lambda name: _square(source, name, folder, resolution), names)
@@ -218,21 +217,11 @@ def _thumbnail(picture: Image.Image) -> bytes:
 # --- duplicates ---
 
 
-def _image_hashes() -> ModuleType:
-    """ImageHash, imported when it is needed: a machine that only trains can do without it."""
-    try:
-        import imagehash
-    except ImportError as error:
-        raise TrainerError("`trainer prepare` needs ImageHash: pip install ImageHash.") from error
-    return imagehash
-
-
 def _hashes(square: Image.Image) -> NDArray[np.uint64]:
-    """The DCT hash (Zauner 2010, ImageHash's `phash`) of a square and of its mirror image, (2, 4) words."""
-    grey = square.convert("L")
+    """The perceptual hash of a square and of its mirror image, (2, 4) words."""
     words = [
-        np.packbits(_image_hashes().phash(turned, hash_size=HASH_SIDE).hash).view(np.uint64)
-        for turned in (grey, ImageOps.mirror(grey))
+        np.packbits(perceptual_bits(turned, HASH_SIDE)).view(np.uint64)
+        for turned in (square, ImageOps.mirror(square))
     ]
     return np.stack(words)
 

@@ -6,7 +6,7 @@ Called by `trainer.fit`, whose loop knows nothing of what is due when.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata as packages
@@ -25,6 +25,7 @@ from trainer.data import Dataset
 from trainer.errors import TrainerError
 from trainer.grids import contact_sheet, write_png
 from trainer.guard import Guard, Observation, Verdict
+from trainer.hashes import perceptual_hash
 from trainer.heldout import HeldOutLook, Look, score_quantiles
 from trainer.metrics.quick import QuickFigures
 from trainer.networks import latents_from_seeds
@@ -61,7 +62,9 @@ class Session:
         self.look = HeldOutLook(
             training.pictures, self.held_out, training.config.latent_size, training.objective
         )
-        self.training_hashes = _perceptual_hashes(dataset, log.say)
+        self.training_hashes = tuple(
+            f"{perceptual_hash(Image.fromarray(picture)):016x}" for picture in dataset.training
+        )
         self.checkpoints = run / "checkpoints"
         self.figures = self._make_figures()
         self.metrics: dict[str, Metric] = {}
@@ -298,19 +301,6 @@ def make_metadata(
         licence_note=LICENCE_NOTE,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def _perceptual_hashes(dataset: Dataset, say: Callable[[str], None]) -> tuple[str, ...]:
-    """Hashes of the training pictures, so that the bot can refuse a copy; empty without ImageHash."""
-    try:
-        import imagehash
-    except ImportError:
-        say(
-            "ImageHash is not installed: the checkpoints get no hashes of the photographs, by which the bot "
-            "would know a copy."
-        )
-        return ()
-    return tuple(str(imagehash.phash(Image.fromarray(picture))) for picture in dataset.training)
 
 
 def _best_so_far(path: Path) -> float:

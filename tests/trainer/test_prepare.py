@@ -2,7 +2,6 @@
 
 import io
 import re
-import sys
 import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
@@ -261,15 +260,6 @@ def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path, scenes: 
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(TrainerError, match="can't be written: "):
         run(scenes, tmp_path / "file" / "ready")
-
-
-def test_without_imagehash_it_says_what_to_install(
-    tmp_path: Path, scenes: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "imagehash", None)
-    with pytest.raises(TrainerError, match="pip install ImageHash"):
-        run(scenes, tmp_path / "ready")
-    assert [path.name for path in tmp_path.iterdir()] == ["found"]
 
 
 def test_a_missing_folder_is_wrong_usage(tmp_path: Path) -> None:

@@ -1,0 +1,166 @@
+"""Which way of choosing pictures by the critic's scores makes them more like photographs.
+
+    python -m benchmarks.filters CHECKPOINT --data FOLDER [--candidates 16384] [--out FOLDER]
+
+Every way gets the same candidates and keeps a sixteenth of them, or what it accepts; all figures of `trainer
+evaluate` are taken of those against the held-out photographs. Prints a table in Markdown, and writes a sheet
+of the first 64 of each to --out.
+
+Discriminator rejection sampling (Azadi et al. 2019, https://arxiv.org/abs/1810.06758, eq. 8) and
+Metropolis-Hastings (Turner et al. 2019, https://arxiv.org/abs/1811.11357, eq. 9) need the ratio of the
+densities of photographs and fakes, which a Wasserstein critic does not give: a logistic regression of its
+score on held-out photographs and on fakes stands for it, as Turner et al. calibrate theirs.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trainer import checkpoint
+from trainer.checkpoint import Checkpoint, to_uint8
+from trainer.data import load_dataset
+from trainer.grids import contact_sheet, write_png
+from trainer.heldout import scores_of
+from trainer.metrics.suite import evaluate_pictures
+from trainer.pictures import to_device
+
+Scores = NDArray[np.float64]
+Indices = NDArray[np.intp]
+Filter = Callable[[Scores], Indices]
+
+GROUP = 16
+"""Candidates for each picture that is kept, as the bot has them."""
+FIRST_SEED = 1_000_000
+COLUMNS = ("kid", "swd", "colour", "precision", "recall", "density", "coverage", "diversity", "memorisation")
+
+
+def logistic(photographs: Scores, fakes: Scores) -> tuple[float, float]:
+    """Slope and offset of log p(photograph | score) / p(fake | score), both classes weighing the same."""
+    x = np.concatenate([photographs, fakes])
+    y = np.concatenate([np.ones(len(photographs)), np.zeros(len(fakes))])
+    weight = np.concatenate([np.full(len(part), 0.5 / len(part)) for part in (photographs, fakes)])
+    mean, spread = x.mean(), x.std()
+    design = np.stack([(x - mean) / spread, np.ones_like(x)], axis=1)
+    beta = np.zeros(2)
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-design @ beta))
+        slope = design.T @ (weight * (y - p))
+        curvature = (design * (weight * p * (1 - p))[:, None]).T @ design
+        beta += np.linalg.solve(curvature + 1e-9 * np.eye(2), slope)
+    return float(beta[0] / spread), float(beta[1] - beta[0] * mean / spread)
+
+
+def area_under_curve(photographs: Scores, fakes: Scores) -> float:
+    """How often a photograph scores above a fake."""
+    ranks = np.searchsorted(np.sort(fakes), photographs)
+    return float(ranks.mean() / len(fakes))
+
+
+def above(least: float) -> Filter:
+    """All that score at least so much."""
+    return lambda scores: np.flatnonzero(scores >= least)
+
+
+def best_of(group: int) -> Filter:
+    """The best of each `group` candidates in a row; of those that follow, as many as GROUP allows."""
+
+    def choose(scores: Scores) -> Indices:
+        groups = scores[: len(scores) // group * group].reshape(-1, group)
+        chosen: Indices = np.arange(len(groups)) * group + groups.argmax(1)
+        return chosen
+
+    return choose
+
+
+def rejection(slope: float, percentile: float) -> Filter:
+    """Discriminator rejection sampling with γ at a percentile of F: the higher, the choosier."""
+
+    def choose(scores: Scores) -> Indices:
+        ratio = slope * (scores - scores.max())
+        f = ratio - np.log1p(-np.exp(ratio - 1e-6))
+        accepted = 1 / (1 + np.exp(np.percentile(f, percentile) - f))
+        return np.flatnonzero(np.random.default_rng(0).random(len(scores)) < accepted)
+
+    return choose
+
+
+def chain(slope: float, offset: float, length: int = GROUP) -> Filter:
+    """Independent Metropolis-Hastings: the last state of each chain, which begins at a photograph's odds."""
+
+    def choose(scores: Scores) -> Indices:
+        log_ratio = slope * scores + offset
+        groups = log_ratio[: len(scores) // length * length].reshape(-1, length)
+        uniform = np.log(np.random.default_rng(0).random(groups.shape))
+        state = groups[:, 0].copy()
+        at = np.zeros(len(groups), np.intp)
+        for step in range(1, length):
+            accept = uniform[:, step] < groups[:, step] - state
+            state[accept], at[accept] = groups[accept, step], step
+        return np.arange(len(groups)) * length + at
+
+    return choose
+
+
+def candidates(loaded: Checkpoint, count: int) -> tuple[NDArray[np.uint8], Scores]:
+    """Pictures (n, r, r, 3) and their scores."""
+    pictures, scores = [], []
+    for start in range(FIRST_SEED, FIRST_SEED + count, 64):
+        images = loaded.sample(range(start, start + 64))
+        pictures.append(to_uint8(images))
+        scores.append(loaded.score(images).numpy())
+    return np.concatenate(pictures), np.concatenate(scores).astype(np.float64)
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--candidates", type=int, default=16_384)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    loaded = checkpoint.load(options.checkpoint)
+    dataset = load_dataset(options.data, loaded.metadata.resolution, progress=False)
+    pictures, scores = candidates(loaded, options.candidates)
+    held_out = scores_of(loaded.critic, to_device(dataset.held_out, torch.device("cpu"))).double().numpy()
+    slope, offset = logistic(held_out, scores)
+    print(
+        f"A held-out photograph scores above a fake {area_under_curve(held_out, scores):.1%} of the time.\n"
+    )
+    filters: dict[str, Filter] = {
+        "unfiltered": lambda scores: np.arange(len(scores)),
+        **{
+            f"above quantile {quantile:g}": above(loaded.metadata.score_at(quantile))
+            for quantile in (0.05, 0.1, 0.3, 0.5, 0.7)
+        },
+        "between quantiles 0.1 and 0.9": lambda scores: np.flatnonzero(
+            (scores >= loaded.metadata.score_at(0.1)) & (scores <= loaded.metadata.score_at(0.9))
+        ),
+        **{f"best of {group}": best_of(group) for group in (2, 4, GROUP)},
+        "rejection sampling, γ at 50 %": rejection(slope, 50),
+        "rejection sampling, γ at 80 %": rejection(slope, 80),
+        f"Metropolis-Hastings, {GROUP} steps": chain(slope, offset),
+    }
+    print(f"| filter | accepted | {' | '.join(COLUMNS)} |\n|---|---|{'---|' * len(COLUMNS)}")
+    floors: dict[str, float | None] = {}
+    for name, choose in filters.items():
+        chosen = choose(scores)
+        kept = pictures[chosen[: options.candidates // GROUP]]
+        if len(kept) < 64:
+            print(f"| {name} | {len(chosen) / len(scores):.1%} |{' |' * len(COLUMNS)}")
+            continue
+        figures = evaluate_pictures(kept, dataset.training, dataset.held_out).metrics
+        floors = {column: figures[column].floor for column in COLUMNS}
+        row = " | ".join(f"{figures[column].value:.3g}" for column in COLUMNS)
+        print(f"| {name} | {len(chosen) / len(scores):.1%} | {row} |", flush=True)
+        if options.out is not None:
+            write_png(options.out / f"{name.replace(' ', '-')}.png", contact_sheet(kept[:64]))
+    print(f"| *floor* | | {' | '.join(f'{floors[column]:.3g}' for column in COLUMNS)} |")
+
+
+if __name__ == "__main__":
+    main()
