@@ -25,11 +25,12 @@ import torch
 from torch import Tensor
 
 from trainer import training
+from trainer.architecture import Architecture
 from trainer.config import FitConfig, make_config
 from trainer.data import Dataset, load_dataset
 from trainer.errors import TrainerError
 from trainer.fit import fit
-from trainer.networks import Architecture, Critic
+from trainer.networks import Critic
 
 RESOLUTION = 32
 SMALL: dict[str, Any] = {

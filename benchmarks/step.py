@@ -25,6 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from benchmarks.naive import NaiveStep
+from trainer.bench import device_name
 from trainer.compiled import compile_arithmetic
 from trainer.config import FitConfig, make_config
 from trainer.step import Arithmetic, CriticDraw, GeneratorDraw, critic_step, generator_step
@@ -270,8 +271,7 @@ def main() -> None:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     device = choose_device(options.device)
     if options.memory_of is None:
-        name = torch.cuda.get_device_name() if device.type == "cuda" else f"{options.threads} threads"
-        print(f"torch {torch.__version__}, {device.type} ({name}), medians of {options.rounds} rounds")
+        print(f"torch {torch.__version__}, {device_name(device)}, medians of {options.rounds} rounds")
     for kind in options.kind:
         for resolution in options.resolution:
             for width in options.width:

@@ -6,8 +6,9 @@ from pathlib import Path
 import torch
 
 from trainer import checkpoint
+from trainer.architecture import Architecture
 from trainer.checkpoint import Metadata
-from trainer.networks import Architecture, Critic, Generator, latents_from_seeds
+from trainer.networks import Critic, Generator, latents_from_seeds
 
 
 def make_checkpoint(

@@ -51,10 +51,14 @@ def bench(config: FitConfig, rounds: int = ROUNDS) -> Bench:
     noise = torch.randint(0, 256, shape, dtype=torch.uint8, generator=rng).to(device)
     training = Training(config, noise.permute(0, 3, 1, 2))
     taken = [_cycle(training) for _ in range(rounds + 1)]
-    name = (
-        torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
-    )
-    return Bench(config, f"{device.type} ({name})", statistics.median(taken[1:]))
+    return Bench(config, device_name(device), statistics.median(taken[1:]))
+
+
+def device_name(device: torch.device) -> str:
+    """What timings were made on: the GPU's name, or how many threads of the CPU."""
+    cuda = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if cuda else f"{torch.get_num_threads()} threads"
+    return f"{device.type} ({name})"
 
 
 def _cycle(training: Training) -> float:

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer.config import MOST_LATENTS, MOST_WIDTH
+from trainer.architecture import MOST_LATENTS, MOST_WIDTH, RESOLUTIONS
 from trainer.errors import UsageError
 from trainer.files import atomic_write
 
@@ -230,7 +230,7 @@ def read_metadata(path: Path) -> Metadata:
 def _architecture(metadata: Metadata) -> Any:
     """The metadata's architecture as plain checked values; torch-free, so `Any` stands for the dataclass."""
     values = metadata.architecture
-    if int(values["resolution"]) not in (32, 64, 128, 256):
+    if int(values["resolution"]) not in RESOLUTIONS:
         raise ValueError("its resolution is not 32, 64, 128 or 256")
     for name, most in (("width", MOST_WIDTH), ("latent_size", MOST_LATENTS)):
         if not 1 <= int(values[name]) <= most:
@@ -270,7 +270,8 @@ def load(path: Path, device: str = "cpu") -> Checkpoint:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from trainer.networks import Architecture, Critic, Generator
+    from trainer.architecture import Architecture
+    from trainer.networks import Critic, Generator
 
     try:
         tensors = load_file(path)

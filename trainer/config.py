@@ -7,16 +7,13 @@ from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from trainer.architecture import MOST_LATENTS, MOST_WIDTH, RESOLUTIONS, CriticNorm, GeneratorNorm, NetworkKind
 from trainer.errors import UsageError
 
 PresetName = Literal["article", "modern"]
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "bf16"]
-GeneratorNorm = Literal["batch", "pixel", "none"]
 Compile = Literal["auto", "on", "off"]
-RESOLUTIONS = (32, 64, 128, 256)
-MOST_WIDTH = 1024
-MOST_LATENTS = 8192
 
 
 @dataclass(frozen=True)
@@ -34,11 +31,11 @@ class FitConfig:
     """Critic updates for each generator update."""
     seed: int = 0
 
-    kind: Literal["plain", "residual"] = "plain"
+    kind: NetworkKind = "plain"
     width: int = 32
     latent_size: int = 128
     generator_norm: GeneratorNorm = "batch"
-    critic_norm: Literal["batch", "none"] = "none"
+    critic_norm: CriticNorm = "none"
 
     critic_lr: float = 6e-4
     generator_lr: float = 3e-4
@@ -79,7 +76,8 @@ class FitConfig:
     def check(self) -> None:
         """Raises UsageError, naming the option, for what can't be trained."""
         if self.resolution not in RESOLUTIONS:
-            raise UsageError(f"--resolution {self.resolution} is not one of 32, 64, 128, 256.")
+            known = ", ".join(map(str, RESOLUTIONS))
+            raise UsageError(f"--resolution {self.resolution} is not one of {known}.")
         for name, allowed in (
             ("device", Device),
             ("precision", Precision),

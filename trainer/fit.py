@@ -70,21 +70,21 @@ def _choose_arithmetic(training: Training, say: Callable[[str], None]) -> None:
     A resume then computes as the run did before: compiled gradients equal autograd's to rounding only.
     """
     config = training.config
-    wanted = config.compile == "on"
-    if config.compile == "auto" and config.steps - training.step >= LEAST_STEPS_TO_COMPILE:
-        from trainer.compiled import cycle_seconds, worth_it
-
-        seconds = cycle_seconds(training.arithmetic, config.n_critic, training.example())
-        wanted = worth_it(seconds, config.steps - training.step)
-    wanted = training.workers.follow(wanted)
-    training.config = replace(config, compile="on" if wanted else "off")
+    left = config.steps - training.step
+    wanted = config.compile == "on" or (config.compile == "auto" and left >= LEAST_STEPS_TO_COMPILE)
     if wanted:
-        from trainer.compiled import compile_arithmetic
+        from trainer import compiled  # imports torch's compiler: two seconds
 
-        say("Compiling the gradients; this takes up to a few minutes the first time.")
-        training.arithmetic = compile_arithmetic(
-            training.networks, training.task, config.n_critic, training.example(), say
-        )
+        example = training.example()
+        if config.compile == "auto":
+            seconds = compiled.cycle_seconds(training.arithmetic, config.n_critic, example)
+            wanted = training.workers.follow(compiled.worth_it(seconds, left))
+        if wanted:
+            say("Compiling the gradients; this takes up to a few minutes the first time.")
+            training.arithmetic = compiled.compile_arithmetic(
+                training.networks, training.task, config.n_critic, example, say
+            )
+    training.config = replace(config, compile="on" if wanted else "off")
 
 
 @contextmanager

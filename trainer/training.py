@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trainer.architecture import Architecture
 from trainer.augment import Augmentation, draw_numbers
 from trainer.config import FitConfig
 from trainer.distributed import ALONE, Workers
 from trainer.errors import UsageError
-from trainer.networks import Architecture, Critic, Generator
+from trainer.networks import Critic, Generator
 from trainer.objectives import make_objective
 from trainer.pictures import BatchOrder, mirror, to_float
 from trainer.step import (

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from trainer import checkpoint
+from trainer.architecture import Architecture
 from trainer.checkpoint import CheckpointError, Metadata, Metric
 from trainer.errors import TrainerError
-from trainer.networks import Architecture, Critic, Generator
+from trainer.networks import Critic, Generator
 
 ARCH = Architecture(32, 4, 8)
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from trainer import compiled
+from trainer.architecture import NetworkKind
 from trainer.compiled import compile_arithmetic, greatest_difference, worth_it
 from trainer.config import make_config
-from trainer.networks import NetworkKind
 from trainer.step import Arithmetic, eager
 from trainer.training import Training
 

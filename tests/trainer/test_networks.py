@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from trainer.networks import KINDS, RESOLUTIONS, Architecture, Critic, Generator, latents_from_seeds
+from trainer.architecture import KINDS, RESOLUTIONS, Architecture
+from trainer.networks import Critic, Generator, latents_from_seeds
 
 
 @pytest.mark.parametrize("resolution", RESOLUTIONS)

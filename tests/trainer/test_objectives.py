@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from trainer.networks import Architecture, Critic
+from trainer.architecture import Architecture
+from trainer.networks import Critic
 from trainer.objectives import (
     Objective,
     ObjectiveName,

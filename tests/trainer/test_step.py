@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.naive import NaiveStep
+from trainer.architecture import Architecture, GeneratorNorm, NetworkKind
 from trainer.augment import NUMBERS, Augmentation
 from trainer.config import make_config
-from trainer.networks import Architecture, Critic, Generator, GeneratorNorm, NetworkKind
+from trainer.networks import Critic, Generator
 from trainer.objectives import ObjectiveName, gradient_penalty, interpolate, make_objective
 from trainer.step import (
     CRITIC_STATISTICS,
