@@ -55,7 +55,7 @@ def fit(
         _choose_arithmetic(training, say)
         with _companion(training, dataset, run, around) as companion:
             if training.step == 0:
-                companion.snapshot()
+                companion.begin()
             while training.step < config.steps and not workers.any(stopped()):
                 training.cycle()
                 companion.after_cycle()

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib import metadata as packages
 from pathlib import Path
 
@@ -62,23 +63,24 @@ class Session:
         self.look = HeldOutLook(
             training.pictures, self.held_out, training.config.latent_size, training.objective
         )
-        self.training_hashes = tuple(
-            f"{perceptual_hash(Image.fromarray(picture)):016x}" for picture in dataset.training
-        )
         self.checkpoints = run / "checkpoints"
-        self.figures = self._make_figures()
+        self.has_figures = len(dataset.held_out) >= FEWEST_HELD_OUT
+        if training.config.eval_every and not self.has_figures:
+            log.say(f"Fewer than {FEWEST_HELD_OUT} photographs are held out: no figures, and no best.")
         self.metrics: dict[str, Metric] = {}
         self.metrics_step = -1
         self.best = _best_so_far(self.checkpoints / BEST_CHECKPOINT)
 
-    def _make_figures(self) -> QuickFigures | None:
-        """The figures of an evaluation, with their floors; none without evaluations or enough held out."""
-        if not self.training.config.eval_every:
-            return None
-        if len(self.dataset.held_out) < FEWEST_HELD_OUT:
-            self.log.say(f"Fewer than {FEWEST_HELD_OUT} photographs are held out: no figures, and no best.")
-            return None
+    @cached_property
+    def _figures(self) -> QuickFigures:
+        """The figures of an evaluation, with their floors: seconds that the first step does not wait for."""
         return QuickFigures(self.dataset.training, self.dataset.held_out, self.training.device)
+
+    @cached_property
+    def _training_hashes(self) -> tuple[str, ...]:
+        """By which the bot knows a copy of a training picture."""
+        hashes = (perceptual_hash(Image.fromarray(picture)) for picture in self.dataset.training)
+        return tuple(f"{each:016x}" for each in hashes)
 
     def after_cycle(self) -> None:
         """Do what is due after this step."""
@@ -115,8 +117,8 @@ class Session:
             f"step {self.training.step}: critic loss {train.critic_loss:+.3f} on training, "
             f"{held.critic_loss:+.3f} on held-out photographs"
         )
-        if self.figures is not None:
-            self._judge(self.figures)
+        if self.has_figures:
+            self._judge()
         verdict = self._ask_guard(look, statistics)
         setbacks = self.training.setbacks + (verdict is not None)
         # told before anything is raised: the others wait for it
@@ -148,7 +150,7 @@ class Session:
 
     def _keep_if_best(self) -> None:
         """Keep the state to go back to and the checkpoint; without figures the latest is the best."""
-        if self.figures is None:
+        if not self.has_figures:
             self._save_best_state()
         elif self.metrics[BEST_BY].value < self.best:
             self.best = self.metrics[BEST_BY].value
@@ -162,10 +164,11 @@ class Session:
             self.log.record(
                 "guard", step, {"decision": "stop", "sign": verdict.sign, "reason": verdict.explanation}
             )
+            kept = f"; its checkpoints are kept in {self.checkpoints}" if self.checkpoints.exists() else ""
             raise TrainerError(
                 f"Training collapsed at step {step}: {verdict.explanation}. It has gone back {setbacks - 1} "
-                f"times and stops here; the best checkpoint is kept in {self.checkpoints}. "
-                "Try lower --critic-lr and --generator-lr, another --seed or more photographs."
+                f"times and stops here{kept}. Try lower --critic-lr and --generator-lr, another --seed or "
+                "more photographs."
             )
         go_back(training, self.best_state, setbacks)
         self.guard.start_over()
@@ -193,10 +196,10 @@ class Session:
     def _surroundings(self) -> state.Surroundings:
         return state.Surroundings(self.dataset.fingerprint, self.guard, self.log.length)
 
-    def _judge(self, figures: QuickFigures) -> None:
+    def _judge(self) -> None:
         """Figures of fakes of fixed latents, each with its floor."""
-        pictures = _pictures(self.training, range(figures.fakes))
-        self.metrics = figures(pictures)
+        pictures = _pictures(self.training, range(self._figures.fakes))
+        self.metrics = self._figures(pictures)
         step = self.metrics_step = self.training.step
         self.log.record("figures", step, {name: metric.value for name, metric in self.metrics.items()})
         self.log.say(
@@ -204,23 +207,29 @@ class Session:
             + ", ".join(f"{name} {m.value:.4g} (floor {m.floor:.4g})" for name, m in self.metrics.items())
         )
 
+    def begin(self) -> None:
+        """Write what a new run has: its first grid, and a state to resume from and to go back to."""
+        self._write_grid()
+        state.save_state(self.run / "state", self.training, self._surroundings())
+        self._save_best_state()
+
     def snapshot(self) -> None:
         """Write the grid, the checkpoint, and the state that a resume starts from."""
-        training, step = self.training, self.training.step
-        grid = sample_grid(training)
-        write_png(self.run / "samples" / f"step-{step:08d}.png", grid)
-        self.log.picture("samples", step, np.asarray(grid))
-        self._save_checkpoints(f"step-{step:08d}.safetensors", LAST_CHECKPOINT)
+        self._write_grid()
+        self._save_checkpoints(f"step-{self.training.step:08d}.safetensors", LAST_CHECKPOINT)
         for old in sorted(self.checkpoints.glob("step-*.safetensors"))[:-NUMBERED_KEPT]:
             old.unlink()
-        state.save_state(self.run / "state", training, self._surroundings())
-        if not self.best_state.exists():
-            self._save_best_state()
+        state.save_state(self.run / "state", self.training, self._surroundings())
+
+    def _write_grid(self) -> None:
+        grid, step = sample_grid(self.training), self.training.step
+        write_png(self.run / "samples" / f"step-{step:08d}.png", grid)
+        self.log.picture("samples", step, np.asarray(grid))
 
     def _save_checkpoints(self, *names: str) -> None:
         networks = self.training.networks
         current = self.metrics if self.metrics_step == self.training.step else {}
-        document = make_metadata(self.training, self.dataset, self.held_out, self.training_hashes, current)
+        document = make_metadata(self.training, self.dataset, self.held_out, self._training_hashes, current)
         for name in names:
             checkpoint.save(self.checkpoints / name, networks.ema, networks.critic, document)
 
@@ -241,6 +250,9 @@ class Follower:
             setbacks = training.workers.follow()
             if config.setbacks >= setbacks > training.setbacks:
                 go_back(training, self.best_state, setbacks)
+
+    def begin(self) -> None:
+        """The first process's work alone."""
 
     def snapshot(self) -> None:
         """The first process's work alone."""
