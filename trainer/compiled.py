@@ -8,7 +8,6 @@ networks is compared with autograd's before it is used.
 from __future__ import annotations
 
 import os
-import statistics
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -41,7 +40,7 @@ GAIN = 0.1
 """What compiling saves of a cycle at least, in what was measured (docs/performance.md)."""
 PRICE = 120.0
 """Seconds that compiling takes at most, in what was measured."""
-TIMES = 3
+TIMES = 4
 
 
 def worth_it(cycle_seconds: float, cycles: int) -> bool:
@@ -49,11 +48,13 @@ def worth_it(cycle_seconds: float, cycles: int) -> bool:
     return cycle_seconds * cycles * GAIN > 2 * PRICE
 
 
-def cycle_seconds(arithmetic: Arithmetic, n_critic: int, example: Example) -> float:
-    """Seconds that the gradients of one cycle take, the median of a few; nothing is changed by it."""
-    return n_critic * _seconds(lambda: _critic(arithmetic, example)) + _seconds(
-        lambda: arithmetic.generator(example.generator)
-    )
+def cycle_seconds(arithmetics: Sequence[Arithmetic], n_critic: int, example: Example) -> list[float]:
+    """Seconds that the gradients of one cycle take, for each; nothing is changed by it.
+
+    In turn, and the least of a few: what else the machine does may not decide.
+    """
+    taken = [[_cycle(arithmetic, n_critic, example) for arithmetic in arithmetics] for _ in range(TIMES + 1)]
+    return [min(column) for column in zip(*taken[1:], strict=True)]
 
 
 def compile_arithmetic(
@@ -80,7 +81,8 @@ def compile_arithmetic(
             "training goes on without them."
         )
         return plain
-    ratio = cycle_seconds(plain, n_critic, example) / cycle_seconds(fast, n_critic, example)
+    slow_seconds, fast_seconds = cycle_seconds([plain, fast], n_critic, example)
+    ratio = slow_seconds / fast_seconds
     say(
         f"Compiled in {took:.0f} s: equal to autograd within {difference:.1g}, {ratio:.2f} times as fast"
         + ("." if ratio > 1 else ", so training goes on without.")
@@ -190,16 +192,15 @@ def _critic(arithmetic: Arithmetic, example: Example) -> tuple[Gradients, Tensor
     return arithmetic.critic(example.reals, example.fakes, example.epsilon)
 
 
-def _seconds(call: Callable[[], object]) -> float:
-    """The median of a few calls after one that is not counted, waiting for the device each time."""
-    taken = []
-    for _ in range(TIMES + 1):
-        started = time.perf_counter()
-        call()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        taken.append(time.perf_counter() - started)
-    return statistics.median(taken[1:])
+def _cycle(arithmetic: Arithmetic, n_critic: int, example: Example) -> float:
+    """Seconds of one cycle's gradients, waiting for the device."""
+    started = time.perf_counter()
+    for _ in range(n_critic):
+        _critic(arithmetic, example)
+    arithmetic.generator(example.generator)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
 
 
 def _first_line(error: Exception) -> str:

@@ -77,7 +77,7 @@ def _choose_arithmetic(training: Training, say: Callable[[str], None]) -> None:
 
         example = training.example()
         if config.compile == "auto":
-            seconds = compiled.cycle_seconds(training.arithmetic, config.n_critic, example)
+            (seconds,) = compiled.cycle_seconds([training.arithmetic], config.n_critic, example)
             wanted = training.workers.follow(compiled.worth_it(seconds, left))
         if wanted:
             say("Compiling the gradients; this takes up to a few minutes the first time.")

@@ -81,14 +81,14 @@ class _Geometry:
         result: Tensor = self._backward(grad, x, weight, [True, False, False])[0]
         return result
 
-    def weight_gradient(self, grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-        """Of `weight` only the shape counts."""
-        result: Tensor = self._backward(grad, x, weight, [False, True, False])[1]
-        return result
+    def weight_gradients(self, grad: Tensor, x: Tensor, weight: Tensor, *, bias: bool) -> Any:
+        """Of weight and bias, None where there is none. Of `weight` only the shape counts."""
+        return self._backward(grad, x, weight, [False, True, bias])[1:]
 
     def _backward(self, grad: Tensor, x: Tensor, weight: Tensor, wanted: list[bool]) -> Any:
         pairs = [self.stride] * 2, [self.padding] * 2, [1, 1]
-        return torch.ops.aten.convolution_backward(grad, x, weight, None, *pairs, False, [0, 0], 1, wanted)
+        sizes = [weight.shape[0]] if wanted[2] else None
+        return torch.ops.aten.convolution_backward(grad, x, weight, sizes, *pairs, False, [0, 0], 1, wanted)
 
 
 class _InputGradient(torch.autograd.Function):
@@ -112,7 +112,9 @@ class _InputGradient(torch.autograd.Function):
         grad, weight = ctx.saved_tensors
         geometry: _Geometry = ctx.geometry
         by_grad = geometry.forward(tangent, weight, None) if ctx.needs_input_grad[0] else None
-        by_weight = geometry.weight_gradient(grad, tangent, weight) if ctx.needs_input_grad[1] else None
+        by_weight = None
+        if ctx.needs_input_grad[1]:
+            by_weight, _ = geometry.weight_gradients(grad, tangent, weight, bias=False)
         return by_grad, by_weight, None, None
 
 
@@ -132,8 +134,8 @@ class _ByWeight(torch.autograd.Function):
         if grad is None:
             return None, None, None, None
         x, weight = ctx.saved_tensors
-        by_weight = ctx.geometry.weight_gradient(grad, x, weight)
-        return by_weight, grad.sum((0, 2, 3)) if ctx.needs_input_grad[1] else None, None, None
+        by_weight, by_bias = ctx.geometry.weight_gradients(grad, x, weight, bias=ctx.needs_input_grad[1])
+        return by_weight, by_bias, None, None
 
 
 class _ByInput(torch.autograd.Function):
@@ -206,14 +208,40 @@ class UpConv(nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel_size=3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        kernel = fold_with_pair_sum(self.weight).flip(2, 3).transpose(0, 1)
+        kernel = fold_with_pair_sum(self.weight.flip(2, 3).transpose(0, 1))
         return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)
 
 
+class _MeanPool(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.set_materialize_grads(False)
+        return F.avg_pool2d(x, 2)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor | None) -> Tensor | None:
+        return None if grad is None else _apply(_MeanPoolTransposed, grad)
+
+
+class _MeanPoolTransposed(torch.autograd.Function):
+    """A quarter of each value to each of the four it was the mean of."""
+
+    @staticmethod
+    def forward(ctx: Any, grad: Tensor) -> Tensor:
+        ctx.set_materialize_grads(False)
+        return F.interpolate(grad * 0.25, scale_factor=2.0, mode="nearest")
+
+    @staticmethod
+    def backward(ctx: Any, tangent: Tensor | None) -> Tensor | None:
+        return None if tangent is None else _apply(_MeanPool, tangent)
+
+
 def mean_pool(x: Tensor) -> Tensor:
-    """2x2 mean pool as a strided mean: `avg_pool2d` would walk the forward graph at the double backward."""
-    n, c, h, w = x.shape
-    return x.reshape(n, c, h // 2, 2, w // 2, 2).mean((3, 5))
+    """2x2 mean pool whose second derivative is absent, as it is linear.
+
+    `avg_pool2d` alone would walk the forward graph at the double backward, and a strided mean is slow.
+    """
+    return _apply(_MeanPool, x)
 
 
 class BatchNorm(nn.BatchNorm2d):

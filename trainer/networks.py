@@ -7,6 +7,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from trainer.architecture import Architecture, CriticNorm, GeneratorNorm
 from trainer.layers import BatchNorm, Convolution, DownConv, PixelNorm, UpConv, leaky_relu, mean_pool
@@ -53,7 +54,7 @@ class _ResidualUp(nn.Module):
         h = self.conv(leaky_relu(self.norm2(self.up(leaky_relu(self.norm1(x))))))
         # a 1x1 convolution commutes with nearest upsampling: do it on the small side
         skip: Tensor = self.skip(x)
-        return torch.add(skip.repeat_interleave(2, 2).repeat_interleave(2, 3), h)
+        return torch.add(functional.interpolate(skip, scale_factor=2.0, mode="nearest"), h)
 
 
 class Generator(nn.Module):
@@ -79,6 +80,7 @@ class Generator(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         x = self.project(latents).reshape(latents.shape[0], -1, 4, 4)
+        x = x.contiguous(memory_format=torch.channels_last)  # each layer keeps its input's layout
         if self.arch.kind == "plain":
             x = leaky_relu(self.norm(x))
         for block in self.blocks:
