@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-NUMBERS = 7
-"""Uniform numbers a picture needs: brightness, saturation, contrast, two of translation, two of cutout."""
+NUMBERS = 5
+"""Uniform numbers a picture needs: brightness, saturation, contrast, two of translation."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,10 @@ class Augmentation:
     """1.0 is DiffAugment's range: brightness ±0.5 (of [-1, 1]), saturation ×0..2, contrast ×0.5..1.5."""
     translation: float = 0.0
     """Greatest shift as a share of the side; what comes in is black."""
-    cutout: float = 0.0
-    """Side of the square that is blanked, as a share of the picture's."""
 
     @property
     def active(self) -> bool:
-        return max(self.colour, self.translation, self.cutout) > 0
+        return max(self.colour, self.translation) > 0
 
     def __call__(self, images: Tensor, numbers: Tensor) -> Tensor:
         """Augment each picture by its own row of `numbers`, (n, NUMBERS) in [0, 1)."""
@@ -35,8 +33,6 @@ class Augmentation:
             images = _colour(images, numbers[:, 0:3], self.colour)
         if self.translation:
             images = _translate(images, numbers[:, 3:5], self.translation)
-        if self.cutout:
-            images = _cutout(images, numbers[:, 5:7], self.cutout)
         return images
 
 
@@ -67,14 +63,3 @@ def _translate(images: Tensor, numbers: Tensor, share: float) -> Tensor:
     n, c, _, width = padded.shape
     band = padded.gather(2, rows.expand(n, c, size, width))
     return band.gather(3, columns.expand(n, c, size, size))
-
-
-def _cutout(images: Tensor, numbers: Tensor, share: float) -> Tensor:
-    """Blank (to mid-grey, 0) one square whose centre lies anywhere in the picture."""
-    size = images.shape[-1]
-    half = share * size / 2
-    steps = torch.arange(size, device=images.device) + 0.5
-    centres = (numbers * size).unsqueeze(2)
-    near = (steps.reshape(1, 1, -1) - centres).abs() < half
-    blank = near[:, 0].unsqueeze(2) & near[:, 1].unsqueeze(1)
-    return images * (~blank).unsqueeze(1)

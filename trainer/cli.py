@@ -65,6 +65,12 @@ def fit(
     generator_lr: Annotated[float | None, typer.Option(help="Learning rate of the generator.")] = None,
     width: Annotated[int | None, typer.Option(help="Feature channels of the widest level.")] = None,
     generator_norm: Annotated[str | None, typer.Option(help="pixel, batch or none. (default: batch)")] = None,
+    colour: Annotated[
+        float | None, typer.Option(help="Augmentation in colour, 0 to 1. (default: 0, off)")
+    ] = None,
+    translation: Annotated[
+        float | None, typer.Option(help="Augmentation by shifts, as a share of the side. (default: 0, off)")
+    ] = None,
     seed: Annotated[
         int | None,
         typer.Option(callback=_seed, help=f"Start of all randomness. (default: {FitConfig.seed})"),
@@ -105,7 +111,7 @@ def fit(
         "resolution": resolution, "batch": batch, "steps": steps, "n_critic": n_critic, "width": width,
         "seed": seed, "device": device, "precision": precision, "snap": snap, "eval_every": eval_every,
         "critic_lr": critic_lr, "generator_lr": generator_lr, "log_every": log_every, "guard": guard,
-        "compile": compile_, "generator_norm": generator_norm,
+        "compile": compile_, "generator_norm": generator_norm, "colour": colour, "translation": translation,
     }  # fmt: skip
     config = _config(data, out, objective, preset, resume, options)
 

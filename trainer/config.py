@@ -53,8 +53,9 @@ class FitConfig:
     mirror: bool = True
     """Show each photograph mirrored half of the time."""
     colour: float = 0.0
+    """Strength of augmentation in colour; 1.0 is DiffAugment's range."""
     translation: float = 0.0
-    cutout: float = 0.0
+    """Greatest shift as a share of the side."""
 
     guard: bool = True
     """Look for collapse at each evaluation, and go back to the best state when it comes."""
@@ -99,6 +100,9 @@ class FitConfig:
         for name in ("critic_lr", "generator_lr"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise UsageError(f"--{name.replace('_', '-')} has to be more than 0.")
+        for name in ("colour", "translation"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"--{name} has to be from 0 (off) to 1.")
         if self.objective == "wgan-gp" and self.critic_norm == "batch":
             raise UsageError("A WGAN-GP critic can't have batch norm: the penalty is each sample's own.")
 
@@ -131,7 +135,6 @@ ARTICLE: dict[str, Any] = {
     "mirror": False,
     "colour": 0.0,
     "translation": 0.0,
-    "cutout": 0.0,
     "drift_weight": 0.0,
 }
 MODERN: dict[str, Any] = {}

@@ -92,7 +92,7 @@ class Training:
             drift_weight=config.drift_weight,
             clip=config.clip,
         )
-        augmentation = Augmentation(config.colour, config.translation, config.cutout)
+        augmentation = Augmentation(config.colour, config.translation)
         self.task = Task(self.objective, augmentation, self.autocast, joined=config.critic_norm != "batch")
         self.arithmetic = eager(self.networks, self.task)
         self.critic_optimiser = self._optimiser(critic, config.critic_lr)

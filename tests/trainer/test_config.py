@@ -19,7 +19,7 @@ def test_article_is_the_articles_recipe() -> None:
     assert config.critic_norm == "none"
     assert config.ema_half_life == config.drift_weight == config.lr_decay == 0
     assert not config.mirror
-    assert config.colour == config.translation == config.cutout == 0
+    assert config.colour == config.translation == 0
 
 
 def test_modern_averages_augments_and_has_no_batch_norm_in_the_critic() -> None:
