@@ -78,7 +78,7 @@ def pictures(training: Training, count: int) -> Any:
 def all_figures(training: Training, dataset: Dataset) -> dict[str, Metric]:
     """What `trainer evaluate` would say of it."""
     fakes = pictures(training, EVALUATED)
-    critic, device = training.networks.critic, torch.device("cpu")
+    critic, device = training.networks.judge, torch.device("cpu")
     scores = [
         scores_of(critic, to_device(part, device)).numpy()
         for part in (dataset.training, dataset.held_out, fakes)

@@ -231,7 +231,7 @@ class Session:
         current = self.metrics if self.metrics_step == self.training.step else {}
         document = make_metadata(self.training, self.dataset, self.held_out, self._training_hashes, current)
         for name in names:
-            checkpoint.save(self.checkpoints / name, networks.ema, networks.critic, document)
+            checkpoint.save(self.checkpoints / name, networks.ema, networks.judge, document)
 
 
 class Follower:
@@ -305,7 +305,7 @@ def make_metadata(
         data_fingerprint=dataset.fingerprint,
         training_pictures=len(dataset.training),
         held_out_pictures=len(dataset.held_out),
-        score_quantiles=score_quantiles(training.networks.critic, held_out),
+        score_quantiles=score_quantiles(training.networks.judge, held_out),
         training_hashes=training_hashes,
         metrics=metrics,
         versions={name: packages.version(name) for name in ("torch", "numpy", "safetensors")},

@@ -99,7 +99,7 @@ def restore_state(path: Path, training: Training) -> None:
     networks = training.networks
     for prefix, network in _networks(training).items():
         state = {name.removeprefix(prefix): t for name, t in saved.items() if name.startswith(prefix)}
-        network.load_state_dict(state)
+        network.load_state_dict(state or networks.critic.state_dict())  # a run begun without a judge
     for prefix, optimiser, network in (
         ("critic_optimiser.", training.critic_optimiser, networks.critic),
         ("generator_optimiser.", training.generator_optimiser, networks.generator),
@@ -134,7 +134,12 @@ def _states(folder: Path) -> list[Path]:
 
 def _networks(training: Training) -> dict[str, torch.nn.Module]:
     networks = training.networks
-    return {"generator.": networks.generator, "critic.": networks.critic, "ema.": networks.ema}
+    return {
+        "generator.": networks.generator,
+        "critic.": networks.critic,
+        "ema.": networks.ema,
+        "judge.": networks.judge,
+    }
 
 
 def _tensors(training: Training) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainer.augment import Augmentation
 from trainer.distributed import ALONE, Workers
@@ -26,11 +26,15 @@ CRITIC_STATISTICS = ("critic_loss", "wasserstein", "penalty", "score_real", "sco
 
 @dataclass
 class Networks:
-    """The three networks of a training; `ema` is what is sampled and shipped."""
+    """The networks of a training. What is sampled and shipped are the averages: `ema`, judged by `judge`."""
 
     generator: Generator
     critic: Critic
     ema: Generator
+    """The generator's average."""
+    judge: Critic
+    """The critic's average. The latest critic pulls one way and soon another; pictures chosen by it differ
+    from photographs the same way (docs/experiments.md)."""
 
 
 @dataclass(frozen=True)
@@ -207,12 +211,12 @@ def ema_decay(batch: int, images_seen: int, half_life: float, ramp: float) -> fl
 
 
 @torch.no_grad()
-def update_ema(ema: Generator, generator: Generator, decay: float) -> None:
-    """Move the average's parameters towards the generator's, and batch norm's running statistics alike.
+def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move the average's parameters towards the network's, and batch norm's running statistics alike.
 
     Statistics of the latest weights would not fit averaged ones: they gave the pictures a cast of colour.
     """
-    pairs = list(zip(_values(ema), _values(generator), strict=True))
+    pairs = list(zip(_values(average), _values(network), strict=True))
     for target, source in pairs:
         if not target.is_floating_point():
             target.copy_(source)
@@ -220,5 +224,5 @@ def update_ema(ema: Generator, generator: Generator, decay: float) -> None:
     torch._foreach_lerp_(averaged, current, 1.0 - decay)
 
 
-def _values(network: Generator) -> list[Tensor]:
+def _values(network: nn.Module) -> list[Tensor]:
     return [*(parameter.detach() for parameter in network.parameters()), *network.buffers()]

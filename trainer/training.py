@@ -28,7 +28,7 @@ from trainer.step import (
     eager,
     ema_decay,
     generator_step,
-    update_ema,
+    update_average,
 )
 
 
@@ -80,12 +80,14 @@ class Training:
         self.device = pictures.device
         arch = architecture(config)
         torch.manual_seed(config.seed)
-        generator, critic, ema = Generator(arch), Critic(arch), Generator(arch)
+        generator, critic, ema, judge = Generator(arch), Critic(arch), Generator(arch), Critic(arch)
         ema.load_state_dict(generator.state_dict())
-        ema.requires_grad_(False).eval()
-        for network in (generator, critic, ema):
+        judge.load_state_dict(critic.state_dict())
+        for average in (ema, judge):
+            average.requires_grad_(False).eval()
+        for network in (generator, critic, ema, judge):
             network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.networks = Networks(generator, critic, ema)
+        self.networks = Networks(generator, critic, ema, judge)
         self.objective = make_objective(
             config.objective,
             penalty_weight=config.penalty_weight,
@@ -144,7 +146,7 @@ class Training:
         return contextlib.nullcontext()
 
     def cycle(self) -> None:
-        """`n_critic` critic steps, one generator step and one step of the average."""
+        """`n_critic` critic steps, one generator step and one step of the averages."""
         config = self.config
         self._set_learning_rates()
         self.networks.generator.train()
@@ -171,7 +173,8 @@ class Training:
         self.step += 1
         self.summed_steps += 1
         decay = ema_decay(config.batch, self.images_seen, config.ema_half_life, config.ema_ramp)
-        update_ema(self.networks.ema, self.networks.generator, decay)
+        update_average(self.networks.ema, self.networks.generator, decay)
+        update_average(self.networks.judge, self.networks.critic, decay)
 
     def example(self) -> Example:
         """A batch of this training's sizes and memory layout, drawn without touching its random numbers."""

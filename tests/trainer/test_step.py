@@ -27,7 +27,7 @@ from trainer.step import (
     eager,
     ema_decay,
     generator_step,
-    update_ema,
+    update_average,
 )
 
 ARCH = Architecture(32, 4, 8)
@@ -37,7 +37,7 @@ BATCH = 4
 @pytest.fixture
 def networks() -> Networks:
     torch.manual_seed(0)
-    return Networks(Generator(ARCH), Critic(ARCH), Generator(ARCH))
+    return Networks(Generator(ARCH), Critic(ARCH), Generator(ARCH), Critic(ARCH))
 
 
 def snapshot(module: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -156,7 +156,8 @@ def test_twenty_steps_are_those_of_the_plain_way_to_write_them(kind: NetworkKind
     arch = Architecture(32, 4, 8, kind)
     torch.manual_seed(3)
     config = make_config(Path("none"), "modern", "wgan-gp", batch=BATCH, drift_weight=0.1)
-    nets = Networks(Generator(arch).double(), Critic(arch).double(), Generator(arch).double())
+    pairs = [(Generator(arch).double(), Critic(arch).double()) for _ in range(2)]
+    nets = Networks(*pairs[0], *pairs[1])
     naive = NaiveStep(nets.generator, nets.critic, config, contextlib.nullcontext)
     for net in (nets.generator, nets.critic):
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -199,7 +200,7 @@ def test_the_average_moves_by_its_decay(norm: GeneratorNorm) -> None:
     average, generator = Generator(arch), Generator(arch)
     generator(torch.randn(BATCH, 8))
     ema, target = snapshot(average), snapshot(generator)
-    update_ema(average, generator, 0.75)
+    update_average(average, generator, 0.75)
     for name, tensor in average.state_dict().items():
         whole = not tensor.is_floating_point()  # how many batches were seen
         expected = target[name] if whole else 0.75 * ema[name] + 0.25 * target[name]
