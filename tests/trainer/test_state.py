@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from tests.drawings import bowls
 from trainer.config import FitConfig, make_config
@@ -56,6 +58,22 @@ def test_a_resumed_training_is_the_one_that_never_stopped(objective: str, tmp_pa
     for name, tensor in theirs.items():
         assert torch.equal(ours[name], tensor), name
     assert second.take_statistics() == whole.take_statistics()
+
+
+def test_a_run_begun_without_an_averaged_critic_goes_on_with_the_latest(tmp_path: Path) -> None:
+    training = start(config_for("wgan-gp"))
+    training.cycle()
+    path = save_state(tmp_path, training, AROUND)
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys() if not name.startswith("judge.")}  # noqa: SIM118
+        metadata = file.metadata()
+    save_file(tensors, path, metadata)
+    again = start(config_for("wgan-gp"))
+    restore_state(path, again)
+    for average, latest in zip(
+        again.networks.judge.parameters(), training.networks.critic.parameters(), strict=True
+    ):
+        assert torch.equal(average, latest)
 
 
 def test_memory_formats_survive(tmp_path: Path) -> None:

@@ -66,6 +66,17 @@ def test_statistics_are_means_and_start_anew() -> None:
     assert training.critic_sums.abs().sum() == 0
 
 
+def test_both_networks_are_averaged_over_the_same_half_life() -> None:
+    training = start(replace(CONFIG, ema_half_life=3.0, ema_ramp=0.0))  # a batch: half of the old stays
+    networks = training.networks
+    for average, network in ((networks.ema, networks.generator), (networks.judge, networks.critic)):
+        before = [parameter.clone() for parameter in average.parameters()]
+        training.cycle()
+        for old, new, latest in zip(before, average.parameters(), network.parameters(), strict=True):
+            torch.testing.assert_close(new, (old + latest) / 2)
+            assert not new.requires_grad
+
+
 def test_a_missing_gpu_is_one_sentence() -> None:
     assert choose_device("cpu").type == "cpu"
     if not torch.cuda.is_available():
