@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from meshibot.selection import Rules, choose
 from trainer import checkpoint
 from trainer.checkpoint import Checkpoint, to_uint8
 from trainer.data import load_dataset
@@ -74,6 +75,20 @@ def best_of(group: int) -> Filter:
         return chosen
 
     return choose
+
+
+def middle_of(group: int, least: float = -np.inf) -> Filter:
+    """Of each `group` in a row the one nearest to the median of those that score at least so much."""
+
+    def choose_each(scores: Scores) -> Indices:
+        chosen = []
+        for start in range(0, len(scores) - group + 1, group):
+            verdict = choose(scores[start : start + group].tolist(), lambda index: 0, Rules(least))
+            if verdict.kept is not None:
+                chosen.append(start + verdict.kept)
+        return np.array(chosen, np.intp)
+
+    return choose_each
 
 
 def rejection(slope: float, percentile: float) -> Filter:
@@ -137,18 +152,22 @@ def main() -> None:
             f"above quantile {quantile:g}": above(loaded.metadata.score_at(quantile))
             for quantile in (0.05, 0.1, 0.3, 0.5, 0.7)
         },
-        "between quantiles 0.1 and 0.9": lambda scores: np.flatnonzero(
-            (scores >= loaded.metadata.score_at(0.1)) & (scores <= loaded.metadata.score_at(0.9))
-        ),
         **{f"best of {group}": best_of(group) for group in (2, 4, GROUP)},
+        **{f"middle of {group}": middle_of(group) for group in (3, GROUP)},
+        **{
+            f"middle of {GROUP} above quantile {quantile:g}": middle_of(
+                GROUP, loaded.metadata.score_at(quantile)
+            )
+            for quantile in (0.01, 0.1)
+        },
         "rejection sampling, γ at 50 %": rejection(slope, 50),
         "rejection sampling, γ at 80 %": rejection(slope, 80),
         f"Metropolis-Hastings, {GROUP} steps": chain(slope, offset),
     }
     print(f"| filter | accepted | {' | '.join(COLUMNS)} |\n|---|---|{'---|' * len(COLUMNS)}")
     floors: dict[str, float | None] = {}
-    for name, choose in filters.items():
-        chosen = choose(scores)
+    for name, accept in filters.items():
+        chosen = accept(scores)
         kept = pictures[chosen[: options.candidates // GROUP]]
         if len(kept) < 64:
             print(f"| {name} | {len(chosen) / len(scores):.1%} |{' |' * len(COLUMNS)}")

@@ -18,6 +18,7 @@ from PIL import Image
 
 from benchmarks.bot import run_command
 from meshibot.config import shipped_checkpoint
+from meshibot.sampler import CANDIDATES
 from tests.meshibot.command import Command
 from trainer import checkpoint
 from trainer.checkpoint import to_uint8
@@ -67,7 +68,7 @@ def main() -> None:
         for _ in range(options.rounds):
             shutil.rmtree(bot.home, ignore_errors=True)
             bot("db", "upgrade")
-            fills.append(run_command(bot, "stock", "fill", "--target", "4"))
+            fills.append(run_command(bot, "stock", "fill", "--target", str(TARGET_CANDIDATES // CANDIDATES)))
         print(f"\n`meshibot stock fill` of {TARGET_CANDIDATES} candidates: "
               f"{statistics.median(run.wall for run in fills):.2f} s, "
               f"{statistics.median(run.cpu for run in fills):.2f} s of a core.")  # fmt: skip
