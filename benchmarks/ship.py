@@ -63,7 +63,7 @@ def chosen(loaded: Checkpoint) -> Image.Image:
         kept.append(to_uint8(pictures)[_usual(loaded.score(pictures).tolist(), least)])
     size = 2 * loaded.metadata.resolution
     large = [Image.fromarray(picture).resize((size, size), Image.Resampling.LANCZOS) for picture in kept]
-    return contact_sheet(np.stack([np.asarray(picture) for picture in large]))
+    return contact_sheet(np.stack([np.asarray(picture) for picture in large]), columns=6)
 
 
 def _usual(scores: list[float], least: float) -> int:

@@ -1,7 +1,7 @@
 """Which of the candidates is kept: the most usual of those that the critic believes in, and no look-alike.
 
 Not the one that scores highest: a Wasserstein critic's score rises towards what the generator makes too
-little of, so its favourites are the rarest pictures, and further from photographs than those of middling score
+little of, so its favourites are the rarest pictures, and further from photographs than those in the middle
 (docs/experiments.md).
 
 Pure rules, on scores and 64-bit perceptual hashes. Two pictures whose hashes differ in few bits look alike;
