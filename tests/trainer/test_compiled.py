@@ -78,8 +78,9 @@ def test_without_a_compiler_training_goes_on(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("kind", "norm"), [("plain", "pixel"), ("residual", "batch")])
 def test_twenty_compiled_cycles_are_those_of_autograd(kind: NetworkKind, norm: str) -> None:
-    # at a low rate: Adam's first steps have one size, so that at a high one rounding soon grows to 1e-4
-    plain, fast = training(kind, norm, lr=1e-4), training(kind, norm, lr=1e-4)
+    # At a low rate: Adam's first step is the gradient's sign, and where that is rounding alone the two take
+    # opposite ones, from which they part at a high rate as any two runs do.
+    plain, fast = training(kind, norm, lr=1e-5), training(kind, norm, lr=1e-5)
     # faster or not on this machine: it is what was compiled that is tried here
     fast.arithmetic = compiled.compile_gradients(fast.networks, fast.task, fast.example())
     assert greatest_difference(fast.arithmetic, plain.arithmetic, plain.example()) < 1e-3
