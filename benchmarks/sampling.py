@@ -61,7 +61,7 @@ def main() -> None:
         slow, quick = options.count / statistics.median(loop), options.count / statistics.median(ours)
         print("| | pictures/s | ratio |\n|---|---|---|")
         print(f"| a loop of single calls | {slow:.0f} | |")
-        print(f"| `trainer sample --count {options.count}` | {quick:.0f} | {quick / slow:.2f} |")
+        print(f"| `trainer sample --n {options.count}` | {quick:.0f} | {quick / slow:.2f} |")
         bot = Command(folder / "bot", {"MIN_QUANTILE": "0"})
         bot.folder.mkdir()
         fills = []
