@@ -65,12 +65,7 @@ def _stored(database: Database, settings: Settings, now: datetime) -> Json:
                 .limit(1)
             )
             if slot is not None:
-                row["slot"] = {
-                    "account": name,
-                    "due_at": instant(slot.due_at),
-                    "local": slot.local,
-                    "key": slot.key,
-                }
+                row["slot"] = _slot_json(slot)
         daemon = session.scalar(select(Daemon).order_by(Daemon.seen_at.desc()).limit(1))
         return {
             "accounts": accounts,
@@ -97,16 +92,17 @@ def _missed(session: Session, account: str, now: datetime) -> list[Json]:
         .order_by(Slot.due_at.desc())
         .limit(5)
     )
-    return [
-        {
-            "account": account,
-            "due_at": instant(slot.due_at),
-            "local": slot.local,
-            "key": slot.key,
-            "reason": slot.reason,
-        }
-        for slot in slots
-    ]
+    return [{**_slot_json(slot), "reason": slot.reason} for slot in slots]
+
+
+def _slot_json(slot: Slot) -> Json:
+    """A slot as it is stored, jitter included."""
+    return {
+        "account": slot.account,
+        "due_at": instant(slot.due_at),
+        "local": slot.local,
+        "key": slot.key,
+    }
 
 
 def _daemon_json(daemon: Daemon, now: datetime) -> Json:

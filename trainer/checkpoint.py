@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer.architecture import MOST_LATENTS, MOST_WIDTH, RESOLUTIONS
+from trainer.architecture import MOST_LATENTS, MOST_WIDTH, RESOLUTIONS, Architecture
 from trainer.errors import UsageError
 from trainer.files import atomic_write
 
@@ -221,21 +221,19 @@ def read_metadata(path: Path) -> Metadata:
         )
     try:
         metadata = Metadata.from_json(document)
-        _architecture(metadata)
+        _check_architecture(metadata.architecture)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} has damaged metadata ({error}): train or copy it again.") from None
     return metadata
 
 
-def _architecture(metadata: Metadata) -> Any:
-    """The metadata's architecture as plain checked values; torch-free, so `Any` stands for the dataclass."""
-    values = metadata.architecture
+def _check_architecture(values: Mapping[str, Any]) -> None:
+    """Raises KeyError, TypeError or ValueError for networks that can't be."""
     if int(values["resolution"]) not in RESOLUTIONS:
         raise ValueError("its resolution is not 32, 64, 128 or 256")
     for name, most in (("width", MOST_WIDTH), ("latent_size", MOST_LATENTS)):
         if not 1 <= int(values[name]) <= most:
             raise ValueError(f"its {name} is out of range")
-    return values
 
 
 def save(path: Path, generator: Generator, critic: Critic, metadata: Metadata, *, half: bool = False) -> str:
@@ -270,7 +268,6 @@ def load(path: Path, device: str = "cpu") -> Checkpoint:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from trainer.architecture import Architecture
     from trainer.networks import Critic, Generator
 
     try:
