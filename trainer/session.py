@@ -210,8 +210,7 @@ class Session:
     def begin(self) -> None:
         """Write what a new run has: its first grid, and a state to resume from and to go back to."""
         self._write_grid()
-        state.save_state(self.run / "state", self.training, self._surroundings())
-        self._save_best_state()
+        self._save_states()
 
     def snapshot(self) -> None:
         """Write the grid, the checkpoint, and the state that a resume starts from."""
@@ -219,7 +218,13 @@ class Session:
         self._save_checkpoints(f"step-{self.training.step:08d}.safetensors", LAST_CHECKPOINT)
         for old in sorted(self.checkpoints.glob("step-*.safetensors"))[:-NUMBERED_KEPT]:
             old.unlink()
+        self._save_states()
+
+    def _save_states(self) -> None:
+        """The one to resume from, and one to go back to where there is none."""
         state.save_state(self.run / "state", self.training, self._surroundings())
+        if not self.best_state.exists():
+            self._save_best_state()
 
     def _write_grid(self) -> None:
         grid, step = sample_grid(self.training), self.training.step

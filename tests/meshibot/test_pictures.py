@@ -124,7 +124,7 @@ def test_render_names_the_file_that_is_broken(tmp_path: Path) -> None:
 
 
 def test_nothing_heavy_comes_along() -> None:
-    heavy = "print(*{'torch', 'numpy', 'tweepy'} & set(sys.modules))"
+    heavy = "print(*{'torch', 'imagehash', 'scipy', 'numpy', 'tweepy'} & set(sys.modules))"
     said = subprocess.run(
         [sys.executable, "-c", f"import sys, meshibot.pictures, meshibot.captions; {heavy}"],
         capture_output=True,

@@ -22,7 +22,7 @@ def test_article_is_the_articles_recipe() -> None:
     assert config.colour == config.translation == 0
 
 
-def test_modern_averages_augments_and_has_no_batch_norm_in_the_critic() -> None:
+def test_modern_averages_mirrors_and_has_no_batch_norm_in_the_critic() -> None:
     config = make_config(DATA, "modern", "wgan-gp")
     assert config.ema_half_life > 0
     assert config.drift_weight > 0

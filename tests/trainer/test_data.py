@@ -439,10 +439,10 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(
     assert "\x1b" not in captured.err
 
 
-def test_reading_photographs_imports_no_torch(photographs: Path, tmp_path: Path) -> None:
+def test_reading_photographs_imports_neither_torch_nor_imagehash(photographs: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from trainer.data import load_dataset;"
         f"load_dataset(Path({str(photographs)!r}), 32, cache=Path({str(tmp_path / 'c')!r}));"
-        "sys.exit(any(name in sys.modules for name in ('torch', 'platformdirs')))"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'imagehash', 'scipy', 'platformdirs')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
