@@ -19,7 +19,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 
+from meshibot.config import DEFAULT_MIN_QUANTILE
+from meshibot.sampler import CANDIDATES
 from meshibot.selection import Rules, choose
 from trainer import checkpoint
 from trainer.checkpoint import Checkpoint, to_uint8
@@ -33,32 +37,21 @@ Scores = NDArray[np.float64]
 Indices = NDArray[np.intp]
 Filter = Callable[[Scores], Indices]
 
-GROUP = 16
-"""Candidates for each picture that is kept, as the bot has them."""
 FIRST_SEED = 1_000_000
 COLUMNS = ("kid", "swd", "colour", "precision", "recall", "density", "coverage", "diversity", "memorisation")
 
 
 def logistic(photographs: Scores, fakes: Scores) -> tuple[float, float]:
     """Slope and offset of log p(photograph | score) / p(fake | score), both classes weighing the same."""
-    x = np.concatenate([photographs, fakes])
-    y = np.concatenate([np.ones(len(photographs)), np.zeros(len(fakes))])
-    weight = np.concatenate([np.full(len(part), 0.5 / len(part)) for part in (photographs, fakes)])
-    mean, spread = x.mean(), x.std()
-    design = np.stack([(x - mean) / spread, np.ones_like(x)], axis=1)
-    beta = np.zeros(2)
-    for _ in range(50):
-        p = 1 / (1 + np.exp(-design @ beta))
-        slope = design.T @ (weight * (y - p))
-        curvature = (design * (weight * p * (1 - p))[:, None]).T @ design
-        beta += np.linalg.solve(curvature + 1e-9 * np.eye(2), slope)
-    return float(beta[0] / spread), float(beta[1] - beta[0] * mean / spread)
+    scores, labels = labelled(photographs, fakes)
+    model = LogisticRegression(C=np.inf, class_weight="balanced").fit(scores[:, None], labels)
+    return float(model.coef_[0, 0]), float(model.intercept_[0])
 
 
-def area_under_curve(photographs: Scores, fakes: Scores) -> float:
-    """How often a photograph scores above a fake."""
-    ranks = np.searchsorted(np.sort(fakes), photographs)
-    return float(ranks.mean() / len(fakes))
+def labelled(photographs: Scores, fakes: Scores) -> tuple[Scores, NDArray[np.bool_]]:
+    """All scores, and which are photographs'."""
+    scores = np.concatenate([photographs, fakes])
+    return scores, np.arange(len(scores)) < len(photographs)
 
 
 def above(least: float) -> Filter:
@@ -67,7 +60,7 @@ def above(least: float) -> Filter:
 
 
 def best_of(group: int) -> Filter:
-    """The best of each `group` candidates in a row; of those that follow, as many as GROUP allows."""
+    """The best of each `group` candidates in a row; of those that follow, as many as CANDIDATES allows."""
 
     def choose(scores: Scores) -> Indices:
         groups = scores[: len(scores) // group * group].reshape(-1, group)
@@ -103,7 +96,7 @@ def rejection(slope: float, percentile: float) -> Filter:
     return choose
 
 
-def chain(slope: float, offset: float, length: int = GROUP) -> Filter:
+def chain(slope: float, offset: float, length: int = CANDIDATES) -> Filter:
     """Independent Metropolis-Hastings: the last state of each chain, which begins at a photograph's odds."""
 
     def choose(scores: Scores) -> Indices:
@@ -143,32 +136,32 @@ def main() -> None:
     pictures, scores = candidates(loaded, options.candidates)
     held_out = scores_of(loaded.critic, to_device(dataset.held_out, torch.device("cpu"))).double().numpy()
     slope, offset = logistic(held_out, scores)
-    print(
-        f"A held-out photograph scores above a fake {area_under_curve(held_out, scores):.1%} of the time.\n"
-    )
+    everything, labels = labelled(held_out, scores)
+    above_a_fake = roc_auc_score(labels, everything)
+    print(f"A held-out photograph scores above a fake {above_a_fake:.1%} of the time.\n")
     filters: dict[str, Filter] = {
         "unfiltered": lambda scores: np.arange(len(scores)),
         **{
             f"above quantile {quantile:g}": above(loaded.metadata.score_at(quantile))
             for quantile in (0.05, 0.1, 0.3, 0.5, 0.7)
         },
-        **{f"best of {group}": best_of(group) for group in (2, 4, GROUP)},
-        **{f"middle of {group}": middle_of(group) for group in (3, GROUP)},
+        **{f"best of {group}": best_of(group) for group in (2, 4, CANDIDATES)},
+        **{f"middle of {group}": middle_of(group) for group in (3, CANDIDATES)},
         **{
-            f"middle of {GROUP} above quantile {quantile:g}": middle_of(
-                GROUP, loaded.metadata.score_at(quantile)
+            f"middle of {CANDIDATES} above quantile {quantile:g}": middle_of(
+                CANDIDATES, loaded.metadata.score_at(quantile)
             )
-            for quantile in (0.01, 0.1)
+            for quantile in (DEFAULT_MIN_QUANTILE, 0.1)
         },
         "rejection sampling, γ at 50 %": rejection(slope, 50),
         "rejection sampling, γ at 80 %": rejection(slope, 80),
-        f"Metropolis-Hastings, {GROUP} steps": chain(slope, offset),
+        f"Metropolis-Hastings, {CANDIDATES} steps": chain(slope, offset),
     }
     print(f"| filter | accepted | {' | '.join(COLUMNS)} |\n|---|---|{'---|' * len(COLUMNS)}")
     floors: dict[str, float | None] = {}
     for name, accept in filters.items():
         chosen = accept(scores)
-        kept = pictures[chosen[: options.candidates // GROUP]]
+        kept = pictures[chosen[: options.candidates // CANDIDATES]]
         if len(kept) < 64:
             print(f"| {name} | {len(chosen) / len(scores):.1%} |{' |' * len(COLUMNS)}")
             continue

@@ -10,13 +10,13 @@ import argparse
 import shutil
 import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from PIL import Image
 
 from benchmarks.bot import run_command
+from benchmarks.step import seconds
 from meshibot.config import shipped_checkpoint
 from meshibot.sampler import CANDIDATES
 from tests.meshibot.command import Command
@@ -36,13 +36,6 @@ def one_by_one(path: Path, count: int, out: Path) -> None:
         Image.fromarray(picture).save(out / f"{seed:06d}.png")
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """How long it took."""
-    begin = time.perf_counter()
-    work()
-    return time.perf_counter() - begin
-
-
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -51,12 +44,12 @@ def main() -> None:
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="meshibot-bench-"))
     try:
-        shipped = shipped_checkpoint()
+        shipped, cpu = shipped_checkpoint(), torch.device("cpu")
         loop, ours = [], []
         for _ in range(options.rounds):
-            loop.append(seconds(lambda: one_by_one(shipped, options.count, folder / "loop")))
+            loop.append(seconds(lambda: one_by_one(shipped, options.count, folder / "loop"), cpu))
             ours.append(
-                seconds(lambda: write_samples(shipped, options.count, folder / "ours", None, 0, "cpu"))
+                seconds(lambda: write_samples(shipped, options.count, folder / "ours", None, 0, "cpu"), cpu)
             )
         slow, quick = options.count / statistics.median(loop), options.count / statistics.median(ours)
         print("| | pictures/s | ratio |\n|---|---|---|")
