@@ -245,7 +245,7 @@ def check(json: JsonOption = False) -> None:
 def resolve(
     post: Annotated[int, typer.Argument(help="The post's id, as in history.")],
     posted: Annotated[
-        str | None, typer.Option("--posted", help="It is there: its id at the network.")
+        str | None, typer.Option("--posted", help="It is there: its address, or its id.")
     ] = None,
     absent: Annotated[bool, typer.Option("--absent", help="It is not there.")] = False,
     json: JsonOption = False,
@@ -257,10 +257,15 @@ def resolve(
 
     from meshibot.database.migrate import open_existing
     from meshibot.outbox import Outbox
+    from meshibot.publishers import publisher_class
 
     with open_existing(settings.database_address) as database:
         outbox = Outbox(_required(database), ())
-        outbox.resolve(post, posted=posted)
+        found = None
+        if posted is not None:
+            account = settings.account(outbox.post(post).account)
+            found = publisher_class(account.publisher).named(posted)
+        outbox.resolve(post, posted=found)
         document = _post_document(settings, outbox.database, post)
     say(outcome(document))
     if json:

@@ -230,8 +230,8 @@ class Outbox:
                 raise NothingToDo("The stock has no picture to post: run `meshibot stock fill`.")
         return self._follow(account, post.id, now + patience)
 
-    def resolve(self, post_id: int, *, posted: str | None = None) -> Post:
-        """A person's word on an unclear post: it is there, under this id, or (None) it is absent.
+    def resolve(self, post_id: int, *, posted: Sent | None = None) -> Post:
+        """A person's word on an unclear post: it is there, as `posted`, or (None) it is absent.
 
         An absent one is sent while its grace lasts, and missed otherwise. UsageError for any other post.
         """
@@ -244,7 +244,7 @@ class Outbox:
             now = self.clock.now()
             post.version += 1
             if posted is not None:
-                _settle_posted(session, post, Sent(posted, ""), now)
+                _settle_posted(session, post, posted, now)
                 post.reason = "A person found it."
             elif now <= post.deadline:
                 post.state, post.not_before, post.duplicate = PostState.RETRY, now, False

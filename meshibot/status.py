@@ -10,11 +10,10 @@ from meshibot.config import Account, Settings
 from meshibot.database import Account as AccountRow
 from meshibot.database import AccountState, Daemon, Database, Picture, PictureState, Slot, SlotState
 from meshibot.database.migrate import open_existing
+from meshibot.database.queries import ALIVE
 from meshibot.slots import Schedule, schedule_of
 from meshibot.views import Json, instant, post_json, posts_for_a_person, recent_posts, upcoming
 
-HEARTBEAT = timedelta(minutes=3)
-"""A daemon that was not seen for so long is taken for dead; it says so every half minute."""
 _WEEK = timedelta(days=7)
 _NOTHING_STORED: dict[str, Any] = {
     "accounts": {},
@@ -107,7 +106,7 @@ def _slot_json(slot: Slot) -> Json:
 
 def _daemon_json(daemon: Daemon, now: datetime) -> Json:
     return {
-        "running": daemon.stopped_at is None and now - daemon.seen_at < HEARTBEAT,
+        "running": daemon.stopped_at is None and now - daemon.seen_at < ALIVE,
         "host": daemon.host,
         "pid": daemon.pid,
         "version": daemon.version,

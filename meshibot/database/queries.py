@@ -31,7 +31,7 @@ FAR = timedelta(hours=25)
 """A wait that seems longer was noted under a clock that had run ahead, and is over."""
 
 ALIVE = timedelta(minutes=2)
-"""A daemon that was not seen for so long is taken for dead."""
+"""A daemon that was not seen for so long is taken for dead; it says that it lives every half minute."""
 
 WAITING_STATES = tuple(state for state in OPEN_STATES if state is not PostState.SENDING)
 UNSENT_STATES = tuple(state for state in WAITING_STATES if state is not PostState.UNKNOWN)

@@ -136,6 +136,11 @@ class Publisher(Protocol):
     price_per_read: ClassVar[float]
     """One post read from the account's own timeline."""
 
+    @staticmethod
+    def named(said: str) -> Sent:
+        """The post that a person names by its id or its address. Raises UsageError for what is neither."""
+        ...
+
     def upload(self, draft: Draft) -> tuple[MediaRef, ...]:
         """Hand over the pictures with their alt text. May be repeated: an unused upload is harmless.
 

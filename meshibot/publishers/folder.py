@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
+from meshibot.errors import UsageError
 from meshibot.files import atomic_write, sync_folder
 from meshibot.publishers.base import (
     AccountStopped,
@@ -36,6 +37,8 @@ _FOR_A_PERSON = (
     errno.ELOOP,
     errno.ENAMETOOLONG,
 )
+
+_STEM = re.compile(r"[\w-][\w.-]*")
 
 
 class FolderPublisher:
@@ -65,6 +68,14 @@ class FolderPublisher:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    @staticmethod
+    def named(said: str) -> Sent:
+        """By its record: a path, an address, or the name alone, with or without `.json`."""
+        stem = said.strip().rpartition("/")[2].removesuffix(".json")
+        if not _STEM.fullmatch(stem):
+            raise UsageError(f"{said!r} is no post's record: give its name, such as main-0042.json.")
+        return Sent(stem, "")
 
     def upload(self, draft: Draft) -> tuple[MediaRef, ...]:
         """Copy the pictures in; without a record they are no post."""
@@ -114,15 +125,15 @@ class FolderPublisher:
         return self._existing(draft)
 
     def delete(self, remote_id: str) -> None:
-        """Remove the record first, so that a crash leaves no record without its files; then the files."""
-        if not re.fullmatch(r"[\w.-]+", remote_id) or remote_id.startswith("."):
+        """Remove the files, and last the record that names them: after a crash the same call goes on."""
+        if not _STEM.fullmatch(remote_id):
             raise Rejected(f"{remote_id!r} is no post in {self.folder}.")
         record = self._record(remote_id)
         if record is None:
             return
         media = [name for name in record.get("media", []) if isinstance(name, str) and "/" not in name]
         try:
-            for name in (f"{remote_id}.json", f"{remote_id}.txt", f"{remote_id}.alt.txt", *media):
+            for name in (*media, f"{remote_id}.alt.txt", f"{remote_id}.txt", f"{remote_id}.json"):
                 (self.folder / name).unlink(missing_ok=True)
             sync_folder(self.folder)
         except OSError as error:

@@ -62,6 +62,11 @@ _PERMISSION_LACKS = re.compile(
     r"|missing.{0,20}scope|required scope|read-only application",
     re.I,
 )
+_ADDRESS = re.compile(
+    r"(?:(?:https?://)?(?:\w+\.)?(?:x|twitter)\.com/(?:i/web|\w+)/status(?:es)?/)?(\d{1,19})(?:[/?#]\S*)?",
+    re.ASCII | re.I,
+)
+"""A post's number, or its address with it; the address may go on, with a picture's number or a source."""
 _MEDIA_UNKNOWN = re.compile(r"media.{0,3}ids? .{0,20}(invalid|expired|not found)|invalid media", re.I)
 
 
@@ -179,6 +184,14 @@ class XPublisher:
         self._client = Client(credentials, api_base, timeouts or Timeouts())
         self._redact = Redactor(credentials.secrets())
         self._identity: Identity | None = None
+
+    @staticmethod
+    def named(said: str) -> Sent:
+        """By its number, or by its address as the browser shows it."""
+        found = _ADDRESS.fullmatch(said.strip())
+        if found is None:
+            raise UsageError(f"{said!r} is no post on X: give its address, or the number at the end of it.")
+        return _sent(found[1])
 
     def upload(self, draft: Draft) -> tuple[MediaRef, ...]:
         """Upload each picture in one shot and set its alt text."""

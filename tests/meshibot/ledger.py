@@ -149,6 +149,10 @@ class LedgerPublisher:
     """Called while a request of this name is under way, once."""
     calls: list[str] = field(default_factory=list)
 
+    @staticmethod
+    def named(said: str) -> Sent:
+        return Sent(said, "")
+
     def upload(self, draft: Draft) -> tuple[MediaRef, ...]:
         self.calls.append("upload")
         for file in draft.media:

@@ -21,6 +21,7 @@ from meshibot.crashpoints import crash_point
 from meshibot.database import Account, AccountState, Database, Post, PostState, Slot, SlotState
 from meshibot.errors import NeedsPerson, NothingToDo
 from meshibot.outbox import CRASH_POINTS, Outbox, Policy
+from meshibot.publishers.base import Sent
 from meshibot.slots import Schedule
 from tests.meshibot.ledger import (
     UTC_ZONE,
@@ -220,7 +221,7 @@ class OutboxMachine(RuleBasedStateMachine):
         """A person looks, and sees what is there."""
         for post in self.of_state(PostState.NEEDS_PERSON):
             there = [line["id"] for line in self.ledger.posts() if line["text"] == post.caption]
-            self.workers[0].resolve(post.id, posted=there[0] if there else None)
+            self.workers[0].resolve(post.id, posted=Sent(there[0], "") if there else None)
 
     # ---- what must hold -------------------------------------------------------------------------
 

@@ -400,8 +400,9 @@ def test_an_unclear_post_waits_for_a_persons_word(stocked: Command) -> None:
         connection.commit()
     assert stocked.json("status")["needs_person"][0]["reason"] == "Who knows."
     assert "needs a person: Who knows." in stocked("status").stdout
-    resolved = stocked.json("resolve", "1", "--posted", "123")
-    assert (resolved["state"], resolved["remote_id"]) == ("posted", "123")
+    assert "is no post's record" in stocked.refused("resolve", "1", "--posted", "it is there!", status=2)
+    resolved = stocked.json("resolve", "1", "--posted", "posts/main-0001.json")
+    assert (resolved["state"], resolved["remote_id"]) == ("posted", "main-0001")
     assert "needs no person's word" in stocked.refused("resolve", "1", "--absent", status=2)
 
 

@@ -308,7 +308,7 @@ def test_a_refused_duplicate_that_is_not_there_needs_a_person(
     for number in (99, 0, 1 << 63):
         with pytest.raises(UsageError, match=f"no post {number}"):
             box.resolve(number)
-    assert box.resolve(1, posted="r7").state is PostState.POSTED
+    assert box.resolve(1, posted=Sent("r7", "")).state is PostState.POSTED
     assert picture_states(database)[0] == "posted"
     with pytest.raises(UsageError, match="needs no person"):
         box.resolve(1)

@@ -29,7 +29,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 def test_status_knows_a_daemon_that_has_died(settings: Settings) -> None:
     with Database.open(settings.database_address) as database, database.write() as session:
         session.add(Daemon(id="a", host="h", pid=1, version="0", started_at=NOW, seen_at=NOW))
-    assert status(settings, NOW + timedelta(minutes=2))["daemon"]["running"] is True
+    assert status(settings, NOW + timedelta(minutes=1))["daemon"]["running"] is True
     assert status(settings, NOW + timedelta(minutes=4))["daemon"]["running"] is False
 
 

@@ -4,11 +4,13 @@ import dataclasses
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from meshibot.errors import UsageError
 from meshibot.publishers.base import AccountStopped, Draft, MediaGone, Rejected
 from meshibot.publishers.folder import FolderPublisher
 from tests.meshibot.publishers.test_contract import make_draft
@@ -78,6 +80,42 @@ def test_an_account_name_stays_inside_the_folder(folder: FolderPublisher, draft:
     assert {path.parent for path in folder.folder.parent.rglob("*0042*")} == {folder.folder}
     with pytest.raises(Rejected, match="is no post"):
         folder.delete("../secret")
+
+
+def test_taking_down_goes_on_where_it_was_killed(
+    folder: FolderPublisher, draft: Draft, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = folder.send(draft, folder.upload(draft))
+    unlink, files = Path.unlink, len(list(folder.folder.iterdir()))
+    for killed_after in range(files):
+        left = iter(range(killed_after))
+
+        def unlink_some(path: Path, *, missing_ok: bool = False, left: Iterator[int] = left) -> None:
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            unlink(path, missing_ok=missing_ok)
+
+        monkeypatch.setattr(Path, "unlink", unlink_some)
+        with pytest.raises(KeyboardInterrupt):
+            folder.delete(sent.remote_id)
+        assert folder.find(draft, NOW) is not None
+    monkeypatch.undo()
+    folder.delete(sent.remote_id)
+    assert list(folder.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "said", ["main-0042", " main-0042.json", "posts/main-0042.json", "file:///srv/posts/main-0042.json"]
+)
+def test_a_person_names_a_post_by_its_record(folder: FolderPublisher, draft: Draft, said: str) -> None:
+    sent = folder.send(draft, folder.upload(draft))
+    assert folder.named(said).remote_id == sent.remote_id
+
+
+@pytest.mark.parametrize("said", ["", "/", "..", ".json", "no such name", "posts/"])
+def test_what_is_no_record_is_refused(folder: FolderPublisher, said: str) -> None:
+    with pytest.raises(UsageError, match="main-0042"):
+        folder.named(said)
 
 
 def test_a_picture_that_vanished_is_uploaded_again(folder: FolderPublisher, draft: Draft) -> None:

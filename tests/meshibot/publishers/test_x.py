@@ -26,6 +26,7 @@ from meshibot.publishers.base import (
     PublishError,
     Rejected,
     RetryLater,
+    Sent,
     Unclear,
 )
 from meshibot.publishers.credentials import OAuth1Credentials
@@ -75,6 +76,32 @@ def test_a_post_carries_picture_label_and_alt_text(x: XPublisher, fake_x: FakeX,
     assert upload["size"] == draft.media[0].stat().st_size
     assert fake_x.ledger("metadata")[0]["alt_text"] == draft.alt_text
     assert sent.url == f"https://x.com/i/web/status/{sent.remote_id}"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "1993412345678901234",
+        " 1993412345678901234\n",
+        "https://x.com/meshi_bot/status/1993412345678901234",
+        "https://x.com/i/web/status/1993412345678901234",
+        "x.com/meshi_bot/status/1993412345678901234/photo/1",
+        "https://mobile.twitter.com/meshi_bot/status/1993412345678901234?s=20",
+    ],
+)
+def test_a_person_names_a_post_by_number_or_address(said: str) -> None:
+    assert XPublisher.named(said) == Sent(
+        "1993412345678901234", "https://x.com/i/web/status/1993412345678901234"
+    )
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["", "yes", "No.0042", "https://x.com/meshi_bot", "https://example.com/a/status/1", "１２３", "9" * 20],
+)
+def test_what_is_no_post_on_x_is_refused(said: str) -> None:
+    with pytest.raises(UsageError, match="address, or the number"):
+        XPublisher.named(said)
 
 
 def test_bodies_and_answers_fit_the_official_openapi_document(
