@@ -1,11 +1,14 @@
-"""One change at a time against the `modern` preset, at equal CPU time on the same photographs.
+"""One change at a time against the `modern` preset, at equal cost on the same photographs.
 
-    python -m benchmarks.experiments --data FOLDER [--seconds 240] [--resolution 32] [--only NAME ...] [--all]
+    python -m benchmarks.experiments --data FOLDER [--steps 1500] [--resolution 32] [--seed 0]
+        [--only NAME ...] [--all]
 
 Prints a table in Markdown: steps made, and the figures of the averaged generator's pictures against held-out
-photographs, with their floors. Each variant trains on one thread for the same CPU seconds, so that the table
-holds on a machine that does other work too. Sheets of the same 64 latents go to --out. With --all every
-figure of `trainer evaluate` follows in a table of its own, of 1,000 pictures.
+photographs, with their floors. `modern` makes --steps steps; what a step of a variant costs is measured in
+turn with one of `modern`, and it gets as many as cost the same, so that the table holds on a machine that
+does other work too. Each run's learning rates fall over its own second half, as its preset says. Sheets of
+the same 64 latents go to --out. With --all every figure of `trainer evaluate` follows in a table of its own,
+of 1,000 pictures.
 """
 
 import argparse
@@ -45,6 +48,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "latent 64": {"latent_size": 64},
     "pixel norm": {"generator_norm": "pixel"},
     "residual, width 16": {"kind": "residual", "width": 16},
+    "residual, width 16, two critic steps": {"kind": "residual", "width": 16, "n_critic": 2},
+    "three critic steps": {"n_critic": 3},
     "penalty halved": {"penalty_weight": 5.0},
     "penalty 1": {"penalty_weight": 1.0},
     "beta1 0.5": {"beta1": 0.5},
@@ -53,17 +58,46 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "dcgan": {"objective": "dcgan"},
 }
 EVALUATED = 1_000
+TIMED = 15
+"""Cycles of a variant and of `modern`, made in turn, by which their cost is compared."""
 COLUMNS = ("kid", "swd", "colour", "diversity", "variety")
 
 
-def train(dataset: Dataset, resolution: int, seconds: float, changes: dict[str, Any]) -> Training:
-    """Train one variant for so many seconds of CPU."""
-    options = {"preset": "modern", "objective": "wgan-gp", **changes}
-    preset, objective = options.pop("preset"), options.pop("objective")
-    config = make_config(Path("photographs"), preset, objective, resolution=resolution, **options)
-    training = Training(config, to_device(dataset.training, torch.device("cpu")))
-    started = time.process_time()
-    while time.process_time() - started < seconds:
+def make_training(
+    dataset: Dataset, options: argparse.Namespace, changes: dict[str, Any], steps: int = 1_000
+) -> Training:
+    """One variant at its start; its learning rates fall as the preset says for so many steps."""
+    values: dict[str, Any] = {
+        "preset": "modern",
+        "objective": "wgan-gp",
+        "resolution": options.resolution,
+        "seed": options.seed,
+        "steps": steps,
+        **changes,
+    }
+    config = make_config(Path("photographs"), **values)
+    return Training(config, to_device(dataset.training, torch.device("cpu")))
+
+
+def cost(variant: Training, modern: Training) -> float:
+    """CPU time of a cycle over that of `modern`, by the medians of cycles made in turn."""
+    taken: list[list[float]] = [[], []]
+    for _ in range(TIMED):
+        for training, times in zip((variant, modern), taken, strict=True):
+            started = time.process_time()
+            training.cycle()
+            times.append(time.process_time() - started)
+    return float(np.median(taken[0]) / np.median(taken[1]))
+
+
+def train(dataset: Dataset, options: argparse.Namespace, changes: dict[str, Any]) -> Training:
+    """One variant, trained for as long as `--steps` steps of `modern` take."""
+    share = 1.0
+    if changes:
+        share = cost(make_training(dataset, options, changes), make_training(dataset, options, {}))
+    steps = round(options.steps / share)
+    training = make_training(dataset, options, changes, steps)
+    for _ in range(steps):
         training.cycle()
     return training
 
@@ -99,8 +133,9 @@ def print_all(found: dict[str, dict[str, Metric]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--seconds", type=float, default=240)
+    parser.add_argument("--steps", type=int, default=1_500)
     parser.add_argument("--resolution", type=int, default=32)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("experiments"))
     parser.add_argument("--only", nargs="*", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--all", action="store_true")
@@ -112,7 +147,7 @@ def main() -> None:
     floors = {}
     found = {}
     for name in options.only:
-        training = train(dataset, options.resolution, options.seconds, VARIANTS[name])
+        training = train(dataset, options, VARIANTS[name])
         fakes = pictures(training, judge.fakes)
         figures = judge(fakes)
         floors = {column: figures[column].floor for column in COLUMNS}
