@@ -2,9 +2,9 @@
 
     python -m benchmarks.ship RUN [--checkpoint best] [--out FOLDER]
 
-Writes `ramen.safetensors`, `samples.png` (chosen as the bot chooses) and
-`timeline.gif` (the same latents at each snapshot), and prints what half precision changed and a table of how
-many pictures pass at which `MESHIBOT_MIN_QUANTILE`.
+Writes `ramen.safetensors`, `samples.png` (chosen as the bot chooses) and `timeline.gif` (the same latents
+over the run), and prints what half precision changed and a table of how many pictures pass at which
+`MESHIBOT_MIN_QUANTILE`.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from trainer.grids import contact_sheet, write_png
 BATCHES = 128
 SHOWN = 24
 QUANTILES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)
+FRAMES = 20
 FRAME = 0.5
 """Seconds a snapshot is shown; the last is shown four times as long."""
 
@@ -73,8 +74,12 @@ def _usual(scores: list[float], least: float) -> int:
 
 
 def timeline(samples: Path, path: Path) -> None:
-    """The upper half of each snapshot's sheet, as frames of one loop."""
-    sheets = [Image.open(file).convert("RGB") for file in sorted(samples.glob("step-*.png"))]
+    """The upper half of snapshots' sheets as frames of one loop, closer together where most changes."""
+    steps = np.array(sorted(int(file.stem.removeprefix("step-")) for file in samples.glob("step-*.png")))
+    wanted = steps[-1] * np.linspace(0, 1, FRAMES) ** 2
+    shown = sorted({int(steps[np.abs(steps - step).argmin()]) for step in wanted})
+    print(f"\nFrames of the steps {', '.join(map(str, shown))}.")
+    sheets = [Image.open(samples / f"step-{step:08d}.png").convert("RGB") for step in shown]
     halves = [sheet.crop((0, 0, sheet.width, sheet.height // 2)) for sheet in sheets]
     frames = [half.quantize(128, dither=Image.Dither.NONE) for half in halves]
     durations = [1000 * FRAME] * (len(frames) - 1) + [4000 * FRAME]
