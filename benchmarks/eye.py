@@ -18,13 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from benchmarks.filters import best_of, candidates, middle_of
-from meshibot.config import DEFAULT_MIN_QUANTILE
+from benchmarks.filters import best_of, candidates
 from meshibot.sampler import CANDIDATES
 from trainer import checkpoint
 from trainer.grids import contact_sheet, write_png
 
-WAYS = ("unfiltered", "favourite of 4", "the bot's")
+WAYS = ("unfiltered", "best of 4", "the bot's")
 SIDE = 128
 ROWS, COLUMNS = 5, 10
 
@@ -32,16 +31,12 @@ ROWS, COLUMNS = 5, 10
 def draw(file: Path, count: int) -> list[NDArray[np.uint8]]:
     """For each of WAYS pictures (count, r, r, 3), no latent in two of them."""
     loaded = checkpoint.load(file)
-    ways = (
-        (1, best_of(1)),
-        (4, best_of(4)),
-        (CANDIDATES, middle_of(CANDIDATES, loaded.metadata.score_at(DEFAULT_MIN_QUANTILE))),
-    )
-    pictures, scores = candidates(loaded, sum(group for group, _ in ways) * count)
+    groups = (1, 4, CANDIDATES)
+    pictures, _, scores = candidates(loaded, sum(groups) * count)
     chosen, start = [], 0
-    for group, choose in ways:
+    for group in groups:
         own = slice(start, start + group * count)
-        chosen.append(pictures[own][choose(scores[own])])
+        chosen.append(pictures[own][best_of(group)(scores[own])])
         start = own.stop
     return chosen
 

@@ -1,10 +1,13 @@
-"""Which way of choosing pictures by the critic's scores makes them more like photographs.
+"""Which way of choosing pictures by the critic makes them more like photographs.
 
     python -m benchmarks.filters CHECKPOINT --data FOLDER [--candidates 16384] [--out FOLDER]
 
 Every way gets the same candidates and keeps a sixteenth of them, or what it accepts; all figures of `trainer
 evaluate` are taken of those against the held-out photographs. Prints a table in Markdown, and writes a sheet
 of the first 64 of each to --out.
+
+`output` stands for what the critic's last layer says, `realism` for how near pictures lie to held-out
+photographs in its features (`trainer.realism`): that is what a checkpoint scores by.
 
 Discriminator rejection sampling (Azadi et al. 2019, https://arxiv.org/abs/1810.06758, eq. 8) and
 Metropolis-Hastings (Turner et al. 2019, https://arxiv.org/abs/1811.11357, eq. 9) need the ratio of the
@@ -22,9 +25,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from meshibot.config import DEFAULT_MIN_QUANTILE
 from meshibot.sampler import CANDIDATES
-from meshibot.selection import Rules, choose
 from trainer import checkpoint
 from trainer.checkpoint import Checkpoint, to_uint8
 from trainer.data import load_dataset
@@ -54,8 +55,9 @@ def labelled(photographs: Scores, fakes: Scores) -> tuple[Scores, NDArray[np.boo
     return scores, np.arange(len(scores)) < len(photographs)
 
 
-def above(least: float) -> Filter:
-    """All that score at least so much."""
+def above(photographs: Scores, quantile: float) -> Filter:
+    """All that score at least as high as this share of photographs."""
+    least = np.quantile(photographs, quantile)
     return lambda scores: np.flatnonzero(scores >= least)
 
 
@@ -70,22 +72,23 @@ def best_of(group: int) -> Filter:
     return choose
 
 
-def middle_of(group: int, least: float = -np.inf) -> Filter:
-    """Of each `group` in a row the one nearest to the median of those that score at least so much."""
+def middle_of(group: int) -> Filter:
+    """Of each `group` candidates in a row the one whose score is nearest to their median."""
 
-    def choose_each(scores: Scores) -> Indices:
-        chosen = []
-        for start in range(0, len(scores) - group + 1, group):
-            verdict = choose(scores[start : start + group].tolist(), lambda index: 0, Rules(least))
-            if verdict.kept is not None:
-                chosen.append(start + verdict.kept)
-        return np.array(chosen, np.intp)
+    def choose(scores: Scores) -> Indices:
+        groups = scores[: len(scores) // group * group].reshape(-1, group)
+        from_middle = np.abs(groups - np.median(groups, axis=1, keepdims=True))
+        chosen: Indices = np.arange(len(groups)) * group + from_middle.argmin(1)
+        return chosen
 
-    return choose_each
+    return choose
 
 
 def rejection(slope: float, percentile: float) -> Filter:
-    """Discriminator rejection sampling with γ at a percentile of F: the higher, the choosier."""
+    """`output` stands for what the critic's last layer says, `realism` for how near pictures lie to held-out
+    photographs in its features (`trainer.realism`): that is what a checkpoint scores by.
+
+    Discriminator rejection sampling with γ at a percentile of F: the higher, the choosier."""
 
     def choose(scores: Scores) -> Indices:
         ratio = slope * (scores - scores.max())
@@ -113,14 +116,16 @@ def chain(slope: float, offset: float, length: int = CANDIDATES) -> Filter:
     return choose
 
 
-def candidates(loaded: Checkpoint, count: int) -> tuple[NDArray[np.uint8], Scores]:
-    """Pictures (n, r, r, 3) and their scores."""
-    pictures, scores = [], []
+def candidates(loaded: Checkpoint, count: int) -> tuple[NDArray[np.uint8], Scores, Scores]:
+    """Pictures (n, r, r, 3), the critic's outputs, and the realism of its features."""
+    pictures, outputs, realism = [], [], []
     for start in range(FIRST_SEED, FIRST_SEED + count, 64):
         images = loaded.sample(range(start, start + 64))
         pictures.append(to_uint8(images))
-        scores.append(loaded.score(images).numpy())
-    return np.concatenate(pictures), np.concatenate(scores).astype(np.float64)
+        with torch.inference_mode():
+            outputs.append(loaded.critic(images).double().numpy())
+        realism.append(loaded.score(images).double().numpy())
+    return np.concatenate(pictures), np.concatenate(outputs), np.concatenate(realism)
 
 
 def main() -> None:
@@ -133,42 +138,41 @@ def main() -> None:
     options = parser.parse_args()
     loaded = checkpoint.load(options.checkpoint)
     dataset = load_dataset(options.data, loaded.metadata.resolution, progress=False)
-    pictures, scores = candidates(loaded, options.candidates)
+    pictures, outputs, realism = candidates(loaded, options.candidates)
     held_out = scores_of(loaded.critic, to_device(dataset.held_out, torch.device("cpu"))).double().numpy()
-    slope, offset = logistic(held_out, scores)
-    everything, labels = labelled(held_out, scores)
+    own = np.array(loaded.metadata.score_quantiles)
+    slope, offset = logistic(held_out, outputs)
+    everything, labels = labelled(held_out, outputs)
     above_a_fake = roc_auc_score(labels, everything)
-    print(f"A held-out photograph scores above a fake {above_a_fake:.1%} of the time.\n")
-    filters: dict[str, Filter] = {
-        "unfiltered": lambda scores: np.arange(len(scores)),
-        **{
-            f"above quantile {quantile:g}": above(loaded.metadata.score_at(quantile))
-            for quantile in (0.05, 0.1, 0.3, 0.5, 0.7)
-        },
+    print(f"The output is higher for a held-out photograph than for a fake {above_a_fake:.1%} of the time.\n")
+    by_output: dict[str, Filter] = {
+        **{f"above quantile {quantile:g}": above(held_out, quantile) for quantile in (0.1, 0.3, 0.5)},
         **{f"best of {group}": best_of(group) for group in (2, 4, CANDIDATES)},
-        **{f"middle of {group}": middle_of(group) for group in (3, CANDIDATES)},
-        **{
-            f"middle of {CANDIDATES} above quantile {quantile:g}": middle_of(
-                CANDIDATES, loaded.metadata.score_at(quantile)
-            )
-            for quantile in (DEFAULT_MIN_QUANTILE, 0.1)
-        },
+        f"middle of {CANDIDATES}": middle_of(CANDIDATES),
         "rejection sampling, γ at 50 %": rejection(slope, 50),
         "rejection sampling, γ at 80 %": rejection(slope, 80),
         f"Metropolis-Hastings, {CANDIDATES} steps": chain(slope, offset),
     }
+    by_realism: dict[str, Filter] = {
+        **{f"above quantile {quantile:g}": above(own, quantile) for quantile in (0.1, 0.3, 0.5, 0.7)},
+        **{f"best of {group}": best_of(group) for group in (2, 4, CANDIDATES)},
+    }
+    ways = {
+        "unfiltered": np.arange(len(pictures)),
+        **{f"output, {name}": accept(outputs) for name, accept in by_output.items()},
+        **{f"realism, {name}": accept(realism) for name, accept in by_realism.items()},
+    }
     print(f"| filter | accepted | {' | '.join(COLUMNS)} |\n|---|---|{'---|' * len(COLUMNS)}")
     floors: dict[str, float | None] = {}
-    for name, accept in filters.items():
-        chosen = accept(scores)
+    for name, chosen in ways.items():
         kept = pictures[chosen[: options.candidates // CANDIDATES]]
         if len(kept) < 64:
-            print(f"| {name} | {len(chosen) / len(scores):.1%} |{' |' * len(COLUMNS)}")
+            print(f"| {name} | {len(chosen) / len(pictures):.1%} |{' |' * len(COLUMNS)}")
             continue
         figures = evaluate_pictures(kept, dataset.training, dataset.held_out).metrics
         floors = {column: figures[column].floor for column in COLUMNS}
         row = " | ".join(f"{figures[column].value:.3g}" for column in COLUMNS)
-        print(f"| {name} | {len(chosen) / len(scores):.1%} | {row} |", flush=True)
+        print(f"| {name} | {len(chosen) / len(pictures):.1%} | {row} |", flush=True)
         if options.out is not None:
             write_png(options.out / f"{name.replace(' ', '-')}.png", contact_sheet(kept[:64]))
     print(f"| *floor* | | {' | '.join(f'{floors[column]:.3g}' for column in COLUMNS)} |")

@@ -14,16 +14,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from meshibot.config import DEFAULT_MIN_QUANTILE
 from meshibot.sampler import CANDIDATES
-from meshibot.selection import Rules, choose
 from trainer import checkpoint
 from trainer.checkpoint import Checkpoint, to_uint8
 from trainer.grids import contact_sheet, write_png
 
 BATCHES = 128
 SHOWN = 24
-QUANTILES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)
+QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
 FRAMES = 20
 FRAME = 0.5
 """Seconds a snapshot is shown; the last is shown four times as long."""
@@ -31,7 +29,7 @@ FRAME = 0.5
 
 def halve(loaded: Checkpoint, path: Path) -> None:
     """Store the weights as float16, and say what that changes of 64 pictures."""
-    checkpoint.save(path, loaded.generator, loaded.critic, loaded.metadata, half=True)
+    checkpoint.save(path, loaded.generator, loaded.critic, loaded.photographs, loaded.metadata, half=True)
     half = checkpoint.load(path)
     seeds = range(64)
     before, after = loaded.sample(seeds), half.sample(seeds)
@@ -58,19 +56,12 @@ def acceptance(loaded: Checkpoint) -> None:
 def chosen(loaded: Checkpoint) -> Image.Image:
     """One of each batch, as the bot takes them, at twice their size."""
     kept = []
-    least = loaded.metadata.score_at(DEFAULT_MIN_QUANTILE)
     for start in range(0, SHOWN * CANDIDATES, CANDIDATES):
         pictures = loaded.sample(range(10_000 + start, 10_000 + start + CANDIDATES))
-        kept.append(to_uint8(pictures)[_usual(loaded.score(pictures).tolist(), least)])
+        kept.append(to_uint8(pictures)[int(loaded.score(pictures).argmax())])
     size = 2 * loaded.metadata.resolution
     large = [Image.fromarray(picture).resize((size, size), Image.Resampling.LANCZOS) for picture in kept]
     return contact_sheet(np.stack([np.asarray(picture) for picture in large]), columns=6)
-
-
-def _usual(scores: list[float], least: float) -> int:
-    """Looks apart, the bot's choice; the first where none passes."""
-    kept = choose(scores, lambda index: 0, Rules(least)).kept
-    return 0 if kept is None else kept
 
 
 def timeline(samples: Path, path: Path) -> None:

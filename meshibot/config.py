@@ -30,7 +30,7 @@ from meshibot.publishers.credentials import OAuth1Credentials
 PREFIX = "MESHIBOT_"
 TOML_NAME = "meshibot.toml"
 DEFAULT_ACCOUNT = "main"
-DEFAULT_MIN_QUANTILE = 0.01
+DEFAULT_MIN_QUANTILE = 0.1
 
 _NOT_SETTINGS = {"crash_at"}  # read by meshibot.crashpoints, for tests
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -18,7 +18,7 @@ import meshibot
 from meshibot.errors import MeshibotError, NothingToDo, UsageError
 
 CANDIDATES = 16
-"""A picture is the most usual of so many."""
+"""A picture is the best of so many."""
 TIMEOUT = 1800.0
 """Seconds, at most, for one child: a slow single-board computer needs minutes, a hanging one must end."""
 _LOOK = 0.25
@@ -29,7 +29,7 @@ _LOOK = 0.25
 class SamplingRequest:
     """What the child is to do: `count` pictures, as PNG files, into `folder`.
 
-    Each is the most usual of `candidates`, scores at least as high as the share `min_quantile` of held-out
+    Each is the best of `candidates`, scores at least as high as the share `min_quantile` of held-out
     photographs (0 keeps every picture), and does not look like those in `avoid` (64-bit hashes). At most
     `max_batches` batches of candidates are looked at. The same `seed` gives the same pictures.
     """

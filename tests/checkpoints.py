@@ -9,6 +9,7 @@ from trainer import checkpoint
 from trainer.architecture import Architecture
 from trainer.checkpoint import Metadata
 from trainer.networks import Critic, Generator, latents_from_seeds
+from trainer.realism import Realism
 
 
 def make_checkpoint(
@@ -33,8 +34,8 @@ def make_checkpoint(
     if collapsed:
         torch.nn.init.zeros_(generator.to_rgb.weight)
     with torch.inference_mode():
-        scores = critic(generator(latents_from_seeds(list(range(200)), arch.latent_size)))
-    marks = torch.quantile(scores, torch.linspace(0, 1, 21)) + out_of_reach
+        photographs = critic.features(generator(latents_from_seeds(list(range(200)), arch.latent_size)))
+    marks = Realism(photographs).quantiles(20)
     metadata = Metadata(
         architecture=asdict(arch),
         objective="wgan-gp",
@@ -44,9 +45,9 @@ def make_checkpoint(
         data_fingerprint="0" * 64,
         training_pictures=180,
         held_out_pictures=20,
-        score_quantiles=tuple(marks.tolist()),
+        score_quantiles=tuple(mark + out_of_reach for mark in marks),
         training_hashes=training_hashes,
         provenance="random weights, for tests",
     )
-    checkpoint.save(path, generator, critic, metadata)
+    checkpoint.save(path, generator, critic, photographs, metadata)
     return path

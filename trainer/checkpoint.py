@@ -1,4 +1,6 @@
-"""The checkpoint: one `.safetensors` file that holds EMA generator, critic and JSON metadata. Never a pickle.
+"""The checkpoint: one `.safetensors` file of EMA generator, critic, photographs' features and JSON metadata.
+
+Never a pickle, and no photograph: of those held out it keeps what the critic sees in them, to compare by.
 
 This is all the bot knows of the trainer. Reading the metadata needs neither torch nor the tensors;
 `load` and `save` import torch when they are called.
@@ -13,6 +15,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +28,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from trainer.networks import Critic, Generator
+    from trainer.realism import Realism
 
 FORMAT = "meshibot-checkpoint"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _METADATA_KEY = "meshibot"
+_PHOTOGRAPHS = "photographs"
 _MAX_HEADER_BYTES = 16 * 1024 * 1024
 
 
@@ -57,7 +62,7 @@ class Metadata:
     training_pictures: int
     held_out_pictures: int
     score_quantiles: tuple[float, ...]
-    """Critic scores of held-out reals at evenly spaced probabilities 0, 1/n, ..., 1 (ascending)."""
+    """Scores of held-out reals, each among the others, at evenly spaced probabilities 0, 1/n, ..., 1."""
     metrics: dict[str, Metric] = field(default_factory=dict)
     training_hashes: tuple[str, ...] = ()
     """Perceptual hashes (`trainer.hashes`, in hex) of the training pictures; may be empty."""
@@ -122,6 +127,8 @@ class Checkpoint:
 
     generator: Generator
     critic: Critic
+    photographs: Tensor
+    """The critic's features (m, d) of the held-out photographs."""
     metadata: Metadata
     fingerprint: str
     device: str
@@ -138,12 +145,17 @@ class Checkpoint:
         return pictures
 
     def score(self, images: Tensor) -> Tensor:
-        """The critic's scores (n,) of pictures (n, 3, r, r) in [-1, 1]."""
+        """How much like photographs the critic finds pictures (n, 3, r, r) in [-1, 1]: scores (n,)."""
         import torch
 
         with torch.inference_mode():
-            scores: Tensor = self.critic(images.to(self.device)).float()
-        return scores
+            return self._realism(self.critic.features(images.to(self.device)).float())
+
+    @cached_property
+    def _realism(self) -> Realism:
+        from trainer.realism import Realism
+
+        return Realism(self.photographs)
 
 
 def to_uint8(images: Tensor) -> NDArray[Any]:
@@ -219,6 +231,11 @@ def read_metadata(path: Path) -> Metadata:
             f"{path} has checkpoint format {version}, and this version reads up to {FORMAT_VERSION}: "
             "upgrade meshibot."
         )
+    if version < FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} has checkpoint format {version}, which lacks what the critic saw in photographs: "
+            "make it anew with trainer fit."
+        )
     try:
         metadata = Metadata.from_json(document)
         _check_architecture(metadata.architecture)
@@ -236,21 +253,31 @@ def _check_architecture(values: Mapping[str, Any]) -> None:
             raise ValueError(f"its {name} is out of range")
 
 
-def save(path: Path, generator: Generator, critic: Critic, metadata: Metadata, *, half: bool = False) -> str:
+def save(
+    path: Path,
+    generator: Generator,
+    critic: Critic,
+    photographs: Tensor,
+    metadata: Metadata,
+    *,
+    half: bool = False,
+) -> str:
     """Write the checkpoint atomically (temporary file, fsync, rename); returns its SHA-256.
 
-    With `half` the weights are stored as float16; they are computed with in float32 all the same.
+    `photographs`: the critic's features (m, d) of the held-out ones. With `half` weights and features are
+    stored as float16; they are computed with in float32 all the same.
     """
     import torch
     from safetensors.torch import save as serialise
 
-    tensors = {}
+    tensors = {_PHOTOGRAPHS: photographs}
     for prefix, network in (("generator.", generator), ("critic.", critic)):
-        for name, tensor in network.state_dict().items():
-            stored = tensor.detach().cpu()
-            if stored.is_floating_point():
-                stored = stored.to(torch.float16 if half else torch.float32)
-            tensors[prefix + name] = stored.contiguous()
+        tensors |= {prefix + name: tensor for name, tensor in network.state_dict().items()}
+    for name, tensor in tensors.items():
+        stored = tensor.detach().cpu()
+        if stored.is_floating_point():
+            stored = stored.to(torch.float16 if half else torch.float32)
+        tensors[name] = stored.contiguous()
     data = serialise(tensors, {_METADATA_KEY: json.dumps(metadata.to_json(), ensure_ascii=False)})
     atomic_write(path, data)
     return hashlib.sha256(data).hexdigest()
@@ -284,10 +311,15 @@ def load(path: Path, device: str = "cpu") -> Checkpoint:
             if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
                 raise CheckpointError(f"{path} holds weights that are not numbers: train or copy it again.")
             network.load_state_dict(state, assign=True)
+        photographs = tensors[_PHOTOGRAPHS].float()
+        if photographs.ndim != 2 or len(photographs) < 1 or photographs.shape[1] != arch.channels(4):
+            raise ValueError("no features of photographs")
+        if not bool(torch.isfinite(photographs).all()):
+            raise CheckpointError(f"{path} holds features that are not numbers: train or copy it again.")
     except (SafetensorError, TypeError, RuntimeError, KeyError, ValueError, OSError):
         raise CheckpointError(
             f"{path} does not hold the networks that its metadata claims: train or copy it again."
         ) from None
     for network in (generator, critic):
         network.requires_grad_(False).eval().to(device)
-    return Checkpoint(generator, critic, metadata, fingerprint_of(path), device)
+    return Checkpoint(generator, critic, photographs.to(device), metadata, fingerprint_of(path), device)

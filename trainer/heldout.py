@@ -1,4 +1,4 @@
-"""Looks at the held-out photographs: losses, and the critic's calibration."""
+"""Looks at the held-out photographs: the critic's losses on them, its scores and its features."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from trainer.objectives import Objective, gradient_penalty, interpolate
 from trainer.pictures import to_float
 
 CHUNK = 64
-QUANTILES = 100
 
 
 @dataclass(frozen=True)
@@ -57,10 +56,14 @@ def scores_of(critic: Critic, pictures: Tensor) -> Tensor:
     return scores
 
 
-def score_quantiles(critic: Critic, held_out: Tensor) -> tuple[float, ...]:
-    """Scores of held-out reals at probabilities 0, 1/100, ..., 1: what the bot's filter is calibrated on."""
-    marks = torch.linspace(0, 1, QUANTILES + 1, device=held_out.device)
-    return tuple(torch.quantile(scores_of(critic, held_out), marks).tolist())
+@torch.no_grad()
+def features_of(critic: Critic, pictures: Tensor) -> Tensor:
+    """The critic's features (n, d) of uint8 pictures (n, 3, r, r), in evaluation mode and float32."""
+    was_training = critic.training
+    critic.eval()
+    features = torch.cat([critic.features(to_float(part)).float() for part in pictures.split(CHUNK)])
+    critic.train(was_training)
+    return features
 
 
 class HeldOutLook:

@@ -162,13 +162,19 @@ class Critic(nn.Module):
         _initialise(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.from_rgb(images)
+        scores: Tensor = self.score(self._maps(images).flatten(1)).squeeze(1)
+        return scores
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the score is made of, as means over the picture: (n, channels)."""
+        return self._maps(images).mean((2, 3))
+
+    def _maps(self, images: Tensor) -> Tensor:
+        """The last level's features (n, channels, 4, 4)."""
+        x: Tensor = self.from_rgb(images)
         for block in self.blocks:
             x = block(x)
-        if self.arch.kind == "residual":
-            x = leaky_relu(x)
-        scores: Tensor = self.score(x.flatten(1)).squeeze(1)
-        return scores
+        return leaky_relu(x) if self.arch.kind == "residual" else x
 
 
 def latents_from_seeds(seeds: list[int], latent_size: int) -> Tensor:

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from trainer import checkpoint, state
 from trainer.checkpoint import CheckpointError, Metadata, Metric, to_uint8
@@ -27,10 +26,11 @@ from trainer.errors import TrainerError
 from trainer.grids import contact_sheet, write_png
 from trainer.guard import Guard, Observation, Verdict
 from trainer.hashes import perceptual_hash
-from trainer.heldout import HeldOutLook, Look, score_quantiles
+from trainer.heldout import HeldOutLook, Look, features_of
 from trainer.metrics.quick import QuickFigures
 from trainer.networks import latents_from_seeds
 from trainer.pictures import to_device
+from trainer.realism import Realism
 from trainer.runlog import RunLog
 from trainer.training import TickStatistics, Training, architecture
 
@@ -38,6 +38,7 @@ LAST_CHECKPOINT = "last.safetensors"
 BEST_CHECKPOINT = "best.safetensors"
 GRID_SEEDS = tuple(range(1_000, 1_064))
 CHUNK = 64
+QUANTILES = 100
 FEWEST_HELD_OUT = 8
 ENOUGH_FOR_GAP = 50
 """Of fewer held-out photographs the mean score varies too much to speak of memorising."""
@@ -234,9 +235,11 @@ class Session:
     def _save_checkpoints(self, *names: str) -> None:
         networks = self.training.networks
         current = self.metrics if self.metrics_step == self.training.step else {}
-        document = make_metadata(self.training, self.dataset, self.held_out, self._training_hashes, current)
+        photographs = features_of(networks.judge, self.held_out)
+        quantiles = Realism(photographs).quantiles(QUANTILES)
+        document = make_metadata(self.training, self.dataset, quantiles, self._training_hashes, current)
         for name in names:
-            checkpoint.save(self.checkpoints / name, networks.ema, networks.judge, document)
+            checkpoint.save(self.checkpoints / name, networks.ema, networks.judge, photographs, document)
 
 
 class Follower:
@@ -295,7 +298,7 @@ def _pictures(training: Training, seeds: Sequence[int]) -> NDArray[np.uint8]:
 def make_metadata(
     training: Training,
     dataset: Dataset,
-    held_out: Tensor,
+    quantiles: tuple[float, ...],
     training_hashes: tuple[str, ...],
     metrics: dict[str, Metric],
 ) -> Metadata:
@@ -310,7 +313,7 @@ def make_metadata(
         data_fingerprint=dataset.fingerprint,
         training_pictures=len(dataset.training),
         held_out_pictures=len(dataset.held_out),
-        score_quantiles=score_quantiles(training.networks.judge, held_out),
+        score_quantiles=quantiles,
         training_hashes=training_hashes,
         metrics=metrics,
         versions={name: packages.version(name) for name in ("torch", "numpy", "safetensors")},

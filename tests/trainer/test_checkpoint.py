@@ -16,8 +16,11 @@ from trainer.architecture import Architecture
 from trainer.checkpoint import CheckpointError, Metadata, Metric
 from trainer.errors import TrainerError
 from trainer.networks import Critic, Generator
+from trainer.realism import Realism
 
 ARCH = Architecture(32, 4, 8)
+PHOTOGRAPHS = torch.arange(10.0)[:, None].repeat(1, ARCH.channels(4))
+"""Features of ten held-out photographs."""
 
 
 def metadata(**changes: object) -> Metadata:
@@ -43,7 +46,7 @@ def metadata(**changes: object) -> Metadata:
 def saved(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     path = tmp_path / "bowl.safetensors"
-    checkpoint.save(path, Generator(ARCH), Critic(ARCH), metadata())
+    checkpoint.save(path, Generator(ARCH), Critic(ARCH), PHOTOGRAPHS, metadata())
     return path
 
 
@@ -71,7 +74,7 @@ class TestRoundTrip:
     def test_metadata_and_weights_come_back(self, tmp_path: Path) -> None:
         generator, critic = Generator(ARCH), Critic(ARCH)
         path = tmp_path / "a" / "b.safetensors"
-        fingerprint = checkpoint.save(path, generator, critic, metadata())
+        fingerprint = checkpoint.save(path, generator, critic, PHOTOGRAPHS, metadata())
         loaded = checkpoint.load(path)
         assert loaded.metadata == metadata()
         assert checkpoint.read_metadata(path) == metadata()
@@ -84,12 +87,25 @@ class TestRoundTrip:
         torch.manual_seed(0)
         generator, critic = Generator(ARCH), Critic(ARCH)
         full, half = tmp_path / "full.safetensors", tmp_path / "half.safetensors"
-        checkpoint.save(full, generator, critic, metadata())
-        checkpoint.save(half, generator, critic, metadata(), half=True)
+        checkpoint.save(full, generator, critic, PHOTOGRAPHS, metadata())
+        checkpoint.save(half, generator, critic, PHOTOGRAPHS, metadata(), half=True)
         assert half.stat().st_size < 0.7 * full.stat().st_size
         pictures = checkpoint.load(half).sample([1, 2])
         assert pictures.dtype == torch.float32
         torch.testing.assert_close(pictures, checkpoint.load(full).sample([1, 2]), rtol=0, atol=0.05)
+
+    def test_the_score_is_the_realism_of_the_critics_features(self, tmp_path: Path) -> None:
+        torch.manual_seed(0)
+        critic, path = Critic(ARCH), tmp_path / "x.safetensors"
+        with torch.inference_mode():
+            photographs = critic.features(torch.rand(12, 3, 32, 32) * 2 - 1)
+        checkpoint.save(path, Generator(ARCH), critic, photographs, metadata())
+        loaded = checkpoint.load(path)
+        assert torch.equal(loaded.photographs, photographs)
+        pictures = loaded.sample([1, 2, 3])
+        with torch.inference_mode():
+            wanted = Realism(photographs)(critic.features(pictures))
+        torch.testing.assert_close(loaded.score(pictures), wanted)
 
     def test_a_seed_is_a_picture(self, saved: Path) -> None:
         loaded = checkpoint.load(saved)
@@ -101,13 +117,15 @@ class TestRoundTrip:
         assert array.dtype == "uint8"
 
     def test_nothing_half_written_is_left(self, tmp_path: Path) -> None:
-        checkpoint.save(tmp_path / "x.safetensors", Generator(ARCH), Critic(ARCH), metadata())
+        checkpoint.save(tmp_path / "x.safetensors", Generator(ARCH), Critic(ARCH), PHOTOGRAPHS, metadata())
         assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
 
     def test_a_place_that_can_not_be_written_is_one_sentence(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("in the way")
         with pytest.raises(TrainerError, match="can't be written"):
-            checkpoint.save(tmp_path / "file" / "x.safetensors", Generator(ARCH), Critic(ARCH), metadata())
+            checkpoint.save(
+                tmp_path / "file" / "x.safetensors", Generator(ARCH), Critic(ARCH), PHOTOGRAPHS, metadata()
+            )
 
 
 class TestRefusals:
@@ -185,9 +203,25 @@ class TestRefusals:
         with torch.no_grad():
             generator.project.weight[0, 0] = float("nan")
         path = tmp_path / "x.safetensors"
-        checkpoint.save(path, generator, Critic(ARCH), metadata())
+        checkpoint.save(path, generator, Critic(ARCH), PHOTOGRAPHS, metadata())
         with pytest.raises(CheckpointError, match="not numbers"):
             checkpoint.load(path)
+
+    @pytest.mark.parametrize(
+        "features",
+        [torch.zeros(0, ARCH.channels(4)), torch.zeros(3, 5), torch.zeros(3), torch.full((2, 32), torch.nan)],
+        ids=["none", "of another network", "flat", "no numbers"],
+    )
+    def test_features_that_can_not_be(self, tmp_path: Path, features: torch.Tensor) -> None:
+        path = tmp_path / "x.safetensors"
+        checkpoint.save(path, Generator(ARCH), Critic(ARCH), features, metadata())
+        with pytest.raises(CheckpointError, match="train or copy it again"):
+            checkpoint.load(path)
+
+    def test_an_older_format_says_what_to_do(self, saved: Path) -> None:
+        with_document(saved, format_version=1)
+        with pytest.raises(CheckpointError, match="make it anew with trainer fit"):
+            checkpoint.read_metadata(saved)
 
 
 class TestCalibration:

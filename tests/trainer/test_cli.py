@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -26,7 +27,9 @@ def saved(tmp_path: Path) -> Path:
     arch = Architecture(32, 4, 8)
     figures = {"kid": Metric(0.25, 0.125), "swd": Metric(31.0)}
     document = Metadata(asdict(arch), "wgan-gp", "modern", 3, 12, "f", 9, 1, (0.0, 0.5, 2.0), figures)
-    checkpoint.save(tmp_path / "x.safetensors", Generator(arch), Critic(arch), document)
+    checkpoint.save(
+        tmp_path / "x.safetensors", Generator(arch), Critic(arch), torch.zeros(1, arch.channels(4)), document
+    )
     return tmp_path / "x.safetensors"
 
 

@@ -79,6 +79,7 @@ def full(run: Path, tmp_path: Path) -> Path:
             run / "checkpoints" / f"{name}.safetensors",
             made.generator,
             made.critic,
+            made.photographs,
             replace(metadata, metrics=metrics, step=20 if name == "best" else 40),
         )
     for step in (0, 20, 40):
