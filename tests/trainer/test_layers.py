@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainer.layers import LEAK, DownConv, Modulation, PixelNorm, UpConv, convolve, leaky_relu, mean_pool
+from trainer.layers import LEAK, DownConv, PixelNorm, UpConv, convolve, leaky_relu, mean_pool
 
 F64 = torch.float64
 
@@ -63,17 +63,6 @@ def test_leaky_relu_and_both_its_derivatives() -> None:
 def test_mean_pool_is_average_pooling() -> None:
     x = torch.randn(2, 3, 8, 8, dtype=F64)
     torch.testing.assert_close(mean_pool(x), F.avg_pool2d(x, 2))
-
-
-def test_modulation_scales_and_shifts_each_channel_by_the_latent() -> None:
-    torch.manual_seed(0)
-    layer = Modulation(3, 5)
-    x, latents = torch.randn(2, 3, 4, 4), torch.randn(2, 5)
-    scale, shift = (latents @ layer.style.weight.T + layer.style.bias).split(3, dim=1)
-    wanted = torch.stack(
-        [torch.stack([x[i, c] * (1 + scale[i, c]) + shift[i, c] for c in range(3)]) for i in (0, 1)]
-    )
-    torch.testing.assert_close(layer(x, latents), wanted)
 
 
 def test_pixel_norm_gives_each_pixel_unit_mean_square() -> None:
