@@ -23,8 +23,6 @@ class Architecture:
     kind: NetworkKind = "plain"
     generator_norm: GeneratorNorm = "pixel"
     critic_norm: CriticNorm = "none"
-    modulation: bool = False
-    """Whether the latent scales and shifts each channel after each of the generator's norms."""
 
     @property
     def levels(self) -> int:

@@ -36,8 +36,6 @@ class FitConfig:
     latent_size: int = 128
     generator_norm: GeneratorNorm = "batch"
     critic_norm: CriticNorm = "none"
-    modulation: bool = False
-    """Whether the latent scales and shifts each channel of the generator, at each level."""
 
     critic_lr: float = 6e-4
     generator_lr: float = 3e-4
@@ -139,7 +137,7 @@ ARTICLE: dict[str, Any] = {
     "translation": 0.0,
     "drift_weight": 0.0,
 }
-MODERN: dict[str, Any] = {"modulation": True}
+MODERN: dict[str, Any] = {}
 PRESETS: dict[PresetName, dict[str, Any]] = {"article": ARTICLE, "modern": MODERN}
 
 # Optimiser settings that belong to an objective rather than to a preset: WGAN's authors found momentum to

@@ -267,21 +267,6 @@ class BatchNorm(nn.BatchNorm2d):
         return torch.addcmul(shift[:, None, None], x, scale[:, None, None])
 
 
-class Modulation(nn.Module):
-    """Scales and shifts each channel by what the latent says (Chen et al. 2019, section 2).
-
-    Pictures' features (n, c, h, w) and latents (n, z) in, features out. A new one changes little.
-    """
-
-    def __init__(self, channels: int, latent_size: int) -> None:
-        super().__init__()
-        self.style = nn.Linear(latent_size, 2 * channels)
-
-    def forward(self, x: Tensor, latents: Tensor) -> Tensor:
-        scale, shift = self.style(latents)[:, :, None, None].chunk(2, dim=1)
-        return torch.addcmul(shift, x, 1.0 + scale)
-
-
 class PixelNorm(nn.Module):
     """Scales each pixel's feature vector to unit mean square (Karras et al. 2018, section 4.2)."""
 

@@ -10,16 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.architecture import Architecture, CriticNorm, GeneratorNorm
-from trainer.layers import (
-    BatchNorm,
-    Convolution,
-    DownConv,
-    Modulation,
-    PixelNorm,
-    UpConv,
-    leaky_relu,
-    mean_pool,
-)
+from trainer.layers import BatchNorm, Convolution, DownConv, PixelNorm, UpConv, leaky_relu, mean_pool
 
 
 def _norm(kind: GeneratorNorm | CriticNorm, channels: int) -> nn.Module:
@@ -38,45 +29,29 @@ def _initialise(module: nn.Module) -> None:
             nn.init.kaiming_normal_(layer.weight, a=0.2)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-    for layer in module.modules():
-        if isinstance(layer, Modulation) and not layer.style.weight.is_meta:
-            nn.init.normal_(layer.style.weight, std=0.3 / math.sqrt(layer.style.in_features))
-
-
-def _modulation(channels: int, arch: Architecture) -> Modulation | None:
-    return Modulation(channels, arch.latent_size) if arch.modulation else None
-
-
-def _activate(x: Tensor, latents: Tensor, modulation: Modulation | None) -> Tensor:
-    """What follows a norm of the generator."""
-    return leaky_relu(x if modulation is None else modulation(x, latents))
 
 
 class _PlainUp(nn.Module):
-    def __init__(self, in_channels: int, out_channels: int, arch: Architecture) -> None:
+    def __init__(self, in_channels: int, out_channels: int, norm: GeneratorNorm) -> None:
         super().__init__()
         self.conv = UpConv(in_channels, out_channels)
-        self.norm = _norm(arch.generator_norm, out_channels)
-        self.modulation = _modulation(out_channels, arch)
+        self.norm = _norm(norm, out_channels)
 
-    def forward(self, x: Tensor, latents: Tensor) -> Tensor:
-        return _activate(self.norm(self.conv(x)), latents, self.modulation)
+    def forward(self, x: Tensor) -> Tensor:
+        return leaky_relu(self.norm(self.conv(x)))
 
 
 class _ResidualUp(nn.Module):
-    def __init__(self, in_channels: int, out_channels: int, arch: Architecture) -> None:
+    def __init__(self, in_channels: int, out_channels: int, norm: GeneratorNorm) -> None:
         super().__init__()
-        self.norm1 = _norm(arch.generator_norm, in_channels)
-        self.modulation1 = _modulation(in_channels, arch)
+        self.norm1 = _norm(norm, in_channels)
         self.up = UpConv(in_channels, out_channels)
-        self.norm2 = _norm(arch.generator_norm, out_channels)
-        self.modulation2 = _modulation(out_channels, arch)
+        self.norm2 = _norm(norm, out_channels)
         self.conv = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         self.skip = nn.Conv2d(in_channels, out_channels, 1, bias=False)
 
-    def forward(self, x: Tensor, latents: Tensor) -> Tensor:
-        h = _activate(self.norm1(x), latents, self.modulation1)
-        h = self.conv(_activate(self.norm2(self.up(h)), latents, self.modulation2))
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv(leaky_relu(self.norm2(self.up(leaky_relu(self.norm1(x))))))
         # a 1x1 convolution commutes with nearest upsampling: do it on the small side
         skip: Tensor = self.skip(x)
         return torch.add(functional.interpolate(skip, scale_factor=2.0, mode="nearest"), h)
@@ -94,7 +69,7 @@ class Generator(nn.Module):
         block = _PlainUp if arch.kind == "plain" else _ResidualUp
         sizes = [4 * 2**level for level in range(arch.levels)]
         self.blocks = nn.ModuleList(
-            block(arch.channels(size), arch.channels(2 * size), arch) for size in sizes
+            block(arch.channels(size), arch.channels(2 * size), arch.generator_norm) for size in sizes
         )
         last = arch.channels(arch.resolution)
         self.final_norm = _norm(arch.generator_norm, last) if arch.kind == "residual" else nn.Identity()
@@ -109,7 +84,7 @@ class Generator(nn.Module):
         if self.arch.kind == "plain":
             x = leaky_relu(self.norm(x))
         for block in self.blocks:
-            x = block(x, latents)
+            x = block(x)
         if self.arch.kind == "residual":
             x = leaky_relu(self.final_norm(x))
         return torch.tanh(self.to_rgb(x))

@@ -49,7 +49,6 @@ def architecture(config: FitConfig) -> Architecture:
         kind=config.kind,
         generator_norm=config.generator_norm,
         critic_norm=config.critic_norm,
-        modulation=config.modulation,
     )
 
 
