@@ -94,9 +94,11 @@ def test_with_quantile_zero_every_picture_passes(request_: SamplingRequest, tmp_
 def test_when_nothing_passes_the_sentence_says_what_to_change(
     request_: SamplingRequest, tmp_path: Path
 ) -> None:
-    best = sample(replace(request_, min_quantile=0.0, count=2)).best_quantile
+    choosy = replace(request_, checkpoint=make_checkpoint(tmp_path / "choosy.safetensors", out_of_reach=0.3))
+    best = sample(replace(choosy, min_quantile=0.0, count=2)).best_quantile
+    assert 0 < best < 1
     with pytest.raises(NothingToDo) as caught:
-        sample(replace(request_, min_quantile=1.0, count=2, max_batches=2))
+        sample(replace(choosy, min_quantile=1.0, count=2, max_batches=2))
     sentence = str(caught.value)
     assert "None of 32 candidates" in sentence
     assert "acceptance rate 0 %" in sentence
@@ -126,8 +128,9 @@ def test_the_parent_needs_no_torch() -> None:
 
 
 def test_what_the_child_says_is_raised(request_: SamplingRequest, tmp_path: Path) -> None:
+    far = make_checkpoint(tmp_path / "far.safetensors", out_of_reach=1000.0)
     with pytest.raises(NothingToDo, match="lower MESHIBOT_MIN_QUANTILE to at most"):
-        sample_in_child(replace(request_, min_quantile=1.0, max_batches=1))
+        sample_in_child(replace(request_, checkpoint=far, max_batches=1))
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(request_.checkpoint.read_bytes()[:-100])
     with pytest.raises(UsageError, match="cut short"):

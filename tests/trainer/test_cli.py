@@ -86,7 +86,7 @@ def test_inspect(saved: Path) -> None:
     result = CliRunner().invoke(app, ["inspect", str(saved), "--json"])
     document = json.loads(result.stdout)
     assert document["architecture"]["resolution"] == 32
-    assert document["format_version"] == 1
+    assert document["format_version"] == 2
     assert document["fingerprint"] == checkpoint.fingerprint_of(saved)
     people = CliRunner().invoke(app, ["inspect", str(saved)]).stdout
     assert "wgan-gp" in people
