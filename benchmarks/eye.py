@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from benchmarks.filters import best_of, candidates
+from benchmarks.filters import GROUP, best_of, candidates
 from meshibot.sampler import CANDIDATES
 from trainer import checkpoint
 from trainer.grids import contact_sheet, write_png
 
-WAYS = ("unfiltered", "best of 4", "the bot's")
+WAYS = ("unfiltered", "the bot's", f"best of {GROUP}")
 SIDE = 128
 ROWS, COLUMNS = 5, 10
 
@@ -31,7 +31,7 @@ ROWS, COLUMNS = 5, 10
 def draw(file: Path, count: int) -> list[NDArray[np.uint8]]:
     """For each of WAYS pictures (count, r, r, 3), no latent in two of them."""
     loaded = checkpoint.load(file)
-    groups = (1, 4, CANDIDATES)
+    groups = (1, CANDIDATES, GROUP)
     pictures, _, scores = candidates(loaded, sum(groups) * count)
     chosen, start = [], 0
     for group in groups:

@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from meshibot.sampler import CANDIDATES
 from trainer import checkpoint
 from trainer.checkpoint import Checkpoint, to_uint8
 from trainer.data import load_dataset
@@ -39,6 +38,8 @@ Indices = NDArray[np.intp]
 Filter = Callable[[Scores], Indices]
 
 FIRST_SEED = 1_000_000
+GROUP = 16
+"""What is kept is one of so many candidates, or what is accepted, as far as that goes."""
 COLUMNS = ("kid", "swd", "colour", "precision", "recall", "density", "coverage", "diversity", "memorisation")
 
 
@@ -62,7 +63,7 @@ def above(photographs: Scores, quantile: float) -> Filter:
 
 
 def best_of(group: int) -> Filter:
-    """The best of each `group` candidates in a row; of those that follow, as many as CANDIDATES allows."""
+    """The best of each `group` candidates in a row; of those that follow, as many as GROUP allows."""
 
     def choose(scores: Scores) -> Indices:
         groups = scores[: len(scores) // group * group].reshape(-1, group)
@@ -99,7 +100,7 @@ def rejection(slope: float, percentile: float) -> Filter:
     return choose
 
 
-def chain(slope: float, offset: float, length: int = CANDIDATES) -> Filter:
+def chain(slope: float, offset: float, length: int = GROUP) -> Filter:
     """Independent Metropolis-Hastings: the last state of each chain, which begins at a photograph's odds."""
 
     def choose(scores: Scores) -> Indices:
@@ -147,15 +148,15 @@ def main() -> None:
     print(f"The output is higher for a held-out photograph than for a fake {above_a_fake:.1%} of the time.\n")
     by_output: dict[str, Filter] = {
         **{f"above quantile {quantile:g}": above(held_out, quantile) for quantile in (0.1, 0.3, 0.5)},
-        **{f"best of {group}": best_of(group) for group in (2, 4, CANDIDATES)},
-        f"middle of {CANDIDATES}": middle_of(CANDIDATES),
+        **{f"best of {group}": best_of(group) for group in (2, 4, GROUP)},
+        f"middle of {GROUP}": middle_of(GROUP),
         "rejection sampling, γ at 50 %": rejection(slope, 50),
         "rejection sampling, γ at 80 %": rejection(slope, 80),
-        f"Metropolis-Hastings, {CANDIDATES} steps": chain(slope, offset),
+        f"Metropolis-Hastings, {GROUP} steps": chain(slope, offset),
     }
     by_realism: dict[str, Filter] = {
         **{f"above quantile {quantile:g}": above(own, quantile) for quantile in (0.1, 0.3, 0.5, 0.7)},
-        **{f"best of {group}": best_of(group) for group in (2, 4, CANDIDATES)},
+        **{f"best of {group}": best_of(group) for group in (2, 4, GROUP)},
     }
     ways = {
         "unfiltered": np.arange(len(pictures)),
@@ -165,7 +166,7 @@ def main() -> None:
     print(f"| filter | accepted | {' | '.join(COLUMNS)} |\n|---|---|{'---|' * len(COLUMNS)}")
     floors: dict[str, float | None] = {}
     for name, chosen in ways.items():
-        kept = pictures[chosen[: options.candidates // CANDIDATES]]
+        kept = pictures[chosen[: options.candidates // GROUP]]
         if len(kept) < 64:
             print(f"| {name} | {len(chosen) / len(pictures):.1%} |{' |' * len(COLUMNS)}")
             continue

@@ -19,7 +19,7 @@ from trainer import checkpoint
 from trainer.checkpoint import Checkpoint, to_uint8
 from trainer.grids import contact_sheet, write_png
 
-BATCHES = 128
+BATCHES = 512
 SHOWN = 24
 QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
 FRAMES = 20

@@ -17,8 +17,8 @@ from typing import Any
 import meshibot
 from meshibot.errors import MeshibotError, NothingToDo, UsageError
 
-CANDIDATES = 16
-"""A picture is the best of so many."""
+CANDIDATES = 4
+"""A picture is the best of so many: of more, as many are worth posting, but they are more alike."""
 TIMEOUT = 1800.0
 """Seconds, at most, for one child: a slow single-board computer needs minutes, a hanging one must end."""
 _LOOK = 0.25
@@ -56,7 +56,7 @@ class SamplingRequest:
     @property
     def batch_limit(self) -> int:
         """How many batches are looked at before giving up."""
-        return self.max_batches if self.max_batches is not None else 24 + 4 * self.count
+        return self.max_batches if self.max_batches is not None else 96 + 16 * self.count
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ def test_when_nothing_passes_the_sentence_says_what_to_change(
     with pytest.raises(NothingToDo) as caught:
         sample(replace(choosy, min_quantile=1.0, count=2, max_batches=2))
     sentence = str(caught.value)
-    assert "None of 32 candidates" in sentence
+    assert "None of 8 candidates" in sentence
     assert "acceptance rate 0 %" in sentence
     assert f"lower MESHIBOT_MIN_QUANTILE to at most {int(best * 100) / 100:.2f}" in sentence
     assert not list((tmp_path / "out").glob("*/*"))
@@ -113,7 +113,7 @@ def test_when_everything_looks_like_what_was_posted_the_sentence_says_so(
     again = replace(request_, checkpoint=collapsed, min_quantile=0.0, max_batches=2)
     (picture,) = sample(again).pictures
     with pytest.raises(
-        NothingToDo, match=r"is new \(of 32 .* 32 look like recent .*: use another checkpoint"
+        NothingToDo, match=r"is new \(of 8 .* 8 look like recent .*: use another checkpoint"
     ):
         sample(replace(again, avoid=(picture.phash,)))
 
