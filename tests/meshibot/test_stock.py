@@ -64,7 +64,7 @@ def no_child(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_filling_adds_what_is_missing_and_no_more(stock: Stock) -> None:
     filling = stock.fill(3)
-    assert (filling.added, filling.stock, filling.candidates) == (3, 3, 48)
+    assert (filling.added, filling.stock, filling.candidates) == (3, 3, 12)
     assert filling.acceptance == pytest.approx(0.5, abs=0.3)
     pictures = waiting(stock.database)
     assert [picture.state for picture in pictures] == [PictureState.APPROVED] * 3
