@@ -64,7 +64,9 @@ def no_child(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_filling_adds_what_is_missing_and_no_more(stock: Stock) -> None:
     filling = stock.fill(3)
-    assert (filling.added, filling.stock, filling.candidates) == (3, 3, 12)
+    assert (filling.added, filling.stock) == (3, 3)
+    assert filling.candidates % 4 == 0
+    assert filling.candidates >= 12, "four for each picture, and four more where none of the four passed"
     assert filling.acceptance == pytest.approx(0.5, abs=0.3)
     pictures = waiting(stock.database)
     assert [picture.state for picture in pictures] == [PictureState.APPROVED] * 3
