@@ -67,7 +67,8 @@ def test_filling_adds_what_is_missing_and_no_more(stock: Stock) -> None:
     assert (filling.added, filling.stock) == (3, 3)
     assert filling.candidates % 4 == 0
     assert filling.candidates >= 12, "four for each picture, and four more where none of the four passed"
-    assert filling.acceptance == pytest.approx(0.5, abs=0.3)
+    assert filling.acceptance is not None
+    assert 3 / filling.candidates <= filling.acceptance <= 1
     pictures = waiting(stock.database)
     assert [picture.state for picture in pictures] == [PictureState.APPROVED] * 3
     assert all((stock.home / picture.file).is_file() and picture.created_at == NOON for picture in pictures)
