@@ -112,9 +112,7 @@ def test_when_everything_looks_like_what_was_posted_the_sentence_says_so(
     collapsed = make_checkpoint(tmp_path / "collapsed.safetensors", collapsed=True)
     again = replace(request_, checkpoint=collapsed, min_quantile=0.0, max_batches=2)
     (picture,) = sample(again).pictures
-    with pytest.raises(
-        NothingToDo, match=r"is new \(of 8 .* 8 look like recent .*: use another checkpoint"
-    ):
+    with pytest.raises(NothingToDo, match=r"is new \(of 8 .* 8 look like recent .*: use another checkpoint"):
         sample(replace(again, avoid=(picture.phash,)))
 
 
