@@ -150,7 +150,8 @@ def test_no_secret_is_in_anything_that_was_written(watched: Watched, fake_x: Fak
     fake_x.set_fault("upload", "reset")
     assert watched.night(a_night_with_a_backup, LOG_FORMAT="json") == 0
     assert watched("post-now", CRASH_AT="after-send-request") == -signal.SIGKILL
-    assert watched.night(lambda: None, signal.SIGABRT) == -signal.SIGABRT
+    # Python's dump walks the frames of threads that run on meanwhile, and now and then falls over one
+    assert watched.night(lambda: None, signal.SIGABRT) in (-signal.SIGABRT, -signal.SIGSEGV)
 
     assert watched.leaks() == []
     assert "Fatal Python error: Aborted" in watched.said
