@@ -117,7 +117,9 @@ def test_a_run_folder_has_what_the_design_says(photographs: Path, fit: Fit) -> N
     assert document.training_pictures + document.held_out_pictures == 24
     assert len(document.score_quantiles) == 101
     assert len(document.training_hashes) == document.training_pictures
-    assert load(run / LAST).sample([1]).shape == (1, 3, 32, 32)
+    loaded = load(run / LAST)
+    assert loaded.sample([1]).shape == (1, 3, 32, 32)
+    assert len(loaded.photographs) == document.held_out_pictures
 
 
 def test_a_folder_of_broken_and_odd_files_trains_and_names_each(photographs: Path, fit: Fit) -> None:
