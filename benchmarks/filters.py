@@ -86,10 +86,7 @@ def middle_of(group: int) -> Filter:
 
 
 def rejection(slope: float, percentile: float) -> Filter:
-    """`output` stands for what the critic's last layer says, `realism` for how near pictures lie to held-out
-    photographs in its features (`trainer.realism`): that is what a checkpoint scores by.
-
-    Discriminator rejection sampling with γ at a percentile of F: the higher, the choosier."""
+    """Discriminator rejection sampling with γ at a percentile of F: the higher, the choosier."""
 
     def choose(scores: Scores) -> Indices:
         ratio = slope * (scores - scores.max())

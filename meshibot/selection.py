@@ -1,4 +1,4 @@
-"""Which of the candidates is kept: the one that the critic believes in most, and no look-alike.
+"""Which of the candidates is kept: the best one that the critic believes in and that is not a look-alike.
 
 Pure rules, on scores and 64-bit perceptual hashes. Two pictures whose hashes differ in few bits look alike;
 of unrelated ones about half of the bits differ. Among 900 ramen photographs the nearest neighbour was at 10
@@ -62,14 +62,11 @@ def refusal(phash: int, rules: Rules) -> Refusal | None:
 
 
 def choose(scores: Sequence[float], hash_of: Callable[[int], int], rules: Rules) -> Verdict:
-    """Of the candidates that pass, the one that scores highest.
-
-    Hashes are asked for only as far as needed, from the highest score downwards.
-    """
+    """The best-scored candidate that passes; hashes are asked for only as far as needed, best first."""
     refused = dict.fromkeys(Refusal, 0)
     passing = [index for index, score in enumerate(scores) if score >= rules.min_score]
     refused[Refusal.SCORE] = len(scores) - len(passing)
-    for index in sorted(passing, key=lambda index: -scores[index]):
+    for index in sorted(passing, key=lambda index: scores[index], reverse=True):
         reason = refusal(hash_of(index), rules)
         if reason is None:
             return Verdict(index, refused)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -46,24 +47,24 @@ class Look:
         return (apart - self.held_out.wasserstein) / apart if apart > 0 else 0.0
 
 
-@torch.no_grad()
 def scores_of(critic: Critic, pictures: Tensor) -> Tensor:
     """Scores (n,) of uint8 pictures (n, 3, r, r), in evaluation mode and float32."""
-    was_training = critic.training
-    critic.eval()
-    scores = torch.cat([critic(to_float(part)).float() for part in pictures.split(CHUNK)])
-    critic.train(was_training)
-    return scores
+    return _in_chunks(critic, critic, pictures)
+
+
+def features_of(critic: Critic, pictures: Tensor) -> Tensor:
+    """The critic's features (n, d) of uint8 pictures (n, 3, r, r), in evaluation mode and float32."""
+    return _in_chunks(critic, critic.features, pictures)
 
 
 @torch.no_grad()
-def features_of(critic: Critic, pictures: Tensor) -> Tensor:
-    """The critic's features (n, d) of uint8 pictures (n, 3, r, r), in evaluation mode and float32."""
+def _in_chunks(critic: Critic, judge: Callable[[Tensor], Tensor], pictures: Tensor) -> Tensor:
+    """What `judge`, a view of the critic, says of the pictures."""
     was_training = critic.training
     critic.eval()
-    features = torch.cat([critic.features(to_float(part)).float() for part in pictures.split(CHUNK)])
+    judged = torch.cat([judge(to_float(part)).float() for part in pictures.split(CHUNK)])
     critic.train(was_training)
-    return features
+    return judged
 
 
 class HeldOutLook:

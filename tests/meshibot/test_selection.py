@@ -28,9 +28,9 @@ def bits(count: int) -> int:
     return (1 << count) - 1
 
 
-def test_the_best_is_kept() -> None:
-    verdict = choose([0.1, 0.6, 0.9, 0.5], lambda index: ONES, Rules(min_score=0.4))
-    assert verdict.kept == 2
+def test_the_best_of_the_batch_is_kept() -> None:
+    verdict = choose([0.1, 0.9, 0.5], lambda index: ONES, Rules(min_score=0.4))
+    assert verdict.kept == 1
     assert verdict.refused[Refusal.SCORE] == 1
 
 
@@ -44,9 +44,9 @@ def test_nothing_passes_below_the_threshold_and_no_hash_is_made() -> None:
     assert verdict.refused == {Refusal.SCORE: 2, Refusal.LOOK_ALIKE: 0, Refusal.COPY: 0}
 
 
-def test_where_the_best_is_a_look_alike_the_next_is_kept() -> None:
+def test_where_the_best_is_a_look_alike_the_next_best_is_kept() -> None:
     hashes = [0, bits(3), ONES]
-    verdict = choose([0.7, 0.75, 0.6], lambda index: hashes[index], Rules(0.5, recent=[0]))
+    verdict = choose([0.7, 0.9, 0.6], lambda index: hashes[index], Rules(0.5, recent=[0]))
     assert verdict.kept == 2
     assert verdict.refused[Refusal.LOOK_ALIKE] == 2
 
