@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from trainer.decode import UnusableError, decode_whole
-from trainer.sources import open_source
+from trainer.data.decode import UnusableError, decode_whole
+from trainer.data.sources import open_source
 
 SIDE = 64
 LEARNED = 32

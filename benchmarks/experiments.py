@@ -21,15 +21,15 @@ import torch
 
 from trainer.checkpoint import Metric, to_uint8
 from trainer.config import make_config
-from trainer.data import Dataset, load_dataset
+from trainer.data.dataset import Dataset, load_dataset
 from trainer.grids import contact_sheet, write_png
-from trainer.heldout import scores_of
 from trainer.metrics.critic_gap import CriticScores
 from trainer.metrics.quick import QuickFigures
 from trainer.metrics.suite import evaluate_pictures
-from trainer.networks import latents_from_seeds
+from trainer.nets.networks import latents_from_seeds
 from trainer.pictures import to_device
-from trainer.training import Training
+from trainer.training.heldout import scores_of
+from trainer.training.training import Training
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "modern": {},

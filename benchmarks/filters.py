@@ -7,7 +7,7 @@ evaluate` are taken of those against the held-out photographs. Prints a table in
 of the first 64 of each to --out.
 
 `output` stands for what the critic's last layer says, `realism` for how near pictures lie to held-out
-photographs in its features (`trainer.realism`): that is what a checkpoint scores by.
+photographs in its features (`trainer.metrics.realism`): that is what a checkpoint scores by.
 
 Discriminator rejection sampling (Azadi et al. 2019, https://arxiv.org/abs/1810.06758, eq. 8) and
 Metropolis-Hastings (Turner et al. 2019, https://arxiv.org/abs/1811.11357, eq. 9) need the ratio of the
@@ -27,11 +27,11 @@ from sklearn.metrics import roc_auc_score
 
 from trainer import checkpoint
 from trainer.checkpoint import Checkpoint, to_uint8
-from trainer.data import load_dataset
+from trainer.data.dataset import load_dataset
 from trainer.grids import contact_sheet, write_png
-from trainer.heldout import scores_of
 from trainer.metrics.suite import evaluate_pictures
 from trainer.pictures import to_device
+from trainer.training.heldout import scores_of
 
 Scores = NDArray[np.float64]
 Indices = NDArray[np.intp]

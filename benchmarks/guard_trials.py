@@ -24,13 +24,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainer import training
-from trainer.architecture import Architecture
 from trainer.config import FitConfig, make_config
-from trainer.data import Dataset, load_dataset
+from trainer.data.dataset import Dataset, load_dataset
 from trainer.errors import TrainerError
-from trainer.fit import fit
-from trainer.networks import Critic
+from trainer.nets.architecture import Architecture
+from trainer.nets.networks import Critic
+from trainer.training import training
+from trainer.training.fit import fit
 
 RESOLUTION = 32
 SMALL: dict[str, Any] = {

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainer.config import FitConfig
-from trainer.layers import LEAK
-from trainer.networks import Critic, Generator
-from trainer.step import CriticDraw, GeneratorDraw
+from trainer.nets.layers import LEAK
+from trainer.nets.networks import Critic, Generator
+from trainer.training.step import CriticDraw, GeneratorDraw
 
 Autocast = Callable[[], AbstractContextManager[object]]
 

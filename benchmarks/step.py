@@ -25,11 +25,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from benchmarks.naive import NaiveStep
-from trainer.bench import device_name
-from trainer.compiled import compile_arithmetic
 from trainer.config import FitConfig, make_config
-from trainer.step import Arithmetic, CriticDraw, GeneratorDraw, critic_step, generator_step
-from trainer.training import Training, choose_device
+from trainer.training.bench import device_name
+from trainer.training.compiled import compile_arithmetic
+from trainer.training.step import Arithmetic, CriticDraw, GeneratorDraw, critic_step, generator_step
+from trainer.training.training import Training, choose_device
 
 CRITIC_STEPS = 5
 PICTURES = 256

@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 
 from trainer import checkpoint
-from trainer.architecture import Architecture
 from trainer.checkpoint import Metadata
-from trainer.networks import Critic, Generator, latents_from_seeds
-from trainer.realism import Realism
+from trainer.metrics.realism import Realism
+from trainer.nets.architecture import Architecture
+from trainer.nets.networks import Critic, Generator, latents_from_seeds
 
 
 def make_checkpoint(

@@ -19,16 +19,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer.architecture import MOST_LATENTS, MOST_WIDTH, RESOLUTIONS, Architecture
 from trainer.errors import UsageError
 from trainer.files import atomic_write
+from trainer.nets.architecture import MOST_LATENTS, MOST_WIDTH, RESOLUTIONS, Architecture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from trainer.networks import Critic, Generator
-    from trainer.realism import Realism
+    from trainer.metrics.realism import Realism
+    from trainer.nets.networks import Critic, Generator
 
 FORMAT = "meshibot-checkpoint"
 FORMAT_VERSION = 2
@@ -137,7 +137,7 @@ class Checkpoint:
         """Pictures (n, 3, r, r) in [-1, 1], each from its own seed and independent of the others."""
         import torch
 
-        from trainer.networks import latents_from_seeds
+        from trainer.nets.networks import latents_from_seeds
 
         latents = latents_from_seeds(list(seeds), self.metadata.latent_size).to(self.device)
         with torch.inference_mode():
@@ -153,7 +153,7 @@ class Checkpoint:
 
     @cached_property
     def _realism(self) -> Realism:
-        from trainer.realism import Realism
+        from trainer.metrics.realism import Realism
 
         return Realism(self.photographs)
 
@@ -295,7 +295,7 @@ def load(path: Path, device: str = "cpu") -> Checkpoint:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from trainer.networks import Critic, Generator
+    from trainer.nets.networks import Critic, Generator
 
     try:
         tensors = load_file(path)

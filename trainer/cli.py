@@ -116,11 +116,11 @@ def fit(
     config = _config(data, out, objective, preset, resume, options)
 
     if config.device == "cuda":
-        from trainer.training import choose_device
+        from trainer.training.training import choose_device
 
         choose_device(config.device)  # refuses before the photographs are read
 
-    from trainer.data import load_dataset
+    from trainer.data.dataset import load_dataset
 
     dataset = load_dataset(Path(config.data), config.resolution)
     for left in dataset.left_out:
@@ -133,7 +133,7 @@ def fit(
         _dry_run(config)
         return
 
-    from trainer.fit import fit as train
+    from trainer.training.fit import fit as train
 
     result = train(config, dataset, out, resume=resume, say=_say)
     if result.finished:
@@ -152,7 +152,7 @@ def _config(
 ) -> FitConfig:
     """The settings of a new run, or those of the run that is resumed with the user's changes."""
     if resume:
-        from trainer.fit import read_run_config
+        from trainer.training.fit import read_run_config
 
         changes = {"data": str(data) if data else None, "objective": objective, "preset": preset, **options}
         return with_changes(read_run_config(out), **changes)
@@ -165,8 +165,8 @@ def _dry_run(config: FitConfig) -> None:
     """What would be trained, in settings and sizes."""
     import torch
 
-    from trainer.networks import Critic, Generator
-    from trainer.training import architecture, choose_device
+    from trainer.nets.networks import Critic, Generator
+    from trainer.training.training import architecture, choose_device
 
     with torch.device("meta"):
         arch = architecture(config)
@@ -198,7 +198,7 @@ def bench(
     }  # fmt: skip
     config = make_config(Path(), preset, objective, **options)
 
-    from trainer.bench import bench as measure
+    from trainer.training.bench import bench as measure
 
     found = measure(config)
     if as_json:
@@ -270,7 +270,7 @@ def prepare(
     resolution: Annotated[int, typer.Option(min=32, help="Pixels a side, at most.")] = 256,
 ) -> None:
     """Check, turn upright, crop and deduplicate photographs; leaves a page of what was left out and why."""
-    from trainer.prepare import prepare as prepare_photographs
+    from trainer.prepare.prepare import prepare as prepare_photographs
 
     report = prepare_photographs(source, out, resolution=resolution)
     _say(report.describe())
@@ -335,7 +335,7 @@ def report(
     device: DeviceOption = "auto",
 ) -> None:
     """Draw a run as one page that works offline: curves, figures, how the pictures came to be."""
-    from trainer.report import write_report
+    from trainer.report.report import write_report
 
     typer.echo(write_report(run, data, device=device))
 

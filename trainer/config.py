@@ -7,8 +7,15 @@ from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from trainer.architecture import MOST_LATENTS, MOST_WIDTH, RESOLUTIONS, CriticNorm, GeneratorNorm, NetworkKind
 from trainer.errors import UsageError
+from trainer.nets.architecture import (
+    MOST_LATENTS,
+    MOST_WIDTH,
+    RESOLUTIONS,
+    CriticNorm,
+    GeneratorNorm,
+    NetworkKind,
+)
 
 PresetName = Literal["article", "modern"]
 Device = Literal["auto", "cpu", "cuda"]

@@ -15,9 +15,8 @@ from rich.table import Table
 
 from trainer import checkpoint
 from trainer.checkpoint import Checkpoint, Metric, to_uint8
-from trainer.data import Dataset, load_dataset
+from trainer.data.dataset import Dataset, load_dataset
 from trainer.grids import contact_sheet, write_png
-from trainer.heldout import scores_of
 from trainer.metrics.catalogue import about
 from trainer.metrics.critic_gap import CriticScores
 from trainer.metrics.features import weights_sha256
@@ -26,7 +25,8 @@ from trainer.metrics.memorisation import ClosestPair
 from trainer.metrics.split import floors, make_split, values, with_floors
 from trainer.metrics.suite import PictureFigures, evaluate_pictures
 from trainer.pictures import to_device
-from trainer.training import choose_device
+from trainer.training.heldout import scores_of
+from trainer.training.training import choose_device
 
 Pictures = NDArray[np.uint8]
 FAKES = 512

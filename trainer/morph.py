@@ -20,8 +20,8 @@ from trainer import checkpoint
 from trainer.checkpoint import Checkpoint, to_uint8
 from trainer.errors import TrainerError, UsageError
 from trainer.files import atomic_write
-from trainer.networks import latents_from_seeds
-from trainer.training import choose_device
+from trainer.nets.networks import latents_from_seeds
+from trainer.training.training import choose_device
 
 Pictures = NDArray[np.uint8]
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from trainer import checkpoint
-from trainer.architecture import Architecture
 from trainer.checkpoint import CheckpointError, Metadata, Metric
 from trainer.errors import TrainerError
-from trainer.networks import Critic, Generator
-from trainer.realism import Realism
+from trainer.metrics.realism import Realism
+from trainer.nets.architecture import Architecture
+from trainer.nets.networks import Critic, Generator
 
 ARCH = Architecture(32, 4, 8)
 PHOTOGRAPHS = torch.arange(10.0)[:, None].repeat(1, ARCH.channels(4))

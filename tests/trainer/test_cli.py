@@ -14,12 +14,12 @@ from typer.testing import CliRunner
 from tests.checkpoints import make_checkpoint
 from tests.trainer.photographs import fill_folder
 from trainer import checkpoint, cli
-from trainer.architecture import Architecture
 from trainer.checkpoint import Metadata, Metric
 from trainer.cli import app
 from trainer.config import FitConfig, make_config
 from trainer.errors import TrainerError
-from trainer.networks import Critic, Generator
+from trainer.nets.architecture import Architecture
+from trainer.nets.networks import Critic, Generator
 
 
 @pytest.fixture

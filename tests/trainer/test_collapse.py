@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 from tests.drawings import bowls
 from trainer.checkpoint import load
 from trainer.config import FitConfig, make_config
-from trainer.data import Dataset
+from trainer.data.dataset import Dataset
 from trainer.errors import TrainerError
-from trainer.fit import fit
-from trainer.heldout import HeldOutLook, Look
-from trainer.networks import Critic, Generator
+from trainer.nets.networks import Critic, Generator
+from trainer.training.fit import fit
+from trainer.training.heldout import HeldOutLook, Look
 
 
 def dataset() -> Dataset:

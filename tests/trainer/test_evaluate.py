@@ -13,7 +13,7 @@ from rich.console import Console
 from tests.checkpoints import make_checkpoint
 from tests.trainer.photographs import fill_folder
 from trainer import checkpoint
-from trainer.data import load_dataset
+from trainer.data.dataset import load_dataset
 from trainer.errors import TrainerError, UsageError
 from trainer.evaluate import EvaluationReport, evaluate
 

@@ -1,0 +1,70 @@
+"""The rewritten layers against the plain forms they stand for, in float64."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from trainer.nets.layers import LEAK, DownConv, PixelNorm, UpConv, convolve, leaky_relu, mean_pool
+
+F64 = torch.float64
+
+
+def plain_form(layer: DownConv | UpConv, x: Tensor) -> Tensor:
+    if isinstance(layer, DownConv):
+        return F.avg_pool2d(F.conv2d(x, layer.weight, layer.bias, padding=1), 2)
+    return F.conv2d(F.interpolate(x, scale_factor=2, mode="nearest"), layer.weight, layer.bias, padding=1)
+
+
+@pytest.mark.parametrize("size", [4, 6, 16])
+def test_folded_convolutions_equal_the_plain_ones_with_gradients(size: int) -> None:
+    torch.manual_seed(size)
+    for layer in (DownConv(3, 5).to(F64), UpConv(3, 5).to(F64)):
+        x = torch.randn(2, 3, size, size, dtype=F64, requires_grad=True)
+        folded, reference = layer(x), plain_form(layer, x)
+        torch.testing.assert_close(folded, reference, rtol=1e-12, atol=1e-12)
+        weights = torch.randn_like(reference)
+        ours = torch.autograd.grad((folded * weights).sum(), [x, layer.weight])
+        theirs = torch.autograd.grad((reference * weights).sum(), [x, layer.weight])
+        for a, b in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize(("size", "stride", "padding"), [(3, 1, 1), (4, 2, 1), (1, 1, 0)])
+def test_a_convolution_and_its_derivatives_by_way_of_the_input(size: int, stride: int, padding: int) -> None:
+    torch.manual_seed(size)
+    x = torch.randn(2, 3, 6, 6, dtype=F64, requires_grad=True)
+    weight = torch.randn(5, 3, size, size, dtype=F64, requires_grad=True)
+    bias = torch.randn(5, dtype=F64, requires_grad=True)
+    results = []
+    for out in (
+        convolve(x, weight, bias, stride=stride, padding=padding),
+        F.conv2d(x, weight, bias, stride, padding),
+    ):
+        (slope,) = torch.autograd.grad(out.pow(3).sum(), x, create_graph=True)
+        # through a square of the slope, as in a gradient penalty, and the output itself, as in the loss
+        results.append([out, slope, *torch.autograd.grad(slope.square().sum() + out.sum(), [weight, bias])])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+def test_leaky_relu_and_both_its_derivatives() -> None:
+    x = torch.randn(100, dtype=F64, requires_grad=True)
+    torch.testing.assert_close(leaky_relu(x), F.leaky_relu(x, LEAK))
+    # through a square, so that the second derivative by x is not zero everywhere
+    for activation in (leaky_relu, lambda t: F.leaky_relu(t, LEAK)):
+        (first,) = torch.autograd.grad(activation(x).square().sum(), x, create_graph=True)
+        (second,) = torch.autograd.grad(first.sum(), x)
+        slope = torch.where(x > 0, 1.0, LEAK).to(F64)
+        torch.testing.assert_close(first, 2 * slope.square() * x)
+        torch.testing.assert_close(second, 2 * slope.square())
+
+
+def test_mean_pool_is_average_pooling() -> None:
+    x = torch.randn(2, 3, 8, 8, dtype=F64)
+    torch.testing.assert_close(mean_pool(x), F.avg_pool2d(x, 2))
+
+
+def test_pixel_norm_gives_each_pixel_unit_mean_square() -> None:
+    y = PixelNorm()(torch.randn(2, 16, 4, 4, dtype=F64) * 7)
+    torch.testing.assert_close(y.square().mean(1), torch.ones(2, 4, 4, dtype=F64), rtol=1e-6, atol=1e-6)

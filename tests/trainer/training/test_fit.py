@@ -1,0 +1,287 @@
+"""The loop and its run folder, through the command line as a user runs it.
+
+Runs that are stopped or killed are processes of their own; the others share this one, to spare its imports.
+"""
+
+import ast
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+
+from tests.drawings import write_bowls
+from tests.trainer.photographs import broken_files, odd_files, write_files
+from trainer import cli
+from trainer.checkpoint import load, read_metadata
+from trainer.training.fit import stop_on_interrupt
+
+OPTIONS = ["--resolution", "32", "--width", "4", "--batch", "4", "--snap", "5", "--eval-every", "5"]
+LAST = Path("checkpoints") / "last.safetensors"
+
+
+class Fit:
+    """`trainer fit` in this process: exit status and what was said to people."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.capsys = capsys
+        self.monkeypatch = monkeypatch
+
+    def __call__(self, *arguments: str | Path) -> tuple[int, str]:
+        self.monkeypatch.setattr(sys, "argv", ["trainer", "fit", *map(str, arguments)])
+        self.monkeypatch.setenv("COLUMNS", "400")
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        return status, self.capsys.readouterr().err
+
+
+@pytest.fixture
+def fit(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Fit:
+    # one thread, so that these runs compare bit for bit with those of other processes
+    torch.set_num_threads(1)
+    return Fit(capsys, monkeypatch)
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    return write_bowls(tmp_path / "bowls", 24)
+
+
+def start(*arguments: str | Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "trainer", "fit", *map(str, arguments)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def metrics(run: Path) -> list[dict[str, object]]:
+    """The lines of metrics.jsonl without their times."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [
+        {name: value for name, value in line.items() if name not in ("seconds", "images_per_s")}
+        for line in lines
+    ]
+
+
+def weights(path: Path) -> dict[str, list[float]]:
+    with safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name).flatten().tolist() for name in file.keys()}  # noqa: SIM118
+
+
+def test_a_run_folder_has_what_the_design_says(photographs: Path, fit: Fit) -> None:
+    run = photographs.parent / "run"
+    status, said = fit("--data", photographs, "--out", run, "--steps", "12", *OPTIONS)
+    assert status == 0, said
+    assert "Done at step 12" in said
+    assert "no figures, and no best" in said
+
+    config = json.loads((run / "config.json").read_text())
+    assert (config["resolution"], config["steps"], config["preset"]) == (32, 12, "modern")
+    assert sorted(path.name for path in (run / "samples").iterdir()) == [
+        f"step-{step:08d}.png" for step in (0, 5, 10, 12)
+    ]
+    with Image.open(run / "samples" / "step-00000012.png") as sheet:
+        assert sheet.size == (8 * 34 + 2, 8 * 34 + 2)
+    states = ["best", "state-00000010", "state-00000012"]
+    assert sorted(path.stem for path in (run / "state").iterdir()) == states
+    assert any((run / "tensorboard").iterdir())
+
+    evaluations = [line for line in metrics(run) if line["kind"] == "evaluation"]
+    assert [line["step"] for line in evaluations] == [5, 10, 12], "the last step, whatever it is"
+    for side in ("training", "held_out"):
+        for name in ("critic_loss", "wasserstein", "penalty"):
+            assert isinstance(evaluations[0][f"{side}_{name}"], float)
+
+    document = read_metadata(run / LAST)
+    assert (document.step, document.images_seen, document.resolution) == (12, 48, 32)
+    assert document.training_pictures + document.held_out_pictures == 24
+    assert len(document.score_quantiles) == 101
+    assert len(document.training_hashes) == document.training_pictures
+    loaded = load(run / LAST)
+    assert loaded.sample([1]).shape == (1, 3, 32, 32)
+    assert len(loaded.photographs) == document.held_out_pictures
+
+
+def test_a_folder_of_broken_and_odd_files_trains_and_names_each(photographs: Path, fit: Fit) -> None:
+    """Twelve kinds and more among good pictures: each that can't be used is named, and training goes on."""
+    broken, odd = broken_files(), odd_files()
+    assert len(broken) + len(odd) >= 12
+    write_files(photographs, {name: data for name, (data, _) in broken.items()} | odd)
+    run = photographs.parent / "run"
+    small = ["--steps", "1", *OPTIONS, "--width", "2", "--resolution", "64"]
+    status, said = fit("--data", photographs, "--out", run, *small)
+    assert status == 0, said
+    report = json.loads((run / "data_report.json").read_text())
+    assert {entry["path"] for entry in report["left_out"]} == set(broken)
+    for name, (_, reason) in broken.items():
+        assert f"left out {name}: {reason}" in said
+
+
+def test_the_best_by_its_figures_is_kept(tmp_path: Path, fit: Fit) -> None:
+    photographs = write_bowls(tmp_path / "bowls", 120, 32)
+    run = tmp_path / "run"
+    status, said = fit("--data", photographs, "--out", run, "--steps", "7", *OPTIONS, "--eval-every", "2")
+    assert status == 0, said
+    figures = {line["step"]: line["kid"] for line in metrics(run) if line["kind"] == "figures"}
+    assert list(figures) == [2, 4, 6, 7]
+    best = read_metadata(run / "checkpoints" / "best.safetensors")
+    assert best.metrics["kid"].value == figures[best.step] == min(map(float, map(str, figures.values())))
+    assert best.metrics["kid"].floor is not None
+    # a step that was not evaluated has none: the figures of an earlier one would be a lie
+    assert read_metadata(run / LAST).metrics["kid"].value == figures[7]
+    assert read_metadata(run / "checkpoints" / "step-00000005.safetensors").metrics == {}
+
+
+@pytest.mark.parametrize("objective", ["wgan-gp", "wgan", "dcgan"])
+def test_interrupted_killed_and_resumed_is_bit_identical(photographs: Path, fit: Fit, objective: str) -> None:
+    """Ctrl-C at some step saves there and says how to go on; after SIGKILL the last saved state counts.
+
+    Either way the rest makes the run that was never stopped.
+    """
+    whole, parts = photographs.parent / "whole", photographs.parent / "parts"
+    options: list[str | Path] = ["--data", photographs, *OPTIONS, "--objective", objective]
+    options += ["--steps", "60", "--eval-every", "20"]
+    status, said = fit("--out", whole, *options)
+    assert status == 0, said
+
+    process = start("--out", parts, *options)
+    wait_for(parts / "state" / "state-00000010.safetensors", process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "Go on with: trainer fit --resume" in errors
+    stopped_at = int(errors.split("Saved at step ")[1].split(".")[0])
+    assert stopped_at < 60
+
+    process = start("--resume", "--out", parts)
+    wait_for(parts / "state" / f"state-{(stopped_at // 5 + 1) * 5:08d}.safetensors", process)
+    process.kill()
+    process.communicate()
+
+    status, said = fit("--resume", "--out", parts)
+    assert status == 0, said
+    assert weights(parts / LAST) == weights(whole / LAST)
+    assert metrics(parts) == metrics(whole)
+    grid = Path("samples") / "step-00000060.png"
+    assert (parts / grid).read_bytes() == (whole / grid).read_bytes()
+
+
+def test_on_a_bare_machine_what_is_missing_is_left_out_with_a_word(
+    photographs: Path, fit: Fit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for missing in ("tensorboard", "torch.utils.tensorboard", "matplotlib"):
+        monkeypatch.setitem(sys.modules, missing, None)
+    run = photographs.parent / "run"
+    status, said = fit("--data", photographs, "--out", run, "--steps", "1", *OPTIONS)
+    assert status == 0, said
+    assert "TensorBoard is not installed" in said
+    assert not (run / "tensorboard").exists()
+
+
+def test_the_trainer_starts_with_six_packages() -> None:
+    """It is carried to rented machines as a checkout: any other package is imported where it is used."""
+    at_hand = {"torch", "numpy", "PIL", "safetensors", "typer", "rich", "trainer"}
+    files = Path(cli.__file__).parent.rglob("*.py")
+    for file in files:
+        for statement in ast.parse(file.read_text("utf-8")).body:
+            if isinstance(statement, ast.Import):
+                names = [alias.name for alias in statement.names]
+            elif isinstance(statement, ast.ImportFrom):
+                names = [statement.module or ""]
+            else:
+                continue
+            packages = {name.partition(".")[0] for name in names}
+            assert packages <= at_hand | sys.stdlib_module_names, file
+
+
+def test_looking_more_often_does_not_change_the_training(photographs: Path, fit: Fit) -> None:
+    runs = [photographs.parent / name for name in ("often", "never")]
+    for run, every in zip(runs, ("1", "0"), strict=True):
+        options: list[str | Path] = [
+            "--data",
+            photographs,
+            "--out",
+            run,
+            "--steps",
+            "6",
+            *OPTIONS,
+            "--eval-every",
+            every,
+        ]
+        assert fit(*options, "--log-every", "1", "--snap", every)[0] == 0
+    assert weights(runs[0] / LAST) == weights(runs[1] / LAST)
+
+
+class TestRefusals:
+    """Each in one sentence on standard error, with the status of the contract, and nothing written."""
+
+    def refused(self, result: tuple[int, str], status: int, words: str) -> None:
+        assert result[0] == status, result
+        assert words in result[1]
+        assert "Traceback" not in result[1]
+
+    def test_no_data(self, tmp_path: Path, fit: Fit) -> None:
+        self.refused(fit("--out", tmp_path / "r"), 2, "trainer fit --data FOLDER")
+        self.refused(fit("--data", tmp_path / "none", "--out", tmp_path / "r"), 2, "none")
+        assert not (tmp_path / "r").exists()
+
+    def test_a_folder_with_nothing_usable(self, tmp_path: Path, fit: Fit) -> None:
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "a.jpg").write_bytes(b"")
+        self.refused(
+            fit("--data", tmp_path / "data", "--out", tmp_path / "r"), 1, "give a folder of photographs"
+        )
+        assert not (tmp_path / "r").exists()
+
+    def test_a_run_in_the_way(self, photographs: Path, fit: Fit) -> None:
+        run = photographs.parent / "run"
+        options: list[str | Path] = ["--data", photographs, "--out", run, "--steps", "1", *OPTIONS]
+        assert fit(*options)[0] == 0
+        before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
+        self.refused(fit(*options), 2, "add --resume")
+        self.refused(fit(*options, "--resume", "--width", "6"), 2, "width: 4 → 6")
+        self.refused(fit(*options, "--resume", "--objective", "wgan"), 2, "objective: wgan-gp → wgan")
+        next(photographs.glob("*.png")).unlink()
+        self.refused(fit(*options, "--resume"), 2, "other photographs")
+        assert before == {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
+
+    def test_resuming_what_is_no_run(self, tmp_path: Path, fit: Fit) -> None:
+        self.refused(fit("--resume", "--out", tmp_path), 1, "is not a run folder")
+
+
+def test_dry_run_writes_nothing(photographs: Path, fit: Fit) -> None:
+    run = photographs.parent / "run"
+    status, said = fit("--data", photographs, "--out", run, "--dry-run", *OPTIONS)
+    assert status == 0
+    assert "Nothing was written" in said
+    assert not run.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_every_polite_signal_asks_for_an_end_after_the_step(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with stop_on_interrupt() as stopped:
+        assert not stopped()
+        os.kill(os.getpid(), number)
+        assert stopped()
+    assert signal.getsignal(number) is before

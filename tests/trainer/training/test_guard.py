@@ -1,0 +1,163 @@
+"""What the guard takes for a collapse, what it lets pass, and how long it waits."""
+
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainer.training.guard import OVERTAKEN_TIMES, PATIENCE, WARM_UP, WINDOW, Guard, Observation, Verdict
+
+HEALTHY = Observation(
+    critic_loss=-0.5,
+    penalty=0.01,
+    generator_loss=0.3,
+    wasserstein=0.5,
+    separation=1.0,
+    spread=0.6,
+    slope=0.0,
+    gap=0.1,
+    distance=40.0,
+    diversity=0.9,
+    variety=0.8,
+)
+
+
+def warmed_up() -> Guard:
+    guard = Guard()
+    for _ in range(WARM_UP + 1):
+        assert guard.look(HEALTHY) is None
+    return guard
+
+
+def looks(guard: Guard, seen: Observation, count: int) -> list[Verdict | None]:
+    return [guard.look(seen) for _ in range(count)]
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Observation)])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_value_that_is_no_number_counts_at_once(name: str, value: float) -> None:
+    verdict = Guard().look(replace(HEALTHY, **{name: value}))
+    assert verdict is not None
+    assert verdict.sign == "not finite"
+    assert name in verdict.explanation
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"penalty": 6.0, "critic_loss": 40.0},
+        {"slope": 31.0},
+        {"critic_loss": 20_000.0},
+        {"critic_loss": -20_000.0},
+    ],
+)
+def test_an_explosion_counts_at_once(changes: dict[str, float]) -> None:
+    verdict = Guard().look(replace(HEALTHY, **changes))
+    assert verdict is not None
+    assert verdict.sign == "exploding"
+
+
+def test_a_steep_critic_that_gains_by_it_is_none() -> None:
+    """At 256 px the first fakes are so far from photographs that the penalty's balance lies there."""
+    assert Guard().look(replace(HEALTHY, penalty=17.0, critic_loss=-228.0, wasserstein=397.0)) is None
+
+
+LASTING = [
+    ("diversity", {"diversity": 0.1}),
+    ("diversity", {"diversity": 2.0}),
+    ("diversity", {"variety": 0.05}),
+    ("distance", {"distance": 61.0}),
+    ("overfitting", {"gap": 0.95}),
+]
+
+
+@pytest.mark.parametrize(("sign", "changes"), LASTING)
+def test_a_sign_that_might_pass_has_to_last(sign: str, changes: dict[str, float]) -> None:
+    bad = replace(HEALTHY, **changes)
+    results = looks(warmed_up(), bad, PATIENCE)
+    assert results[:-1] == [None] * (PATIENCE - 1)
+    assert results[-1] is not None
+    assert results[-1].sign == sign
+
+
+@pytest.mark.parametrize(("sign", "changes"), LASTING)
+def test_a_sign_that_passes_is_forgotten(sign: str, changes: dict[str, float]) -> None:
+    guard, bad = warmed_up(), replace(HEALTHY, **changes)
+    for _ in range(4):
+        assert looks(guard, bad, PATIENCE - 1) == [None] * (PATIENCE - 1)
+        assert guard.look(HEALTHY) is None, sign
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"separation": 0.001}, {"spread": 1e-9}, {"wasserstein": 1e-8}],
+)
+def test_a_critic_is_dead_when_its_last_looks_tell_nothing_apart(changes: dict[str, float]) -> None:
+    guard, bad = warmed_up(), replace(HEALTHY, **changes)
+    verdicts = looks(guard, bad, WINDOW)
+    assert any(verdict is not None and verdict.sign == "dead critic" for verdict in verdicts)
+
+
+def test_critic_and_generator_may_take_turns() -> None:
+    """One look below zero between two above, or some near it, as healthy runs have them."""
+    guard = warmed_up()
+    for separation in (0.4, -0.1, 0.8, 0.3, -0.2, 0.6, 0.4, 0.05, 0.06, -0.04, 0.01, 0.3, 0.9):
+        assert guard.look(replace(HEALTHY, separation=separation)) is None
+
+
+def test_wide_swings_do_not_hide_a_critic_that_is_overtaken_again_and_again() -> None:
+    """As with learning rates ×30: its mean lies well above."""
+    guard = warmed_up()
+    separations = [1.0, -0.4] * OVERTAKEN_TIMES
+    verdicts = [guard.look(replace(HEALTHY, separation=separation)) for separation in separations]
+    assert verdicts[:-1] == [None] * (len(separations) - 1)
+    assert verdicts[-1] is not None
+    assert verdicts[-1].sign == "overtaken critic"
+
+
+def test_a_critic_that_has_only_begun_is_not_overtaken() -> None:
+    assert looks(Guard(), replace(HEALTHY, separation=-0.5), WARM_UP + WINDOW // 2 - 1)[-1] is None
+
+
+def test_at_first_all_fakes_may_look_alike() -> None:
+    assert looks(Guard(), replace(HEALTHY, diversity=0.01, separation=0.0), WARM_UP) == [None] * WARM_UP
+
+
+def test_the_best_distance_is_not_raised_by_worse_ones() -> None:
+    guard = warmed_up()
+    looks(guard, replace(HEALTHY, distance=55.0), 10)
+    assert guard.best_distance == 40.0
+
+
+def test_after_going_back_signs_are_counted_anew() -> None:
+    guard, bad = warmed_up(), replace(HEALTHY, diversity=0.1)
+    looks(guard, bad, PATIENCE)
+    guard.start_over()
+    assert looks(guard, bad, PATIENCE - 1) == [None] * (PATIENCE - 1)
+    assert guard.look(bad) is not None
+
+
+@given(
+    st.lists(
+        st.builds(
+            Observation,
+            critic_loss=st.floats(-20, 20),
+            penalty=st.floats(0, 0.5),
+            generator_loss=st.floats(-20, 20),
+            wasserstein=st.floats(0.5, 25),
+            separation=st.floats(0.1, 5),
+            spread=st.floats(1e-4, 5),
+            slope=st.floats(0, 9),
+            gap=st.floats(-0.5, 0.8),
+            distance=st.one_of(st.none(), st.floats(40, 59)),
+            diversity=st.one_of(st.none(), st.floats(0.4, 1.2)),
+        ),
+        max_size=30,
+    )
+)
+def test_silent_within_healthy_bounds_and_the_same_after_a_resume(seen: list[Observation]) -> None:
+    guard = Guard()
+    for observation in seen:
+        guard = Guard.from_json(guard.to_json())
+        assert guard.look(observation) is None

@@ -1,0 +1,1 @@
+"""Photographs as they are found, made into one array: sources, decoding, the cache, the held-out part."""

@@ -1,0 +1,1 @@
+"""`trainer report`: a run folder as one page. Reads only."""

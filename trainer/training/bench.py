@@ -1,0 +1,76 @@
+"""What this machine can do: cycles of a training timed before it starts, and how long it will take."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+
+import torch
+
+from trainer.config import FitConfig
+from trainer.training.training import Training, choose_device
+
+PICTURES = 64
+ROUNDS = 5
+"""Cycles that are timed, after one that warms up; the median counts."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Seconds of one cycle, and what follows from them."""
+
+    config: FitConfig
+    device: str
+    cycle_seconds: float
+
+    @property
+    def images_per_second(self) -> float:
+        """As `trainer fit` counts them: pictures the generator's updates make."""
+        return self.config.batch / self.cycle_seconds
+
+    @property
+    def run_seconds(self) -> float:
+        """All steps of the run, without its evaluations and snapshots, which add a few per cent."""
+        return self.config.steps * self.cycle_seconds
+
+    def describe(self) -> str:
+        config = self.config
+        return (
+            f"{config.resolution} px, batch {config.batch}, {self.device}: {self.cycle_seconds:.3g} s a "
+            f"cycle of {config.n_critic} critic and 1 generator step, {self.images_per_second:.0f} images/s. "
+            f"{config.steps:,} steps take about {_long(self.run_seconds)}."
+        )
+
+
+def bench(config: FitConfig, rounds: int = ROUNDS) -> Bench:
+    """Time cycles of this very training on noise in place of photographs; writes nothing."""
+    device = choose_device(config.device)
+    rng = torch.Generator().manual_seed(0)
+    shape = (PICTURES, config.resolution, config.resolution, 3)
+    noise = torch.randint(0, 256, shape, dtype=torch.uint8, generator=rng).to(device)
+    training = Training(config, noise.permute(0, 3, 1, 2))
+    taken = [_cycle(training) for _ in range(rounds + 1)]
+    return Bench(config, device_name(device), statistics.median(taken[1:]))
+
+
+def device_name(device: torch.device) -> str:
+    """What timings were made on: the GPU's name, or how many threads of the CPU."""
+    cuda = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if cuda else f"{torch.get_num_threads()} threads"
+    return f"{device.type} ({name})"
+
+
+def _cycle(training: Training) -> float:
+    started = time.perf_counter()
+    training.cycle()
+    training.critic_sums.sum().item()  # waits for the device
+    return time.perf_counter() - started
+
+
+def _long(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"

@@ -1,0 +1,154 @@
+"""The training loop, to be read from top to bottom: resume or start, then cycle, look, show and save."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+
+from trainer.config import FitConfig, differences
+from trainer.data.dataset import Dataset, write_report
+from trainer.errors import TrainerError, UsageError
+from trainer.files import atomic_write
+from trainer.pictures import to_device
+from trainer.training import state
+from trainer.training.distributed import joined
+from trainer.training.guard import Guard
+from trainer.training.runlog import RunLog
+from trainer.training.session import LAST_CHECKPOINT, Follower, Session
+from trainer.training.training import Training, choose_device
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+LEAST_STEPS_TO_COMPILE = 1_000
+"""Of shorter runs it isn't even asked whether compiling pays."""
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """Where a fit stopped, and the checkpoint it left."""
+
+    step: int
+    finished: bool
+    checkpoint: Path
+
+
+def fit(
+    config: FitConfig, dataset: Dataset, run: Path, *, resume: bool, say: Callable[[str], None]
+) -> FitResult:
+    """Train until `config.steps` or Ctrl-C, leaving a run folder that can be resumed exactly.
+
+    Raises UsageError where a run is in the way or differs, TrainerError where nothing can be resumed or
+    written.
+    """
+    if not resume and (run / "state").exists():
+        raise UsageError(f"{run} holds a run already: add --resume to go on with it, or give another --out.")
+    device = choose_device(config.device)
+    with joined(device) as workers, stop_on_interrupt() as stopped:
+        training = Training(config, to_device(dataset.training, device), workers)
+        around = state.Surroundings(dataset.fingerprint, Guard(), 0)
+        if resume:
+            around = _restore(training, dataset, run, say)
+        _choose_arithmetic(training, say)
+        with _companion(training, dataset, run, around) as companion:
+            if training.step == 0:
+                companion.begin()
+            while training.step < config.steps and not workers.any(stopped()):
+                training.cycle()
+                companion.after_cycle()
+            companion.snapshot()
+    last = run / "checkpoints" / LAST_CHECKPOINT
+    return FitResult(training.step, training.step >= config.steps, last)
+
+
+def _choose_arithmetic(training: Training, say: Callable[[str], None]) -> None:
+    """Compile the gradients where that is wanted, and keep in the settings what was decided.
+
+    A resume then computes as the run did before: compiled gradients equal autograd's to rounding only.
+    """
+    config = training.config
+    left = config.steps - training.step
+    wanted = config.compile == "on" or (config.compile == "auto" and left >= LEAST_STEPS_TO_COMPILE)
+    if wanted:
+        from trainer.training import compiled  # imports torch's compiler: two seconds
+
+        example = training.example()
+        if config.compile == "auto":
+            (seconds,) = compiled.cycle_seconds([training.arithmetic], config.n_critic, example)
+            wanted = training.workers.follow(compiled.worth_it(seconds, left))
+        if wanted:
+            say("Compiling the gradients; this takes up to a few minutes the first time.")
+            training.arithmetic = compiled.compile_arithmetic(
+                training.networks, training.task, config.n_critic, example, say
+            )
+    training.config = replace(config, compile="on" if wanted else "off")
+
+
+@contextmanager
+def _companion(
+    training: Training, dataset: Dataset, run: Path, around: state.Surroundings
+) -> Iterator[Session | Follower]:
+    """Who looks after the training between its cycles: the first process, or one that follows it."""
+    if not training.workers.lead:
+        yield Follower(training, run)
+        return
+    _write_config(run, training.config)
+    write_report(dataset, run / "data_report.json")
+    with RunLog(run, training.config.steps, resume_at=training.step, length=around.log_length) as log:
+        yield Session(training, dataset, run, log, around.guard)
+
+
+def _restore(
+    training: Training, dataset: Dataset, run: Path, say: Callable[[str], None]
+) -> state.Surroundings:
+    path, document = state.newest_state(run / "state", say)
+    found = differences(state.saved_config(document), training.config)
+    if found:
+        raise UsageError(
+            f"{run} can't be resumed with other settings ({'; '.join(found)}): drop those options."
+        )
+    around = state.surroundings_of(document)
+    if around.data_fingerprint != dataset.fingerprint:
+        raise UsageError(f"{run} was trained on other photographs: give the folder it began with as --data.")
+    state.restore_state(path, training)
+    say(f"Resumed at step {training.step} from {path.name}.")
+    return around
+
+
+def read_run_config(run: Path) -> FitConfig:
+    """The settings a run was started with. Raises TrainerError where the folder is no run."""
+    path = run / "config.json"
+    try:
+        return FitConfig.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, AttributeError):
+        raise TrainerError(f"{run} is not a run folder: give the --out of an earlier trainer fit.") from None
+
+
+def _write_config(run: Path, config: FitConfig) -> None:
+    text = json.dumps(config.to_json(), indent=2, ensure_ascii=False)
+    atomic_write(run / "config.json", text.encode() + b"\n")
+
+
+@contextmanager
+def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C, SIGTERM and a terminal that goes away ask the loop to end after the step in hand.
+
+    A second Ctrl-C does not wait.
+    """
+    asked = False
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked = True
+
+    before = {number: signal.signal(number, ask) for number in _STOPPING}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

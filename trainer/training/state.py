@@ -1,0 +1,177 @@
+"""Everything an exact resume needs, in one safetensors file: networks, optimisers, random numbers, counters.
+
+The order of the data is a function of the seed and the step, so the step is all it needs. A file is written
+whole or not at all; the last two are kept, and one that is damaged is skipped with a word.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialise
+from torch import Tensor
+
+from trainer.config import FitConfig
+from trainer.errors import TrainerError
+from trainer.files import atomic_write
+from trainer.training.guard import Guard
+from trainer.training.training import Training
+
+STATE_VERSION = 1
+KEPT = 2
+_KEY = "trainer-state"
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What has to be resumed besides the training itself."""
+
+    data_fingerprint: str
+    guard: Guard
+    log_length: int
+    """Bytes of metrics.jsonl that had been written."""
+
+
+def save_state(folder: Path, training: Training, surroundings: Surroundings) -> Path:
+    """Write `state-<step>.safetensors` atomically and drop all but the last two. Raises TrainerError."""
+    path = _path_of(folder, training.step)
+    write_state(path, training, surroundings)
+    for old in _states(folder)[KEPT:]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def save_setback(folder: Path, training: Training, surroundings: Surroundings) -> None:
+    """Save the state that the guard has gone back to, and drop those of the steps that it gave up.
+
+    Left there, they would be resumed from as the newest. They go last, so that there always is a state.
+    """
+    write_state(_path_of(folder, training.step), training, surroundings)
+    for given_up in _states(folder):
+        if given_up > _path_of(folder, training.step):
+            given_up.unlink(missing_ok=True)
+
+
+def write_state(path: Path, training: Training, surroundings: Surroundings) -> None:
+    """Write one state atomically. Raises TrainerError."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(training).items()}
+    document = {
+        "version": STATE_VERSION,
+        "step": training.step,
+        "summed_steps": training.summed_steps,
+        "setbacks": training.setbacks,
+        "data_fingerprint": surroundings.data_fingerprint,
+        "guard": surroundings.guard.to_json(),
+        "log_length": surroundings.log_length,
+        "config": training.config.to_json(),
+        "torch": torch.__version__,
+    }
+    atomic_write(path, serialise(tensors, {_KEY: json.dumps(document)}))
+
+
+def newest_state(folder: Path, say: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:
+    """The newest readable state and its document. Raises TrainerError where there is none."""
+    for path in _states(folder):
+        try:
+            with safe_open(path, "pt") as file:
+                document = json.loads((file.metadata() or {})[_KEY])
+                # reading every tensor finds a file that was cut short
+                for name in file.keys():  # noqa: SIM118  (safe_open is no mapping)
+                    file.get_tensor(name)
+        except (SafetensorError, KeyError, ValueError, OSError):
+            say(f"Skipped {path.name}: it is damaged or was only half written.")
+            continue
+        if int(document["version"]) > STATE_VERSION:
+            raise TrainerError(f"{path} was saved by a newer version: upgrade meshibot to resume it.")
+        return path, dict(document)
+    raise TrainerError(f"There is no saved state in {folder}: start this run without --resume.")
+
+
+def restore_state(path: Path, training: Training) -> None:
+    """Fill a training of the same architecture from a state file, bit for bit."""
+    with safe_open(path, "pt") as file:
+        document = json.loads(file.metadata()[_KEY])
+        saved = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    networks = training.networks
+    for prefix, network in _networks(training).items():
+        state = {name.removeprefix(prefix): t for name, t in saved.items() if name.startswith(prefix)}
+        network.load_state_dict(state or networks.critic.state_dict())  # a run begun without a judge
+    for prefix, optimiser, network in (
+        ("critic_optimiser.", training.critic_optimiser, networks.critic),
+        ("generator_optimiser.", training.generator_optimiser, networks.generator),
+    ):
+        _restore_optimiser(optimiser, list(network.parameters()), saved, prefix)
+    training.rng.set_state(saved["rng"])
+    training.critic_sums.copy_(saved["critic_sums"])
+    training.generator_sums.copy_(saved["generator_sums"])
+    training.step = int(document["step"])
+    training.summed_steps = int(document["summed_steps"])
+    training.set_back(int(document["setbacks"]))
+
+
+def surroundings_of(document: dict[str, Any]) -> Surroundings:
+    return Surroundings(
+        str(document["data_fingerprint"]), Guard.from_json(document["guard"]), int(document["log_length"])
+    )
+
+
+def saved_config(document: dict[str, Any]) -> FitConfig:
+    return FitConfig.from_json(document["config"])
+
+
+def _path_of(folder: Path, step: int) -> Path:
+    return folder / f"state-{step:08d}.safetensors"
+
+
+def _states(folder: Path) -> list[Path]:
+    """State files, the newest first."""
+    return sorted(folder.glob("state-*.safetensors"), reverse=True)
+
+
+def _networks(training: Training) -> dict[str, torch.nn.Module]:
+    networks = training.networks
+    return {
+        "generator.": networks.generator,
+        "critic.": networks.critic,
+        "ema.": networks.ema,
+        "judge.": networks.judge,
+    }
+
+
+def _tensors(training: Training) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {
+        "rng": training.rng.get_state(),
+        "critic_sums": training.critic_sums,
+        "generator_sums": training.generator_sums,
+    }
+    for prefix, network in _networks(training).items():
+        tensors |= {prefix + name: tensor for name, tensor in network.state_dict().items()}
+    for prefix, optimiser in (
+        ("critic_optimiser.", training.critic_optimiser),
+        ("generator_optimiser.", training.generator_optimiser),
+    ):
+        for index, values in optimiser.state_dict()["state"].items():
+            tensors |= {f"{prefix}{index}.{name}": tensor for name, tensor in values.items()}
+    return tensors
+
+
+def _restore_optimiser(
+    optimiser: torch.optim.Optimizer,
+    parameters: list[torch.nn.Parameter],
+    saved: dict[str, Tensor],
+    prefix: str,
+) -> None:
+    """Averages take their parameter's memory format again: `load_state_dict` alone would lose it."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in saved.items():
+        if name.startswith(prefix):
+            index, key = name.removeprefix(prefix).split(".", 1)
+            parameter = parameters[int(index)]
+            if tensor.shape == parameter.shape:
+                tensor = torch.empty_like(parameter).copy_(tensor)
+            state.setdefault(int(index), {})[key] = tensor
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
