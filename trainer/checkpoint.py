@@ -21,17 +21,24 @@ from typing import TYPE_CHECKING, Any
 
 from trainer.errors import UsageError
 from trainer.files import atomic_write
-from trainer.nets.architecture import MOST_LATENTS, MOST_WIDTH, RESOLUTIONS, Architecture
+from trainer.nets import earlier
+from trainer.nets.architecture import Architecture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from trainer.metrics.realism import Realism
-    from trainer.nets.networks import Critic, Generator
+    from trainer.nets.critic import Critic
+    from trainer.nets.generator import Generator
+    from trainer.nets.vision import Vision
 
 FORMAT = "meshibot-checkpoint"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+LEAST_READER = 3
+"""The least version of the format that a reader has to know to read what is written here."""
+LEAST_READABLE = 2
+"""The earliest version that is read: before it, files lack what the critic saw in photographs."""
 _METADATA_KEY = "meshibot"
 _PHOTOGRAPHS = "photographs"
 _MAX_HEADER_BYTES = 16 * 1024 * 1024
@@ -72,12 +79,17 @@ class Metadata:
     created_at: str = ""
 
     @property
+    def networks(self) -> Architecture:
+        """The shapes of both networks. Raises KeyError, TypeError or ValueError for some that can't be."""
+        return Architecture.from_json(self.architecture)
+
+    @property
     def resolution(self) -> int:
-        return int(self.architecture["resolution"])
+        return self.networks.resolution
 
     @property
     def latent_size(self) -> int:
-        return int(self.architecture["latent_size"])
+        return self.networks.latent_size
 
     def quantile_of(self, score: float) -> float:
         """The share of held-out reals that score below `score`, in [0, 1], interpolated."""
@@ -100,7 +112,8 @@ class Metadata:
         )
 
     def to_json(self) -> dict[str, Any]:
-        return {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
+        versions = {"format_version": FORMAT_VERSION, "least_reader": LEAST_READER}
+        return {"format": FORMAT, **versions, **asdict(self)}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Metadata:
@@ -127,6 +140,7 @@ class Checkpoint:
 
     generator: Generator
     critic: Critic
+    vision: Vision
     photographs: Tensor
     """The critic's features (m, d) of the held-out photographs."""
     metadata: Metadata
@@ -137,7 +151,7 @@ class Checkpoint:
         """Pictures (n, 3, r, r) in [-1, 1], each from its own seed and independent of the others."""
         import torch
 
-        from trainer.nets.networks import latents_from_seeds
+        from trainer.nets.generator import latents_from_seeds
 
         latents = latents_from_seeds(list(seeds), self.metadata.latent_size).to(self.device)
         with torch.inference_mode():
@@ -149,7 +163,7 @@ class Checkpoint:
         import torch
 
         with torch.inference_mode():
-            return self._realism(self.critic.features(images.to(self.device)).float())
+            return self._realism(self.critic.features(self.vision(images.to(self.device))).float())
 
     @cached_property
     def _realism(self) -> Realism:
@@ -226,37 +240,31 @@ def read_metadata(path: Path) -> Metadata:
             f"{path} is a safetensors file but not a checkpoint of this trainer: "
             "give one made by trainer fit."
         ) from None
-    if version > FORMAT_VERSION:
+    if int(document.get("least_reader", version)) > FORMAT_VERSION:
         raise CheckpointError(
             f"{path} has checkpoint format {version}, and this version reads up to {FORMAT_VERSION}: "
             "upgrade meshibot."
         )
-    if version < FORMAT_VERSION:
+    if version < LEAST_READABLE:
         raise CheckpointError(
             f"{path} has checkpoint format {version}, which lacks what the critic saw in photographs: "
             "make it anew with trainer fit."
         )
     try:
+        if version == 2:
+            document = {**document, "architecture": earlier.architecture_2(document["architecture"])}
         metadata = Metadata.from_json(document)
-        _check_architecture(metadata.architecture)
+        _ = metadata.networks
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} has damaged metadata ({error}): train or copy it again.") from None
     return metadata
-
-
-def _check_architecture(values: Mapping[str, Any]) -> None:
-    """Raises KeyError, TypeError or ValueError for networks that can't be."""
-    if int(values["resolution"]) not in RESOLUTIONS:
-        raise ValueError("its resolution is not 32, 64, 128 or 256")
-    for name, most in (("width", MOST_WIDTH), ("latent_size", MOST_LATENTS)):
-        if not 1 <= int(values[name]) <= most:
-            raise ValueError(f"its {name} is out of range")
 
 
 def save(
     path: Path,
     generator: Generator,
     critic: Critic,
+    vision: Vision,
     photographs: Tensor,
     metadata: Metadata,
     *,
@@ -265,18 +273,19 @@ def save(
     """Write the checkpoint atomically (temporary file, fsync, rename); returns its SHA-256.
 
     `photographs`: the critic's features (m, d) of the held-out ones. With `half` weights and features are
-    stored as float16; they are computed with in float32 all the same.
-    """
+    stored as float16; they are computed with in float32 all the same. What a seeing critic looks through
+    always is, being the larger part and no result of the training."""
     import torch
     from safetensors.torch import save as serialise
 
     tensors = {_PHOTOGRAPHS: photographs}
-    for prefix, network in (("generator.", generator), ("critic.", critic)):
+    for prefix, network in _parts(generator, critic, vision).items():
         tensors |= {prefix + name: tensor for name, tensor in network.state_dict().items()}
     for name, tensor in tensors.items():
         stored = tensor.detach().cpu()
         if stored.is_floating_point():
-            stored = stored.to(torch.float16 if half else torch.float32)
+            small = half or name.startswith("vision.net.")
+            stored = stored.to(torch.float16 if small else torch.float32)
         tensors[name] = stored.contiguous()
     data = serialise(tensors, {_METADATA_KEY: json.dumps(metadata.to_json(), ensure_ascii=False)})
     atomic_write(path, data)
@@ -295,14 +304,20 @@ def load(path: Path, device: str = "cpu") -> Checkpoint:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from trainer.nets.networks import Critic, Generator
+    from trainer.nets.critic import Critic
+    from trainer.nets.efficientnet import EfficientNetLite0
+    from trainer.nets.generator import make_generator
+    from trainer.nets.vision import PretrainedVision, Vision
 
     try:
         tensors = load_file(path)
+        arch = metadata.networks
         with torch.device("meta"):
-            arch = Architecture(**metadata.architecture)
-            generator, critic = Generator(arch), Critic(arch)
-        for prefix, network in (("generator.", generator), ("critic.", critic)):
+            generator, critic = make_generator(arch.generator), Critic(arch.critic)
+            sees = arch.critic.kind == "seeing"
+            vision = PretrainedVision(EfficientNetLite0()) if sees else Vision()
+        tensors = earlier.names_2(tensors, arch.resolution)
+        for prefix, network in _parts(generator, critic, vision).items():
             state = {
                 name.removeprefix(prefix): tensor.float() if tensor.is_floating_point() else tensor
                 for name, tensor in tensors.items()
@@ -312,7 +327,7 @@ def load(path: Path, device: str = "cpu") -> Checkpoint:
                 raise CheckpointError(f"{path} holds weights that are not numbers: train or copy it again.")
             network.load_state_dict(state, assign=True)
         photographs = tensors[_PHOTOGRAPHS].float()
-        if photographs.ndim != 2 or len(photographs) < 1 or photographs.shape[1] != arch.channels(4):
+        if photographs.ndim != 2 or len(photographs) < 1 or photographs.shape[1] != critic.feature_size():
             raise ValueError("no features of photographs")
         if not bool(torch.isfinite(photographs).all()):
             raise CheckpointError(f"{path} holds features that are not numbers: train or copy it again.")
@@ -320,6 +335,13 @@ def load(path: Path, device: str = "cpu") -> Checkpoint:
         raise CheckpointError(
             f"{path} does not hold the networks that its metadata claims: train or copy it again."
         ) from None
-    for network in (generator, critic):
+    for network in (generator, critic, vision):
         network.requires_grad_(False).eval().to(device)
-    return Checkpoint(generator, critic, photographs.to(device), metadata, fingerprint_of(path), device)
+    return Checkpoint(
+        generator, critic, vision, photographs.to(device), metadata, fingerprint_of(path), device
+    )
+
+
+def _parts(generator: Generator, critic: Critic, vision: Vision) -> dict[str, nn.Module]:
+    """What a file holds, by the beginning of its tensors' names."""
+    return {"generator.": generator, "critic.": critic, "vision.": vision}

@@ -116,7 +116,7 @@ def fit(
     config = _config(data, out, objective, preset, resume, options)
 
     if config.device == "cuda":
-        from trainer.training.training import choose_device
+        from trainer.device import choose_device
 
         choose_device(config.device)  # refuses before the photographs are read
 
@@ -165,12 +165,14 @@ def _dry_run(config: FitConfig) -> None:
     """What would be trained, in settings and sizes."""
     import torch
 
-    from trainer.nets.networks import Critic, Generator
-    from trainer.training.training import architecture, choose_device
+    from trainer.device import choose_device
+    from trainer.nets.critic import Critic
+    from trainer.nets.generator import make_generator
 
+    arch = config.architecture
     with torch.device("meta"):
-        arch = architecture(config)
-        sizes = [sum(p.numel() for p in net.parameters()) for net in (Generator(arch), Critic(arch))]
+        networks = make_generator(arch.generator), Critic(arch.critic)
+    sizes = [sum(parameter.numel() for parameter in network.parameters()) for network in networks]
     _say(json.dumps(config.to_json(), indent=2, ensure_ascii=False))
     _say(
         f"Would train on {choose_device(config.device)}: generator {sizes[0]:,} and critic {sizes[1]:,} "

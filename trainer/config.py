@@ -9,16 +9,24 @@ from typing import Any, Literal, get_args
 
 from trainer.errors import UsageError
 from trainer.nets.architecture import (
+    MOST_CHANNELS,
     MOST_LATENTS,
-    MOST_WIDTH,
     RESOLUTIONS,
+    Architecture,
+    CriticKind,
     CriticNorm,
+    CriticShape,
+    GeneratorKind,
     GeneratorNorm,
-    NetworkKind,
+    GeneratorShape,
+    channels_for,
 )
 
+PICTURE_HEAD_WIDTH = 64
+"""Of a seeing critic: its head for the picture itself need only see colours and the last pixel."""
+
 PresetName = Literal["article", "modern"]
-Device = Literal["auto", "cpu", "cuda"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bf16"]
 Compile = Literal["auto", "on", "off"]
 
@@ -31,30 +39,34 @@ class FitConfig:
     objective: Literal["wgan-gp", "wgan", "dcgan"] = "wgan-gp"
     preset: PresetName = "modern"
     resolution: int = 64
-    steps: int = 20_000
+    steps: int = 60_000
     """Generator updates."""
-    batch: int = 8
+    batch: int = 16
     n_critic: int = 1
     """Critic updates for each generator update."""
     seed: int = 0
 
-    kind: NetworkKind = "plain"
-    width: int = 32
+    generator: GeneratorKind = "gated"
+    critic: CriticKind = "seeing"
+    channels: tuple[int, ...] = ()
+    """Of the generator at 4, 8, ... pixels; filled by `make_config` from a width."""
+    critic_channels: tuple[int, ...] = ()
+    """Of the critic's head that looks at the picture itself."""
     latent_size: int = 128
     generator_norm: GeneratorNorm = "batch"
     critic_norm: CriticNorm = "none"
 
-    critic_lr: float = 6e-4
-    generator_lr: float = 3e-4
+    critic_lr: float = 5e-4
+    generator_lr: float = 5e-4
     lr_decay: float = 0.5
     """Share of `steps`, at the end, over which the learning rates fall linearly to zero; 0 keeps them."""
     beta1: float = 0.0
-    beta2: float = 0.9
+    beta2: float = 0.99
     penalty_weight: float = 10.0
     drift_weight: float = 1e-3
     clip: float = 0.01
 
-    ema_half_life: float = 20_000.0
+    ema_half_life: float = 10_000.0
     """In images; 0 switches averaging off."""
     ema_ramp: float = 0.05
     mirror: bool = True
@@ -63,6 +75,10 @@ class FitConfig:
     """Strength of augmentation in colour; 1.0 is DiffAugment's range."""
     translation: float = 0.0
     """Greatest shift as a share of the side."""
+
+    cache_gb: float = 4.0
+    """Memory for what a seeing critic sees in the photographs, kept so that they need not be looked at
+    again."""
 
     guard: bool = True
     """Look for collapse at each evaluation, and go back to the best state when it comes."""
@@ -90,17 +106,20 @@ class FitConfig:
             ("device", Device),
             ("precision", Precision),
             ("compile", Compile),
+            ("generator", GeneratorKind),
+            ("critic", CriticKind),
             ("generator_norm", GeneratorNorm),
         ):
             if getattr(self, name) not in get_args(allowed):
                 words, option = ", ".join(get_args(allowed)), name.replace("_", "-")
                 raise UsageError(f"--{option} {getattr(self, name)} is not one of {words}.")
-        for name in ("steps", "batch", "n_critic", "width", "latent_size", "log_every"):
+        for name in ("steps", "batch", "n_critic", "latent_size", "log_every"):
             if getattr(self, name) < 1:
                 raise UsageError(f"--{name.replace('_', '-')} has to be at least 1.")
-        for name, most in (("width", MOST_WIDTH), ("latent_size", MOST_LATENTS)):
-            if getattr(self, name) > most:
-                raise UsageError(f"--{name.replace('_', '-')} can be {most} at most.")
+        if self.latent_size > MOST_LATENTS:
+            raise UsageError(f"--latent-size can be {MOST_LATENTS} at most.")
+        if not self.cache_gb >= 0:
+            raise UsageError("--cache-gb has to be 0 (keep nothing) or more.")
         for name in ("snap", "eval_every"):
             if getattr(self, name) < 0:
                 raise UsageError(f"--{name.replace('_', '-')} has to be 0 (never) or more.")
@@ -113,6 +132,14 @@ class FitConfig:
         if self.objective == "wgan-gp" and self.critic_norm == "batch":
             raise UsageError("A WGAN-GP critic can't have batch norm: the penalty is each sample's own.")
 
+    @property
+    def architecture(self) -> Architecture:
+        """The shapes of both networks."""
+        return Architecture(
+            GeneratorShape(self.generator, self.latent_size, self.channels, self.generator_norm),
+            CriticShape(self.critic, self.critic_channels, self.critic_norm),
+        )
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -120,6 +147,8 @@ class FitConfig:
     def from_json(cls, document: dict[str, Any]) -> "FitConfig":
         """Raises TypeError where a value is not of its setting's kind."""
         values = {field.name: document[field.name] for field in fields(cls) if field.name in document}
+        for name in ("channels", "critic_channels"):
+            values[name] = tuple(values.get(name, ()))
         for field in fields(cls):
             kind = type(field.default) if field.default is not MISSING else str
             value = values.get(field.name, kind())
@@ -131,10 +160,14 @@ class FitConfig:
 # Keras settings of the article this project grew from: batch norm generator, no average, no decay, no
 # augmentation, one critic step. It sampled in training mode; here samples are made in evaluation mode.
 ARTICLE: dict[str, Any] = {
+    "generator": "plain",
+    "critic": "plain",
+    "steps": 20_000,
     "batch": 8,
     "n_critic": 1,
     "critic_lr": 3e-4,
     "generator_lr": 1e-4,
+    "beta2": 0.9,
     "latent_size": 128,
     "generator_norm": "batch",
     "lr_decay": 0.0,
@@ -184,7 +217,8 @@ MAY_CHANGE = frozenset(
 def make_config(data: Path, preset: str, objective: str, **overrides: Any) -> FitConfig:
     """A preset, then what the objective asks for, then the user's options (those that are not None).
 
-    Raises UsageError for an unknown name or a value out of range.
+    `width` and `critic_width` among them stand for the channels at 4 pixels. Raises UsageError for an unknown
+    name or a value out of range.
     """
     if preset not in get_args(PresetName):
         raise UsageError(f"--preset {preset} is not one of {', '.join(get_args(PresetName))}.")
@@ -192,9 +226,29 @@ def make_config(data: Path, preset: str, objective: str, **overrides: Any) -> Fi
         raise UsageError(f"--objective {objective} is not one of {', '.join(OBJECTIVE_DEFAULTS)}.")
     given = {name: value for name, value in overrides.items() if value is not None}
     values = {**PRESETS[preset], **OBJECTIVE_DEFAULTS[objective], **given}  # type: ignore[index]
+    widths = {name: values.pop(name, None) for name in ("width", "critic_width")}
     config = FitConfig(data=str(data), preset=preset, objective=objective, **values)  # type: ignore[arg-type]
     config.check()
-    return config
+    return _with_channels(config, **widths)
+
+
+def _with_channels(config: FitConfig, width: int | None, critic_width: int | None) -> FitConfig:
+    for name, value in (("width", width), ("critic_width", critic_width)):
+        if value is not None and not 1 <= value <= MOST_CHANNELS:
+            raise UsageError(f"--{name.replace('_', '-')} has to be from 1 to {MOST_CHANNELS}.")
+    width = width or default_width(config.resolution)
+    if critic_width is None:
+        critic_width = min(width, PICTURE_HEAD_WIDTH) if config.critic == "seeing" else width
+    return replace(
+        config,
+        channels=config.channels or channels_for(config.resolution, width),
+        critic_channels=config.critic_channels or channels_for(config.resolution, critic_width),
+    )
+
+
+def default_width(resolution: int) -> int:
+    """Channels at 4 pixels: twice the resolution, so that 16 are left at the picture's own size."""
+    return min(512, 2 * resolution)
 
 
 def differences(saved: FitConfig, wanted: FitConfig) -> list[str]:

@@ -16,6 +16,7 @@ from rich.table import Table
 from trainer import checkpoint
 from trainer.checkpoint import Checkpoint, Metric, to_uint8
 from trainer.data.dataset import Dataset, load_dataset
+from trainer.device import choose_device
 from trainer.grids import contact_sheet, write_png
 from trainer.metrics.catalogue import about
 from trainer.metrics.critic_gap import CriticScores
@@ -26,7 +27,6 @@ from trainer.metrics.split import floors, make_split, values, with_floors
 from trainer.metrics.suite import PictureFigures, evaluate_pictures
 from trainer.pictures import to_device
 from trainer.training.heldout import scores_of
-from trainer.training.training import choose_device
 
 Pictures = NDArray[np.uint8]
 FAKES = 512
@@ -167,8 +167,8 @@ def _score(loaded: Checkpoint, fakes: Pictures, dataset: Dataset, device: torch.
 
     def score(pictures: Pictures) -> NDArray[np.float32]:
         parts = [
-            scores_of(loaded.critic, to_device(pictures[start : start + _CHUNK], device)).cpu().numpy()
-            for start in range(0, len(pictures), _CHUNK)
+            scores_of(loaded.critic, loaded.vision, to_device(part, device)).mean(1).cpu().numpy()
+            for part in np.array_split(pictures, range(_CHUNK, len(pictures), _CHUNK))
         ]
         return np.concatenate(parts)
 

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from trainer import checkpoint
 from trainer.checkpoint import Checkpoint, to_uint8
+from trainer.device import choose_device
 from trainer.errors import TrainerError, UsageError
 from trainer.files import atomic_write
-from trainer.nets.networks import latents_from_seeds
-from trainer.training.training import choose_device
+from trainer.nets.generator import latents_from_seeds
 
 Pictures = NDArray[np.uint8]
 

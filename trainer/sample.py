@@ -7,8 +7,8 @@ from PIL import Image
 
 from trainer import checkpoint
 from trainer.checkpoint import to_uint8
+from trainer.device import choose_device
 from trainer.grids import contact_sheet, write_png
-from trainer.training.training import choose_device
 
 CHUNK = 64
 

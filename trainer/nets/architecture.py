@@ -1,35 +1,123 @@
-"""The shape of both networks as plain values. Needs no torch: settings and checkpoints are checked by it."""
+"""The shape of both networks as plain values. Needs no torch: settings and checkpoints are checked by it.
 
-import math
+Channels are counted from the 4x4 end, and a network's blocks are named by the size they end at or begin with:
+a generator of 64 px is the beginning of one of 128 px.
+"""
+
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
-RESOLUTIONS = (32, 64, 128, 256)
-NetworkKind = Literal["plain", "residual"]
+RESOLUTIONS = (32, 64, 128, 256, 512)
+GeneratorKind = Literal["plain", "gated"]
+CriticKind = Literal["plain", "seeing"]
 GeneratorNorm = Literal["batch", "pixel", "none"]
 CriticNorm = Literal["batch", "none"]
-KINDS: tuple[NetworkKind, ...] = ("plain", "residual")
-MOST_WIDTH = 1024
+MOST_CHANNELS = 2048
 MOST_LATENTS = 8192
+SEEN_AT = 128
+"""Pixels a side, at least, at which the pretrained network of a seeing critic is shown a picture."""
+
+
+def sizes_up_to(resolution: int) -> tuple[int, ...]:
+    """4, 8, ..., resolution."""
+    return tuple(4 << level for level in range((resolution // 4).bit_length()))
+
+
+def channels_for(resolution: int, width: int) -> tuple[int, ...]:
+    """Feature channels at 4, 8, ..., `resolution` pixels: `width` at 4 and 8, halving from there, 8 at
+    least."""
+    return tuple(max(min(8, width), width * 8 // max(8, size)) for size in sizes_up_to(resolution))
+
+
+@dataclass(frozen=True)
+class GeneratorShape:
+    """Everything needed to build a generator."""
+
+    kind: GeneratorKind
+    latent_size: int
+    channels: tuple[int, ...]
+    """At 4, 8, ... pixels, up to the picture's own size."""
+    norm: GeneratorNorm = "batch"
+
+    @property
+    def resolution(self) -> int:
+        return 2 << len(self.channels)
+
+    def at(self, size: int) -> int:
+        """Feature channels at `size` x `size`."""
+        return self.channels[sizes_up_to(self.resolution).index(size)]
+
+
+@dataclass(frozen=True)
+class CriticShape:
+    """Everything needed to build a critic.
+
+    Each critic looks at the picture itself; a seeing one looks at it through a pretrained network as well.
+    """
+
+    kind: CriticKind
+    channels: tuple[int, ...]
+    """Of the head that looks at the picture itself, at 4, 8, ... pixels, up to the picture's own size."""
+    norm: CriticNorm = "none"
+
+    @property
+    def resolution(self) -> int:
+        return 2 << len(self.channels)
+
+    def at(self, size: int) -> int:
+        """Feature channels at `size` x `size` of the head that looks at the picture itself."""
+        return self.channels[sizes_up_to(self.resolution).index(size)]
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """Everything needed to build both networks. Kept in the checkpoint's metadata."""
+    """Both networks. Kept in the checkpoint's metadata."""
 
-    resolution: int = 64
-    width: int = 64
-    latent_size: int = 128
-    kind: NetworkKind = "plain"
-    generator_norm: GeneratorNorm = "pixel"
-    critic_norm: CriticNorm = "none"
+    generator: GeneratorShape
+    critic: CriticShape
 
     @property
-    def levels(self) -> int:
-        """How many times the resolution halves on the way from the picture to 4x4."""
-        return int(math.log2(self.resolution)) - 2
+    def resolution(self) -> int:
+        return self.generator.resolution
 
-    def channels(self, size: int) -> int:
-        """Feature channels at `size` x `size`: half the width at the picture's own size, where they cost
-        most, then doubling as the size halves, up to eight times the width."""
-        return max(1, self.width * min(16, self.resolution // size) // 2)
+    @property
+    def latent_size(self) -> int:
+        return self.generator.latent_size
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> "Architecture":
+        """Raises KeyError, TypeError or ValueError for networks that can't be."""
+        generator, critic = document["generator"], document["critic"]
+        arch = cls(
+            GeneratorShape(
+                _one_of(generator["kind"], GeneratorKind),
+                int(generator["latent_size"]),
+                tuple(map(int, generator["channels"])),
+                _one_of(generator["norm"], GeneratorNorm),
+            ),
+            CriticShape(
+                _one_of(critic["kind"], CriticKind),
+                tuple(map(int, critic["channels"])),
+                _one_of(critic["norm"], CriticNorm),
+            ),
+        )
+        _check(arch)
+        return arch
+
+
+def _one_of(value: Any, allowed: Any) -> Any:
+    if value not in get_args(allowed):
+        raise ValueError(f"{value!r} is not one of {', '.join(get_args(allowed))}")
+    return value
+
+
+def _check(arch: Architecture) -> None:
+    for shape in (arch.generator, arch.critic):
+        if not 4 <= len(shape.channels) <= len(sizes_up_to(RESOLUTIONS[-1])):
+            raise ValueError(f"its resolution is not one of {', '.join(map(str, RESOLUTIONS))}")
+        if not all(1 <= count <= MOST_CHANNELS for count in shape.channels):
+            raise ValueError("its channels are out of range")
+    if arch.generator.resolution != arch.critic.resolution:
+        raise ValueError("its generator and critic are not of one resolution")
+    if not 1 <= arch.latent_size <= MOST_LATENTS:
+        raise ValueError("its latent_size is out of range")

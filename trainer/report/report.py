@@ -167,9 +167,9 @@ def _neighbours(
 
 
 def _nearest(path: Path, dataset: Dataset, device: str) -> tuple[Neighbour, ...]:
+    from trainer.device import choose_device
     from trainer.metrics.features import FeatureNet
     from trainer.metrics.memorisation import nearest_pairs
-    from trainer.training.training import choose_device
 
     chosen = choose_device(device)
     fakes: NDArray[np.uint8] = checkpoint.to_uint8(checkpoint.load(path, str(chosen)).sample(SAMPLES))

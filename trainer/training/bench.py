@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 
 from trainer.config import FitConfig
-from trainer.training.training import Training, choose_device
+from trainer.device import choose_device, device_name
+from trainer.training.training import Training
 
 PICTURES = 64
 ROUNDS = 5
@@ -50,15 +51,9 @@ def bench(config: FitConfig, rounds: int = ROUNDS) -> Bench:
     shape = (PICTURES, config.resolution, config.resolution, 3)
     noise = torch.randint(0, 256, shape, dtype=torch.uint8, generator=rng).to(device)
     training = Training(config, noise.permute(0, 3, 1, 2))
+    training.keep_looks(show=False)
     taken = [_cycle(training) for _ in range(rounds + 1)]
     return Bench(config, device_name(device), statistics.median(taken[1:]))
-
-
-def device_name(device: torch.device) -> str:
-    """What timings were made on: the GPU's name, or how many threads of the CPU."""
-    cuda = device.type == "cuda"
-    name = torch.cuda.get_device_name(device) if cuda else f"{torch.get_num_threads()} threads"
-    return f"{device.type} ({name})"
 
 
 def _cycle(training: Training) -> float:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -18,22 +19,27 @@ from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from trainer.data.cache import default_cache
-from trainer.nets.networks import Critic
+from trainer.nets.critic import Critic
+from trainer.nets.vision import Views
 from trainer.training.step import (
     Arithmetic,
     Example,
-    GeneratorDraw,
     Gradients,
-    Network,
     Networks,
+    Scorer,
     Task,
     critic_gradients,
     eager,
     generator_gradients,
+    view_gradients,
 )
 
 TOLERANCE = 1e-3
-"""Greatest difference of a gradient as a share of its tensor's largest value: float32 gives 1e-6 to 2e-4."""
+"""Greatest difference of all gradients as a share of their norm, and of the losses: float32 gives 1e-6 to
+2e-4.
+
+By the norm of all: a bias before a batch norm has no gradient but rounding, and no share of that means
+anything. """
 TOLERANCE_BF16 = 0.1
 """The same where autocast rounds to eight bits, in another order of operations."""
 GAIN = 0.1
@@ -41,6 +47,8 @@ GAIN = 0.1
 PRICE = 120.0
 """Seconds that compiling takes at most, in what was measured."""
 TIMES = 4
+SMALLEST = 1e-12
+"""Norm below which gradients count as none."""
 
 
 def worth_it(cycle_seconds: float, cycles: int) -> bool:
@@ -48,13 +56,29 @@ def worth_it(cycle_seconds: float, cycles: int) -> bool:
     return cycle_seconds * cycles * GAIN > 2 * PRICE
 
 
-def cycle_seconds(arithmetics: Sequence[Arithmetic], n_critic: int, example: Example) -> list[float]:
+def cycle_seconds(
+    networks: Networks, arithmetics: Sequence[Arithmetic], n_critic: int, example: Example
+) -> list[float]:
     """Seconds that the gradients of one cycle take, for each; nothing is changed by it.
 
     In turn, and the least of a few: what else the machine does may not decide.
     """
-    taken = [[_cycle(arithmetic, n_critic, example) for arithmetic in arithmetics] for _ in range(TIMES + 1)]
+    with _unchanged(networks):
+        taken = [
+            [_cycle(networks, arithmetic, n_critic, example) for arithmetic in arithmetics]
+            for _ in range(TIMES + 1)
+        ]
     return [min(column) for column in zip(*taken[1:], strict=True)]
+
+
+@contextmanager
+def _unchanged(networks: Networks) -> Iterator[None]:
+    """Forget what batch norm sees meanwhile."""
+    kept = {name: buffer.clone() for name, buffer in networks.generator.named_buffers()}
+    networks.generator.train()
+    yield
+    for name, buffer in networks.generator.named_buffers():
+        buffer.copy_(kept[name])
 
 
 def compile_arithmetic(
@@ -68,20 +92,20 @@ def compile_arithmetic(
     started = time.perf_counter()
     try:
         fast = compile_gradients(networks, task, example)
-        difference = greatest_difference(plain, fast, example)
+        difference = greatest_difference(networks, plain, fast, example)
     except Exception as error:  # noqa: BLE001 (whatever a compiler fails of, the training can do without it)
         say(f"Not compiled ({_first_line(error)}): training goes on without.")
         return plain
     took = time.perf_counter() - started
     with task.autocast():
-        rounded = torch.is_autocast_enabled(example.reals.device.type)
+        rounded = torch.is_autocast_enabled(example.epsilon.device.type)
     if not difference <= (TOLERANCE_BF16 if rounded else TOLERANCE):
         say(
             f"Warning: compiled gradients differ from autograd's by {difference:.2g} of their size: "
             "training goes on without them."
         )
         return plain
-    slow_seconds, fast_seconds = cycle_seconds([plain, fast], n_critic, example)
+    slow_seconds, fast_seconds = cycle_seconds(networks, [plain, fast], n_critic, example)
     ratio = slow_seconds / fast_seconds
     say(
         f"Compiled in {took:.0f} s: equal to autograd within {difference:.1g}, {ratio:.2f} times as fast"
@@ -90,77 +114,81 @@ def compile_arithmetic(
     return fast if ratio > 1 else plain
 
 
-def greatest_difference(one: Arithmetic, other: Arithmetic, example: Example) -> float:
-    """Of all gradients and losses, as a share of the largest value in the tensor; NaN where there is one."""
-    pairs = [
-        (_critic(one, example), _critic(other, example)),
-        (one.generator(example.generator), other.generator(example.generator)),
-    ]
-    tensors = [pair for a, b in pairs for pair in (*zip(a[0], b[0], strict=True), (a[1], b[1]))]
-    shares = [(a - b).abs().max() / b.abs().max().clamp_min(1e-12) for a, b in tensors]
+def greatest_difference(networks: Networks, one: Arithmetic, other: Arithmetic, example: Example) -> float:
+    """The greater of both networks' gradients' difference as a share of their norm; NaN where there is
+    one."""
+    with _unchanged(networks):
+        found = [_gradients(networks, arithmetic, example) for arithmetic in (one, other)]
+    shares = []
+    for mine, other_ in zip(*found, strict=True):
+        apart = torch.stack([(a - b).norm() for a, b in zip(mine, other_, strict=True)]).norm()
+        size = torch.stack([b.norm() for b in other_]).norm()
+        shares.append(apart / size.clamp_min(SMALLEST))
     return torch.stack(shares).max().item()
 
 
-def compile_gradients(networks: Networks, task: Task, example: Example) -> Arithmetic:
-    """Both gradients, for batches of the example's size and memory layout. Raises whatever a compiler may.
+def _gradients(networks: Networks, arithmetic: Arithmetic, example: Example) -> tuple[Gradients, Gradients]:
+    """Of the critic, then of the generator, losses included."""
+    fakes = arithmetic.fakes(example.draw)
+    of_critic, rows = arithmetic.critic(example.reals, _constant(fakes), example.epsilon)
+    of_generator, row = generator_gradients(networks.generator, arithmetic, fakes)
+    return (*of_critic, rows), (*of_generator, row)
 
-    A generator with batch norm keeps statistics as it goes: its gradient stays autograd's.
+
+def compile_gradients(networks: Networks, task: Task, example: Example) -> Arithmetic:
+    """All parts of a step compiled, for batches of the example's size and layout. Raises whatever a compiler
+    may.
+
+    The generator and what the critic sees by are differentiated once: those are compiled as they are.
     """
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(default_cache().with_name("compiled")))
-    keeps_statistics = networks.generator.arch.generator_norm == "batch"
-    arithmetic = Arithmetic(
-        _compile_critic(networks.critic, task, example),
-        eager(networks, task).generator if keeps_statistics else _compile_generator(networks, task, example),
-    )
-    with warnings.catch_warnings():
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(default_cache().with_name("compiled"))
+    plain = eager(networks, task)
+    with warnings.catch_warnings(), torch.autograd.set_multithreading_enabled(False):
         warnings.simplefilter("ignore")  # what a compiler says of itself is nothing to a user
-        _critic(arithmetic, example)
-        arithmetic.generator(example.generator)
+        with _unchanged(networks):
+            fakes = plain.fakes(example.draw)
+            arithmetic = Arithmetic(
+                torch.compile(plain.fakes, dynamic=False),
+                _compile_critic(networks.critic, task, example, _constant(fakes)),
+                _compile_views(networks.critic, task, _constant(fakes)),
+            )
+            _gradients(networks, arithmetic, example)
     return arithmetic
 
 
 def _compile_critic(
-    critic: Critic, task: Task, example: Example
-) -> Callable[[Tensor, Tensor, Tensor], tuple[Gradients, Tensor]]:
+    critic: Critic, task: Task, example: Example, fakes: Views
+) -> Callable[[Views, Views, Tensor], tuple[Gradients, Tensor]]:
     def function(
-        weights: list[Tensor], reals: Tensor, fakes: Tensor, epsilon: Tensor
+        weights: list[Tensor], reals: Views, fakes: Views, epsilon: Tensor
     ) -> tuple[Gradients, Tensor]:
         weights = _leaves(weights)
         return critic_gradients(_with(critic, weights), weights, task, reals, fakes, epsilon)
 
-    code = _trace(function, _weights(critic), example.reals, example.fakes, example.epsilon)
+    code = _trace(function, _weights(critic), example.reals, fakes, example.epsilon)
 
-    def compiled(reals: Tensor, fakes: Tensor, epsilon: Tensor) -> tuple[Gradients, Tensor]:
+    def compiled(reals: Views, fakes: Views, epsilon: Tensor) -> tuple[Gradients, Tensor]:
         with torch.no_grad():
             return code(_weights(critic), reals, fakes, epsilon)
 
     return compiled
 
 
-def _compile_generator(
-    networks: Networks, task: Task, example: Example
-) -> Callable[[GeneratorDraw], tuple[Gradients, Tensor]]:
-    generator, critic = networks.generator, networks.critic
+def _compile_views(critic: Critic, task: Task, fakes: Views) -> Callable[[Views], tuple[Views, Tensor]]:
+    def function(weights: list[Tensor], fakes: Views) -> tuple[Views, Tensor]:
+        return view_gradients(_with(critic, weights), task, fakes)
 
-    def function(
-        weights: list[Tensor], fixed: list[Tensor], latents: Tensor, numbers: Tensor
-    ) -> tuple[Gradients, Tensor]:
-        weights = _leaves(weights)
-        draw = GeneratorDraw(latents, numbers)
-        return generator_gradients(_with(generator, weights), _with(critic, fixed), weights, task, draw)
+    code = _trace(function, _weights(critic), fakes)
 
-    draw = example.generator
-    code = _trace(function, _weights(generator), _weights(critic), draw.latents, draw.numbers)
-
-    def compiled(draw: GeneratorDraw) -> tuple[Gradients, Tensor]:
+    def compiled(fakes: Views) -> tuple[Views, Tensor]:
         with torch.no_grad():
-            return code(_weights(generator), _weights(critic), draw.latents, draw.numbers)
+            return code(_weights(critic), _constant(fakes))
 
     return compiled
 
 
 def _trace(
-    function: Callable[..., tuple[Gradients, Tensor]], *inputs: Tensor | list[Tensor]
+    function: Callable[..., tuple[Gradients, Tensor]], *inputs: Tensor | list[Tensor] | Views
 ) -> Callable[..., tuple[Gradients, Tensor]]:
     """The tensor operations that a call comes to, derivatives included, compiled at their first use."""
     compiled: Callable[..., tuple[Gradients, Tensor]] = torch.compile(
@@ -177,27 +205,28 @@ def _leaves(weights: Sequence[Tensor]) -> list[Tensor]:
     return [weight.detach().requires_grad_() for weight in weights]
 
 
-def _with(network: nn.Module, weights: Sequence[Tensor]) -> Network:
-    """The network as a function that has these weights in place of its own."""
-    named = dict(zip((name for name, _ in network.named_parameters()), weights, strict=True))
+def _constant(views: Views) -> Views:
+    return tuple(view.detach() for view in views)
 
-    def call(x: Tensor) -> Tensor:
-        result: Tensor = functional_call(network, named, (x,))
+
+def _with(critic: Critic, weights: Sequence[Tensor]) -> Scorer:
+    """The critic as a function that has these weights in place of its own."""
+    named = dict(zip((name for name, _ in critic.named_parameters()), weights, strict=True))
+
+    def call(views: Views) -> Tensor:
+        result: Tensor = functional_call(critic, named, (views,))
         return result
 
     return call
 
 
-def _critic(arithmetic: Arithmetic, example: Example) -> tuple[Gradients, Tensor]:
-    return arithmetic.critic(example.reals, example.fakes, example.epsilon)
-
-
-def _cycle(arithmetic: Arithmetic, n_critic: int, example: Example) -> float:
+def _cycle(networks: Networks, arithmetic: Arithmetic, n_critic: int, example: Example) -> float:
     """Seconds of one cycle's gradients, waiting for the device."""
     started = time.perf_counter()
     for _ in range(n_critic):
-        _critic(arithmetic, example)
-    arithmetic.generator(example.generator)
+        fakes = arithmetic.fakes(example.draw)
+        arithmetic.critic(example.reals, _constant(fakes), example.epsilon)
+    generator_gradients(networks.generator, arithmetic, fakes)
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - started

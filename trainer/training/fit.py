@@ -12,6 +12,7 @@ from types import FrameType
 
 from trainer.config import FitConfig, differences
 from trainer.data.dataset import Dataset, write_report
+from trainer.device import choose_device, keep_freed_memory
 from trainer.errors import TrainerError, UsageError
 from trainer.files import atomic_write
 from trainer.pictures import to_device
@@ -20,7 +21,7 @@ from trainer.training.distributed import joined
 from trainer.training.guard import Guard
 from trainer.training.runlog import RunLog
 from trainer.training.session import LAST_CHECKPOINT, Follower, Session
-from trainer.training.training import Training, choose_device
+from trainer.training.training import Training
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LEAST_STEPS_TO_COMPILE = 1_000
@@ -47,11 +48,13 @@ def fit(
     if not resume and (run / "state").exists():
         raise UsageError(f"{run} holds a run already: add --resume to go on with it, or give another --out.")
     device = choose_device(config.device)
+    keep_freed_memory()
     with joined(device) as workers, stop_on_interrupt() as stopped:
         training = Training(config, to_device(dataset.training, device), workers)
         around = state.Surroundings(dataset.fingerprint, Guard(), 0)
         if resume:
             around = _restore(training, dataset, run, say)
+        training.keep_looks(show=workers.lead)
         _choose_arithmetic(training, say)
         with _companion(training, dataset, run, around) as companion:
             if training.step == 0:
@@ -77,7 +80,9 @@ def _choose_arithmetic(training: Training, say: Callable[[str], None]) -> None:
 
         example = training.example()
         if config.compile == "auto":
-            (seconds,) = compiled.cycle_seconds([training.arithmetic], config.n_critic, example)
+            (seconds,) = compiled.cycle_seconds(
+                training.networks, [training.arithmetic], config.n_critic, example
+            )
             wanted = training.workers.follow(compiled.worth_it(seconds, left))
         if wanted:
             say("Compiling the gradients; this takes up to a few minutes the first time.")
@@ -113,7 +118,8 @@ def _restore(
     around = state.surroundings_of(document)
     if around.data_fingerprint != dataset.fingerprint:
         raise UsageError(f"{run} was trained on other photographs: give the folder it began with as --data.")
-    state.restore_state(path, training)
+    if not state.restore_state(path, training):
+        say(f"The state is another device's: on {training.device.type}, random numbers are drawn anew.")
     say(f"Resumed at step {training.step} from {path.name}.")
     return around
 

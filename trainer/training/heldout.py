@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 from torch import Tensor
 
-from trainer.nets.networks import Critic, Generator
+from trainer.nets.critic import Critic
+from trainer.nets.generator import Generator
+from trainer.nets.vision import Views, Vision
 from trainer.pictures import to_float
 from trainer.training.objectives import Objective, gradient_penalty, interpolate
 
 CHUNK = 64
+LOOKED_AT = 512
+"""Photographs of each kind at most, and as many fakes."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +25,16 @@ class Losses:
     """Means over samples, without augmentation."""
 
     critic_loss: float
-    wasserstein: float
+    """Mean over the critic's heads, too."""
+    apart: tuple[float, ...]
+    """E[f(real)] - E[f(fake)] of each head."""
     penalty: float
+    """Mean over the heads."""
+
+    @property
+    def wasserstein(self) -> float:
+        """E[f(real)] - E[f(fake)], mean over the heads."""
+        return fmean(self.apart)
 
 
 @dataclass(frozen=True)
@@ -30,39 +43,65 @@ class Look:
 
     training: Losses
     held_out: Losses
-    spread: float
-    """Standard deviation of the scores of training photographs and fakes together."""
+    spreads: tuple[float, ...]
+    """Standard deviation of each head's scores of training photographs and fakes together."""
     slope: float
-    """Where a Wasserstein critic has no penalty: 1 + the root of the mean (‖∇‖ - 1)², else 0."""
+    """Where a Wasserstein critic has no penalty: 1 + the root of the mean (‖∇‖ - 1)² of the steepest head,
+    else 0."""
+
+    @property
+    def separations(self) -> tuple[float, ...]:
+        """Distance between the mean scores of photographs and fakes, in units of the spread, of each head."""
+        pairs = zip(self.training.apart, self.spreads, strict=True)
+        return tuple(apart / spread if spread else 0.0 for apart, spread in pairs)
 
     @property
     def separation(self) -> float:
-        """Distance between the mean scores of photographs and fakes in units of the spread."""
-        return self.training.wasserstein / self.spread if self.spread else 0.0
+        """The mean over the heads."""
+        return fmean(self.separations)
+
+    @property
+    def spread(self) -> float:
+        return fmean(self.spreads)
+
+    @property
+    def gaps(self) -> tuple[float, ...]:
+        """r_v = (E[f(train)] - E[f(held out)]) / (E[f(train)] - E[f(fake)]) (Karras et al. 2020, eq. 1), of
+        each head; 0 where it does not tell photographs from fakes."""
+        pairs = zip(self.training.apart, self.held_out.apart, strict=True)
+        return tuple((apart - held) / apart if apart > 0 else 0.0 for apart, held in pairs)
 
     @property
     def gap(self) -> float:
-        """r_v = (E[f(train)] - E[f(held out)]) / (E[f(train)] - E[f(fake)]) (Karras et al. 2020, eq. 1)."""
-        apart = self.training.wasserstein
-        return (apart - self.held_out.wasserstein) / apart if apart > 0 else 0.0
+        """The mean over the heads."""
+        return fmean(self.gaps)
 
 
-def scores_of(critic: Critic, pictures: Tensor) -> Tensor:
-    """Scores (n,) of uint8 pictures (n, 3, r, r), in evaluation mode and float32."""
-    return _in_chunks(critic, critic, pictures)
+@dataclass(frozen=True)
+class _Chunk:
+    """Of training photographs, held-out ones and fakes; and of points between each of the first two and
+    fakes."""
+
+    scores: tuple[Tensor, ...]
+    penalties: tuple[Tensor, ...]
 
 
-def features_of(critic: Critic, pictures: Tensor) -> Tensor:
+def scores_of(critic: Critic, vision: Vision, pictures: Tensor) -> Tensor:
+    """Scores (n, heads) of uint8 pictures (n, 3, r, r), in evaluation mode and float32."""
+    return _in_chunks(critic, vision, critic, pictures)
+
+
+def features_of(critic: Critic, vision: Vision, pictures: Tensor) -> Tensor:
     """The critic's features (n, d) of uint8 pictures (n, 3, r, r), in evaluation mode and float32."""
-    return _in_chunks(critic, critic.features, pictures)
+    return _in_chunks(critic, vision, critic.features, pictures)
 
 
 @torch.no_grad()
-def _in_chunks(critic: Critic, judge: Callable[[Tensor], Tensor], pictures: Tensor) -> Tensor:
-    """What `judge`, a view of the critic, says of the pictures."""
+def _in_chunks(critic: Critic, vision: Vision, judge: Callable[[Views], Tensor], pictures: Tensor) -> Tensor:
+    """What `judge`, the critic or a part of it, says of the pictures."""
     was_training = critic.training
     critic.eval()
-    judged = torch.cat([judge(to_float(part)).float() for part in pictures.split(CHUNK)])
+    judged = torch.cat([judge(vision(to_float(part))).float() for part in pictures.split(CHUNK)])
     critic.train(was_training)
     return judged
 
@@ -73,9 +112,11 @@ class HeldOutLook:
     Its random numbers are its own, so that how often one looks does not change the training.
     """
 
-    def __init__(self, training: Tensor, held_out: Tensor, latent_size: int, objective: Objective) -> None:
-        """`training`, `held_out`: uint8 (n, 3, r, r); at most 512 of each are looked at."""
-        count = min(len(training), len(held_out), 512)
+    def __init__(
+        self, training: Tensor, held_out: Tensor, latent_size: int, objective: Objective, vision: Vision
+    ) -> None:
+        """`training`, `held_out`: uint8 (n, 3, r, r); at most LOOKED_AT of each are looked at."""
+        count = min(len(training), len(held_out), LOOKED_AT)
         chosen = torch.randperm(len(training), generator=torch.Generator().manual_seed(1))[:count]
         self.training = training[chosen.to(training.device)]
         self.held_out = held_out[:count]
@@ -83,40 +124,55 @@ class HeldOutLook:
         self.latents = torch.randn(count, latent_size, generator=rng).to(training.device)
         self.epsilon = torch.rand(count, generator=rng).to(training.device)
         self.objective = objective
+        self.vision = vision
 
     def __call__(self, critic: Critic, generator: Generator) -> Look:
         """Losses on training reals and on held-out reals, against the same fakes of `generator`."""
         modes = critic.training, generator.training
         critic.eval()
         generator.eval()
-        with torch.no_grad():
-            fakes = torch.cat([generator(part) for part in self.latents.split(CHUNK)])
-            fake_scores = torch.cat([critic(part).float() for part in fakes.split(CHUNK)])
-        training, training_scores = self._losses(critic, self.training, fakes, fake_scores)
-        slope = 0.0
-        if self.objective.name != "dcgan" and not self.objective.penalty_weight:
-            slope = 1.0 + self._penalty(critic, self.training, fakes).mean().sqrt().item()
-        held_out, _ = self._losses(critic, self.held_out, fakes, fake_scores)
+        sums = [
+            self._chunk(critic, generator, slice(at, at + CHUNK)) for at in range(0, len(self.latents), CHUNK)
+        ]
         critic.train(modes[0])
         generator.train(modes[1])
-        spread = torch.cat([training_scores, fake_scores]).std().item()
-        return Look(training, held_out, spread, slope)
+        scores = [torch.cat(parts) for parts in zip(*(each.scores for each in sums), strict=True)]
+        penalties = [torch.cat(parts) for parts in zip(*(each.penalties for each in sums), strict=True)]
+        return self._look(*scores, *penalties)
 
-    def _losses(
-        self, critic: Critic, pictures: Tensor, fakes: Tensor, fake_scores: Tensor
-    ) -> tuple[Losses, Tensor]:
-        """The losses, and the pictures' scores (n,)."""
-        real_scores = scores_of(critic, pictures)
-        loss = self.objective.critic_loss(real_scores, fake_scores)
-        penalty = torch.zeros(())
-        if self.objective.penalty_weight:
-            penalty = self._penalty(critic, pictures, fakes)
-            loss = loss + self.objective.penalty_weight * penalty
-        gap = (real_scores - fake_scores).mean()
-        return Losses(loss.mean().item(), gap.item(), penalty.mean().item()), real_scores
+    def _chunk(self, critic: Critic, generator: Generator, rows: slice) -> _Chunk:
+        """Scores and penalties of some of the pictures; no graph outlives it."""
+        with torch.no_grad():
+            fakes = self.vision(generator(self.latents[rows]))
+            training, held_out = (
+                self.vision(to_float(pictures[rows])) for pictures in (self.training, self.held_out)
+            )
+            scores = tuple(critic(views).float() for views in (training, held_out, fakes))
+        penalties = tuple(
+            gradient_penalty(critic, interpolate(reals, fakes, self.epsilon[rows])).detach()
+            if self.objective.name != "dcgan"
+            else torch.zeros_like(scores[0])
+            for reals in (training, held_out)
+        )
+        return _Chunk(scores, penalties)
 
-    def _penalty(self, critic: Critic, pictures: Tensor, fakes: Tensor) -> Tensor:
-        """(‖∇‖ - 1)² (n,) between the pictures and the fakes."""
-        parts = zip(pictures.split(CHUNK), fakes.split(CHUNK), self.epsilon.split(CHUNK), strict=True)
-        points = (interpolate(to_float(reals), fake, epsilon) for reals, fake, epsilon in parts)
-        return torch.cat([gradient_penalty(critic, point).detach() for point in points])
+    def _look(
+        self, training: Tensor, held_out: Tensor, fakes: Tensor, penalty: Tensor, held_out_penalty: Tensor
+    ) -> Look:
+        spreads = torch.cat([training, fakes]).std(0)
+        slope = 0.0
+        if self.objective.name != "dcgan" and not self.objective.penalty_weight:
+            slope = 1.0 + penalty.mean(0).max().sqrt().item()
+        return Look(
+            self._losses(training, fakes, penalty),
+            self._losses(held_out, fakes, held_out_penalty),
+            tuple(spreads.tolist()),
+            slope,
+        )
+
+    def _losses(self, reals: Tensor, fakes: Tensor, penalty: Tensor) -> Losses:
+        """Of scores (n, heads) and penalties (n, heads)."""
+        weight = self.objective.penalty_weight
+        loss = self.objective.critic_loss(reals, fakes) + weight * penalty
+        apart = (reals - fakes).mean(0)
+        return Losses(loss.mean().item(), tuple(apart.tolist()), (penalty.mean().item() if weight else 0.0))

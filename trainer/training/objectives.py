@@ -1,8 +1,7 @@
 """The three systems as objectives: WGAN-GP, WGAN with clipped weights, and DCGAN.
 
-Scores are (n,); every function returns one value a sample, (n,), so that means are taken over samples once
-and at one place. Knows nothing of optimisers, data or augmentation.
-"""
+Scores are (n, heads); every function returns one value a sample and head, so that means are taken over
+samples once and at one place. Knows nothing of optimisers, data or augmentation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,8 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from trainer.nets.layers import widened
+from trainer.nets.vision import Views
+
 ObjectiveName = Literal["wgan-gp", "wgan", "dcgan"]
-OBJECTIVES: tuple[ObjectiveName, ...] = ("wgan-gp", "wgan", "dcgan")
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Objective:
     """Critic weights are clamped to [-clip, clip] after each step."""
 
     def critic_loss(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Loss of each pair (n,), without the penalty."""
+        """Loss of each pair, without the penalty."""
         if self.name == "dcgan":
             return F.softplus(-real) + F.softplus(fake)
         loss = fake - real
@@ -38,7 +39,7 @@ class Objective:
         return loss
 
     def generator_loss(self, fake: Tensor) -> Tensor:
-        """Loss of each fake (n,). DCGAN's is the non-saturating one (Goodfellow et al. 2014, section 3)."""
+        """Loss of each fake. DCGAN's is the non-saturating one (Goodfellow et al. 2014, section 3)."""
         return F.softplus(-fake) if self.name == "dcgan" else -fake
 
 
@@ -53,25 +54,28 @@ def make_objective(
     return Objective(name)
 
 
-def interpolate(real: Tensor, fake: Tensor, epsilon: Tensor) -> Tensor:
-    """x̂ = εx̃ + (1-ε)x, one ε ~ U[0, 1] a sample, (n,) (Gulrajani et al. 2017, algorithm 1)."""
-    return torch.lerp(real, fake, epsilon.reshape(-1, 1, 1, 1).to(real.dtype))
+def interpolate(reals: Views, fakes: Views, epsilon: Tensor) -> Views:
+    """x̂ = εx̃ + (1-ε)x in each view, one ε ~ U[0, 1] a sample, (n,) (Gulrajani et al. 2017, algorithm 1)."""
+    share = epsilon.reshape(-1, 1, 1, 1)
+    return tuple(
+        torch.lerp(real, fake, share.to(real.dtype)) for real, fake in zip(reals, fakes, strict=True)
+    )
 
 
-def gradient_penalty(critic: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
-    """(‖∇f(x̂)‖₂ - 1)² of each point, (n,), the norm over all of a sample's values, in float32 or wider.
+def gradient_penalty(critic: Callable[[Views], Tensor], points: Views) -> Tensor:
+    """(‖∇f(x̂)‖₂ - 1)² of each point and head, (n, heads), the norm over all of a sample's values in its
+    view.
 
-    `points` (n, 3, r, r) are taken as constants; the result can be differentiated by the critic's weights.
-    The root has a small constant inside: its derivative at zero would be NaN.
+    A head sees one view alone, so the gradient by that view is its own. `points` are taken as constants; the
+    result can be differentiated by the critic's weights. The norm is taken in float32 or wider, and its root
+    has a small constant inside: its derivative at zero would be NaN.
     """
-    points = points.detach().requires_grad_(True)
+    points = tuple(point.detach().requires_grad_(True) for point in points)
     # the sum's gradient holds each sample's own: a critic without batch statistics does not mix samples
-    (gradient,) = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
-    flat = gradient.flatten(1)
-    if flat.dtype in (torch.float16, torch.bfloat16):
-        flat = flat.float()
-    norm = (flat.square().sum(1) + 1e-12).sqrt()
-    return (norm - 1.0).square()
+    gradients = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
+    squares = [widened(gradient.flatten(1)).square().sum(1) for gradient in gradients]
+    norms = (torch.stack(squares, 1) + 1e-12).sqrt()
+    return (norms - 1.0).square()
 
 
 @torch.no_grad()

@@ -27,13 +27,13 @@ from trainer.grids import contact_sheet, write_png
 from trainer.hashes import perceptual_hash
 from trainer.metrics.quick import QuickFigures
 from trainer.metrics.realism import Realism
-from trainer.nets.networks import latents_from_seeds
+from trainer.nets.generator import latents_from_seeds
 from trainer.pictures import to_device
 from trainer.training import state
 from trainer.training.guard import Guard, Observation, Verdict
 from trainer.training.heldout import HeldOutLook, Look, features_of
 from trainer.training.runlog import RunLog
-from trainer.training.training import TickStatistics, Training, architecture
+from trainer.training.training import TickStatistics, Training
 
 LAST_CHECKPOINT = "last.safetensors"
 BEST_CHECKPOINT = "best.safetensors"
@@ -65,7 +65,11 @@ class Session:
         self.best_state = best_state(run)
         self.held_out = to_device(dataset.held_out, training.device)
         self.look = HeldOutLook(
-            training.pictures, self.held_out, training.config.latent_size, training.objective
+            training.photographs.pictures,
+            self.held_out,
+            training.config.latent_size,
+            training.objective,
+            training.networks.vision,
         )
         self.checkpoints = run / "checkpoints"
         self.has_figures = len(dataset.held_out) >= FEWEST_HELD_OUT
@@ -94,7 +98,9 @@ class Session:
         if step % config.log_every == 0:
             statistics = self.training.take_statistics()
             self.log.tick(
-                step, config.batch, {**statistics.critic, "generator_loss": statistics.generator_loss}
+                step,
+                config.batch,
+                {**statistics.critic, "generator_loss": statistics.generator_loss, **_by_head(statistics)},
             )
         if evaluation_due(config, step):
             self.evaluate(statistics or self.training.statistics())
@@ -113,10 +119,7 @@ class Session:
         networks = self.training.networks
         look = self.look(networks.critic, networks.generator)
         train, held = look.training, look.held_out
-        values = {f"training_{name}": value for name, value in asdict(train).items()}
-        values |= {f"held_out_{name}": value for name, value in asdict(held).items()}
-        values |= {"separation": look.separation, "gap": look.gap}
-        self.log.record("evaluation", self.training.step, values)
+        self.log.record("evaluation", self.training.step, _told(look, networks.critic.head_names))
         self.log.say(
             f"step {self.training.step}: critic loss {train.critic_loss:+.3f} on training, "
             f"{held.critic_loss:+.3f} on held-out photographs"
@@ -238,11 +241,20 @@ class Session:
     def _save_checkpoints(self, *names: str) -> None:
         networks = self.training.networks
         current = self.metrics if self.metrics_step == self.training.step else {}
-        photographs = features_of(networks.judge, self.held_out[:MOST_CALIBRATED_ON])
+        photographs = features_of(
+            networks.critic_average, networks.vision, self.held_out[:MOST_CALIBRATED_ON]
+        )
         quantiles = Realism(photographs).quantiles(QUANTILES)
         document = make_metadata(self.training, self.dataset, quantiles, self._training_hashes, current)
         for name in names:
-            checkpoint.save(self.checkpoints / name, networks.ema, networks.judge, photographs, document)
+            checkpoint.save(
+                self.checkpoints / name,
+                networks.generator_average,
+                networks.critic_average,
+                networks.vision,
+                photographs,
+                document,
+            )
 
 
 class Follower:
@@ -267,6 +279,30 @@ class Follower:
 
     def snapshot(self) -> None:
         """The first process's work alone."""
+
+
+def _by_head(statistics: TickStatistics) -> dict[str, float]:
+    """Wasserstein distance and penalty of each head, where there are several."""
+    return {
+        f"{name}.{head}": values[name]
+        for head, values in statistics.heads.items()
+        for name in ("wasserstein", "penalty")
+    }
+
+
+def _told(look: Look, heads: Sequence[str]) -> dict[str, float]:
+    """A look as it stands in metrics.jsonl."""
+    values = {"separation": look.separation, "gap": look.gap}
+    for kind, losses in (("training", look.training), ("held_out", look.held_out)):
+        values |= {
+            f"{kind}_critic_loss": losses.critic_loss,
+            f"{kind}_wasserstein": losses.wasserstein,
+            f"{kind}_penalty": losses.penalty,
+        }
+    if len(heads) > 1:
+        values |= {f"separation.{head}": value for head, value in zip(heads, look.separations, strict=True)}
+        values |= {f"gap.{head}": value for head, value in zip(heads, look.gaps, strict=True)}
+    return values
 
 
 def evaluation_due(config: FitConfig, step: int) -> bool:
@@ -295,7 +331,9 @@ def _pictures(training: Training, seeds: Sequence[int]) -> NDArray[np.uint8]:
     """Pictures (n, r, r, 3) of the averaged generator, one a seed."""
     latents = latents_from_seeds(list(seeds), training.config.latent_size).to(training.device)
     with torch.inference_mode():
-        return np.concatenate([to_uint8(training.networks.ema(part)) for part in latents.split(CHUNK)])
+        return np.concatenate(
+            [to_uint8(training.networks.generator_average(part)) for part in latents.split(CHUNK)]
+        )
 
 
 def make_metadata(
@@ -308,7 +346,7 @@ def make_metadata(
     """What the checkpoint says of itself, with the critic's calibration on held-out reals."""
     config = training.config
     return Metadata(
-        architecture=asdict(architecture(config)),
+        architecture=asdict(config.architecture),
         objective=config.objective,
         preset=config.preset,
         step=training.step,

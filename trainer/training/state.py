@@ -21,7 +21,7 @@ from trainer.files import atomic_write
 from trainer.training.guard import Guard
 from trainer.training.training import Training
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 KEPT = 2
 _KEY = "trainer-state"
 
@@ -68,6 +68,7 @@ def write_state(path: Path, training: Training, surroundings: Surroundings) -> N
         "guard": surroundings.guard.to_json(),
         "log_length": surroundings.log_length,
         "config": training.config.to_json(),
+        "device": training.device.type,
         "torch": torch.__version__,
     }
     atomic_write(path, serialise(tensors, {_KEY: json.dumps(document)}))
@@ -91,26 +92,36 @@ def newest_state(folder: Path, say: Callable[[str], None]) -> tuple[Path, dict[s
     raise TrainerError(f"There is no saved state in {folder}: start this run without --resume.")
 
 
-def restore_state(path: Path, training: Training) -> None:
-    """Fill a training of the same architecture from a state file, bit for bit."""
+@torch.no_grad()
+def restore_state(path: Path, training: Training) -> bool:
+    """Fill a training of the same architecture from a state file, bit for bit, in place.
+
+    Returns whether the random numbers could be gone on with: those of another kind of device can't, and are
+    drawn anew from seed and step.
+    """
     with safe_open(path, "pt") as file:
         document = json.loads(file.metadata()[_KEY])
         saved = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     networks = training.networks
     for prefix, network in _networks(training).items():
         state = {name.removeprefix(prefix): t for name, t in saved.items() if name.startswith(prefix)}
-        network.load_state_dict(state or networks.critic.state_dict())  # a run begun without a judge
+        network.load_state_dict(state)
     for prefix, optimiser, network in (
         ("critic_optimiser.", training.critic_optimiser, networks.critic),
         ("generator_optimiser.", training.generator_optimiser, networks.generator),
     ):
         _restore_optimiser(optimiser, list(network.parameters()), saved, prefix)
-    training.rng.set_state(saved["rng"])
     training.critic_sums.copy_(saved["critic_sums"])
     training.generator_sums.copy_(saved["generator_sums"])
     training.step = int(document["step"])
     training.summed_steps = int(document["summed_steps"])
     training.set_back(int(document["setbacks"]))
+    same_device: bool = document.get("device", "cpu") == training.device.type
+    if same_device:
+        training.rng.set_state(saved["rng"])
+    else:
+        training.draw_anew()
+    return same_device
 
 
 def surroundings_of(document: dict[str, Any]) -> Surroundings:
@@ -137,8 +148,9 @@ def _networks(training: Training) -> dict[str, torch.nn.Module]:
     return {
         "generator.": networks.generator,
         "critic.": networks.critic,
-        "ema.": networks.ema,
-        "judge.": networks.judge,
+        "generator_average.": networks.generator_average,
+        "critic_average.": networks.critic_average,
+        "vision.": networks.vision,
     }
 
 
@@ -165,13 +177,23 @@ def _restore_optimiser(
     saved: dict[str, Tensor],
     prefix: str,
 ) -> None:
-    """Averages take their parameter's memory format again: `load_state_dict` alone would lose it."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in saved.items():
-        if name.startswith(prefix):
-            index, key = name.removeprefix(prefix).split(".", 1)
-            parameter = parameters[int(index)]
-            if tensor.shape == parameter.shape:
-                tensor = torch.empty_like(parameter).copy_(tensor)
-            state.setdefault(int(index), {})[key] = tensor
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    """Fill the optimiser's own tensors: a captured graph goes on working on them, in their memory format."""
+    for index, parameter in enumerate(parameters):
+        values = {
+            name.removeprefix(f"{prefix}{index}."): tensor
+            for name, tensor in saved.items()
+            if name.startswith(f"{prefix}{index}.")
+        }
+        kept = optimiser.state[parameter]
+        if not values:
+            kept.clear()  # saved before the first step
+        for name, tensor in values.items():
+            if name not in kept:
+                alike = tensor.shape == parameter.shape
+                kept[name] = torch.empty_like(parameter) if alike else _counter(tensor, parameter)
+            kept[name].copy_(tensor)
+
+
+def _counter(tensor: Tensor, parameter: Tensor) -> Tensor:
+    """Room for a count of steps, where a fused optimiser keeps it: beside its parameter."""
+    return torch.empty_like(tensor, device=parameter.device)

@@ -10,18 +10,19 @@ import torch
 from torch import Tensor
 
 from trainer.config import FitConfig
-from trainer.errors import UsageError
-from trainer.nets.architecture import Architecture
-from trainer.nets.networks import Critic, Generator
-from trainer.pictures import BatchOrder, mirror, to_float
+from trainer.device import rounds_well
+from trainer.nets.critic import Critic
+from trainer.nets.generator import Generator, make_generator
+from trainer.nets.vision import CALIBRATED_ON, PretrainedVision, Vision, make_vision
+from trainer.pictures import BatchOrder, to_float
 from trainer.training.augment import Augmentation, draw_numbers
 from trainer.training.distributed import ALONE, Workers
 from trainer.training.objectives import make_objective
+from trainer.training.photographs import Photographs
 from trainer.training.step import (
     CRITIC_STATISTICS,
-    CriticDraw,
     Example,
-    GeneratorDraw,
+    FakesDraw,
     Networks,
     Task,
     critic_step,
@@ -31,25 +32,8 @@ from trainer.training.step import (
     update_average,
 )
 
-
-def choose_device(wanted: str) -> torch.device:
-    """`auto` is the GPU where there is one. Raises UsageError where CUDA is asked for and missing."""
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: this machine has no usable CUDA GPU; take --device cpu or auto.")
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(wanted)
-
-
-def architecture(config: FitConfig) -> Architecture:
-    return Architecture(
-        resolution=config.resolution,
-        width=config.width,
-        latent_size=config.latent_size,
-        kind=config.kind,
-        generator_norm=config.generator_norm,
-        critic_norm=config.critic_norm,
-    )
+SHOWN_PER_LOOK = 5
+"""How often a kept look has to be used, at least, to be worth having."""
 
 
 def decay(step: int, steps: int, share: float) -> float:
@@ -62,50 +46,81 @@ class TickStatistics:
     """Means over the samples since the last tick."""
 
     critic: dict[str, float]
+    """Means over the critic's heads."""
+    heads: dict[str, dict[str, float]]
+    """Of each head, where there are several."""
     generator_loss: float
 
 
 class Training:
     """Everything that changes while a training goes on; `trainer.training.state` saves and restores it."""
 
-    def __init__(self, config: FitConfig, pictures: Tensor, workers: Workers = ALONE) -> None:
+    def __init__(
+        self,
+        config: FitConfig,
+        pictures: Tensor,
+        workers: Workers = ALONE,
+        *,
+        vision: Vision | None = None,
+        show: bool = False,
+    ) -> None:
         """`pictures`: the training pictures as uint8 (n, 3, r, r) on the device that trains.
 
-        Raises UsageError where the workers can't share a batch equally.
+        `vision` is one that was calibrated before, in place of one of its own. Raises UsageError where the
+        workers can't share a batch equally, TrainerError where pretrained weights are missing.
         """
         self.workers = workers
-        self.share = workers.share(config.batch)
         self.config = config
-        self.pictures = pictures
         self.device = pictures.device
-        arch = architecture(config)
+        arch = config.architecture
         torch.manual_seed(config.seed)
-        generator, critic, ema, judge = Generator(arch), Critic(arch), Generator(arch), Critic(arch)
-        ema.load_state_dict(generator.state_dict())
-        judge.load_state_dict(critic.state_dict())
-        for average in (ema, judge):
+        self.networks = Networks(
+            make_generator(arch.generator),
+            Critic(arch.critic),
+            make_generator(arch.generator),
+            Critic(arch.critic),
+            vision or _calibrated(config, pictures),
+        )
+        networks = self.networks
+        networks.generator_average.load_state_dict(networks.generator.state_dict())
+        networks.critic_average.load_state_dict(networks.critic.state_dict())
+        for average in (networks.generator_average, networks.critic_average):
             average.requires_grad_(False).eval()
-        for network in (generator, critic, ema, judge):
-            network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.networks = Networks(generator, critic, ema, judge)
+        for network in vars(networks).values():
+            network.to(self.device, memory_format=torch.channels_last)
         self.objective = make_objective(
             config.objective,
             penalty_weight=config.penalty_weight,
             drift_weight=config.drift_weight,
             clip=config.clip,
         )
-        augmentation = Augmentation(config.colour, config.translation)
-        self.task = Task(self.objective, augmentation, self.autocast, joined=config.critic_norm != "batch")
-        self.arithmetic = eager(self.networks, self.task)
-        self.critic_optimiser = self._optimiser(critic, config.critic_lr)
-        self.generator_optimiser = self._optimiser(generator, config.generator_lr)
+        self.task = Task(
+            self.objective,
+            Augmentation(config.colour, config.translation),
+            networks.vision.head_weights,
+            self.autocast,
+            joined=config.critic_norm != "batch",
+        )
+        self.arithmetic = eager(networks, self.task)
+        self.critic_optimiser = self._optimiser(networks.critic, config.critic_lr)
+        self.generator_optimiser = self._optimiser(networks.generator, config.generator_lr)
         self.rng = torch.Generator(self.device).manual_seed(config.seed)
-        self.order = BatchOrder(len(pictures), config.seed, self.device)
+        self.photographs = Photographs(
+            pictures,
+            networks.vision,
+            batch=config.batch,
+            seed=config.seed,
+            mirrored=config.mirror,
+            workers=workers,
+        )
         self.setbacks = 0
         self.step = 0
-        self.critic_sums = torch.zeros(len(CRITIC_STATISTICS), device=self.device)
+        heads = len(networks.critic.head_names)
+        self.critic_sums = torch.zeros(len(CRITIC_STATISTICS), heads, device=self.device)
         self.generator_sums = torch.zeros(1, device=self.device)
         self.summed_steps = 0
+        self._indices = torch.zeros(config.n_critic, config.batch, dtype=torch.long, device=self.device)
+        self._decay = 0.0
 
     def _optimiser(self, network: Generator | Critic, lr: float) -> torch.optim.Optimizer:
         if self.config.objective == "wgan":
@@ -113,10 +128,91 @@ class Training:
         betas = (self.config.beta1, self.config.beta2)
         return torch.optim.Adam(network.parameters(), lr=lr, betas=betas, fused=True)
 
+    def keep_looks(self, show: bool = True) -> int:
+        """Look at the photographs ahead, where settings and length of the run allow; returns how often at
+        each."""
+        config = self.config
+        if config.colour or config.translation:
+            return 0
+        shown = config.steps * config.n_critic * config.batch / len(self.photographs.pictures)
+        return self.photographs.keep_looks(
+            config.cache_gb / self.workers.size, most=int(shown / SHOWN_PER_LOOK), show=show
+        )
+
     def set_back(self, setbacks: int) -> None:
         """Take the learning rates and the order of the data that belong to the n-th start."""
         self.setbacks = setbacks
-        self.order = BatchOrder(len(self.pictures), self.config.seed + 7_919 * setbacks, self.device)
+        pictures, seed = self.photographs.pictures, self.config.seed + 7_919 * setbacks
+        self.photographs.order = BatchOrder(len(pictures), seed, self.device)
+
+    def draw_anew(self) -> None:
+        """Other random numbers from here on, a function of seed, setbacks and step.
+
+        So that a restored state does not meet the same fate, or where another device draws others anyway.
+        """
+        self.rng.manual_seed(self.config.seed + 104_729 * (self.setbacks + 1) + self.step)
+
+    @property
+    def images_seen(self) -> int:
+        """Pictures the generator's updates have made: the unit of the average's half-life."""
+        return self.step * self.config.batch
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """bf16 on a GPU that has it, unless float32 is asked for; what would suffer is in float32 all the
+        same."""
+        wanted = self.config.precision
+        if wanted == "bf16" or (wanted == "auto" and rounds_well(self.device)):
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return contextlib.nullcontext()
+
+    def cycle(self) -> None:
+        """`n_critic` critic steps, one generator step and one step of the averages."""
+        self._stage()
+        self._run()
+
+    def _stage(self) -> None:
+        """What the next cycle takes from outside the device: indices, learning rates, counters."""
+        config = self.config
+        self._set_learning_rates()
+        shown = self.step * config.n_critic * config.batch
+        for k in range(config.n_critic):
+            self._indices[k].copy_(self.photographs.order.indices(shown + k * config.batch, config.batch))
+        self.step += 1
+        self.summed_steps += 1
+        self._decay = ema_decay(config.batch, self.images_seen, config.ema_half_life, config.ema_ramp)
+
+    def _run(self) -> None:
+        """A cycle on what `_stage` has laid out: tensors only. The last critic step's fakes teach the
+        generator."""
+        networks = self.networks
+        networks.generator.train()
+        networks.critic.train()
+        for k, indices in enumerate(self._indices):
+            last = k + 1 == self.config.n_critic
+            reals = self.photographs.views(indices, self.rng, self._augment)
+            with contextlib.nullcontext() if last else torch.no_grad():
+                fakes = self.arithmetic.fakes(self._draw_fakes())
+            critic_step(
+                networks,
+                self.critic_optimiser,
+                self.task,
+                self.arithmetic,
+                reals,
+                fakes,
+                self._rand(self.config.batch)[self.photographs.share],
+                sums=self.critic_sums,
+                workers=self.workers,
+            )
+        generator_step(
+            networks,
+            self.generator_optimiser,
+            self.arithmetic,
+            fakes,
+            sums=self.generator_sums,
+            workers=self.workers,
+        )
+        update_average(networks.generator_average, networks.generator, self._decay)
+        update_average(networks.critic_average, networks.critic, self._decay)
 
     def _set_learning_rates(self) -> None:
         """A function of the step and the setbacks, so that a resume has nothing to remember."""
@@ -129,75 +225,35 @@ class Training:
             for group in optimiser.param_groups:
                 group["lr"] = lr * factor
 
-    def draw_anew(self) -> None:
-        """Other random numbers from here on, so that a restored state does not meet the same fate."""
-        self.rng.manual_seed(self.config.seed + 104_729 * (self.setbacks + 1) + self.step)
-
-    @property
-    def images_seen(self) -> int:
-        """Pictures the generator's updates have made: the unit of the average's half-life."""
-        return self.step * self.config.batch
-
-    def autocast(self) -> AbstractContextManager[object]:
-        """bf16 on a GPU, unless float32 is asked for; the penalty's norm is taken in float32 all the same."""
-        wanted = self.config.precision
-        if wanted == "bf16" or (wanted == "auto" and self.device.type == "cuda"):
-            return torch.autocast(self.device.type, torch.bfloat16)
-        return contextlib.nullcontext()
-
-    def cycle(self) -> None:
-        """`n_critic` critic steps, one generator step and one step of the averages."""
-        config = self.config
-        self._set_learning_rates()
-        self.networks.generator.train()
-        self.networks.critic.train()
-        for k in range(config.n_critic):
-            critic_step(
-                self.networks,
-                self.critic_optimiser,
-                self.task,
-                self.arithmetic,
-                self.reals(self.step * config.n_critic + k),
-                self._draw_critic(),
-                sums=self.critic_sums,
-                workers=self.workers,
-            )
-        generator_step(
-            self.networks,
-            self.generator_optimiser,
-            self.arithmetic,
-            GeneratorDraw(self._latents(), self._numbers()),
-            sums=self.generator_sums,
-            workers=self.workers,
-        )
-        self.step += 1
-        self.summed_steps += 1
-        decay = ema_decay(config.batch, self.images_seen, config.ema_half_life, config.ema_ramp)
-        update_average(self.networks.ema, self.networks.generator, decay)
-        update_average(self.networks.judge, self.networks.critic, decay)
-
     def example(self) -> Example:
         """A batch of this training's sizes and memory layout, drawn without touching its random numbers."""
         rng = torch.Generator(self.device).manual_seed(0)
-        rows = self.share.stop - self.share.start
-        latents = torch.randn(rows, self.config.latent_size, generator=rng, device=self.device)
-        epsilon = torch.rand(rows, generator=rng, device=self.device)
-        numbers = draw_numbers(rows, rng, self.device)
-        chosen = torch.randint(len(self.pictures), (rows,), generator=rng, device=self.device)
-        reals = to_float(self.pictures[chosen]).contiguous(memory_format=torch.channels_last)
-        with torch.no_grad(), self.autocast():
-            fakes = self.networks.generator.eval()(latents).to(reals.dtype)
-        augment = self.task.augmentation
-        return Example(
-            augment(reals, numbers), augment(fakes, numbers), epsilon, GeneratorDraw(latents, numbers)
+        batch, share, device = self.config.batch, self.photographs.share, self.device
+        count = len(self.photographs.pictures)
+        chosen = torch.randint(count, (batch,), generator=rng, device=device)
+        latents = torch.randn(batch, self.config.latent_size, generator=rng, device=device)[share]
+        draw = FakesDraw(
+            latents,
+            draw_numbers(batch, rng, device)[share],
+            torch.rand(2, generator=rng, device=device),
         )
+        epsilon = torch.rand(batch, generator=rng, device=device)[share]
+        return Example(self.photographs.views(chosen, rng, lambda images: images), draw, epsilon)
 
     def statistics(self) -> TickStatistics:
         """Read the means since the last `take_statistics` back from the device."""
         shown = max(1, self.summed_steps * self.config.batch)
-        critic = (self.critic_sums / (shown * self.config.n_critic)).tolist()
-        generator_loss = (self.generator_sums / shown).item()
-        return TickStatistics(dict(zip(CRITIC_STATISTICS, critic, strict=True)), generator_loss)
+        means = (self.critic_sums / (shown * self.config.n_critic)).cpu()
+        names = self.networks.critic.head_names
+        heads = {
+            name: dict(zip(CRITIC_STATISTICS, column.tolist(), strict=True))
+            for name, column in zip(names, means.T, strict=True)
+        }
+        return TickStatistics(
+            dict(zip(CRITIC_STATISTICS, means.mean(1).tolist(), strict=True)),
+            heads if len(heads) > 1 else {},
+            (self.generator_sums / shown).item(),
+        )
 
     def take_statistics(self) -> TickStatistics:
         """The means since the last call, and start anew: the one sync of a tick."""
@@ -208,22 +264,28 @@ class Training:
         return statistics
 
     # whatever is random is drawn for the whole batch, and each worker takes its share
-    def reals(self, update: int) -> Tensor:
-        """The photographs (n, 3, r, r) in [-1, 1] of the critic's `update`-th update, mirrored by chance."""
-        batch = self.config.batch
-        images = to_float(self.pictures[self.order.indices(update * batch, batch)[self.share]])
-        if self.config.mirror:
-            flags = torch.rand(batch, generator=self.rng, device=self.device) < 0.5
-            images = mirror(images, flags[self.share])
-        return images.contiguous(memory_format=torch.channels_last)
-
-    def _draw_critic(self) -> CriticDraw:
-        epsilon = torch.rand(self.config.batch, generator=self.rng, device=self.device)
-        return CriticDraw(self._latents(), epsilon[self.share], self._numbers(), self._numbers())
-
-    def _latents(self) -> Tensor:
+    def _draw_fakes(self) -> FakesDraw:
         size = (self.config.batch, self.config.latent_size)
-        return torch.randn(size, generator=self.rng, device=self.device)[self.share]
+        latents = torch.randn(size, generator=self.rng, device=self.device)
+        share = self.photographs.share
+        return FakesDraw(latents[share], self._numbers(), self._rand(2))
+
+    def _augment(self, images: Tensor) -> Tensor:
+        return self.task.augmentation(images, self._numbers())
+
+    def _rand(self, count: int) -> Tensor:
+        return torch.rand(count, generator=self.rng, device=self.device)
 
     def _numbers(self) -> Tensor:
-        return draw_numbers(self.config.batch, self.rng, self.device)[self.share]
+        return draw_numbers(self.config.batch, self.rng, self.device)[self.photographs.share]
+
+
+def _calibrated(config: FitConfig, pictures: Tensor) -> Vision:
+    """The critic's eyes, set by some of the training pictures."""
+    vision = make_vision(config.critic, config.seed)
+    if isinstance(vision, PretrainedVision):
+        rng = torch.Generator().manual_seed(config.seed)
+        chosen = torch.randperm(len(pictures), generator=rng)[:CALIBRATED_ON]
+        vision.to(pictures.device)
+        vision.calibrate(to_float(pictures[chosen.to(pictures.device)]))
+    return vision

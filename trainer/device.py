@@ -1,0 +1,71 @@
+"""What a training runs on: which device, what it is called, how much memory it has taken."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from typing import TYPE_CHECKING
+
+from trainer.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+_MOST = 2**31 - 1
+
+
+def choose_device(wanted: str) -> torch.device:
+    """`auto` is the GPU where there is one. Raises UsageError for a device that this machine lacks."""
+    import torch
+
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: this machine has no usable CUDA GPU; take --device cpu or auto.")
+    if wanted == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("--device mps: this machine has no usable Apple GPU; take --device cpu or auto.")
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(wanted)
+
+
+def device_name(device: torch.device) -> str:
+    """What timings were made on: the GPU's name, or how many threads of the CPU."""
+    import torch
+
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return f"{device.type} ({torch.get_num_threads()} threads)" if device.type == "cpu" else device.type
+
+
+def rounds_well(device: torch.device) -> bool:
+    """Whether bf16 is the device's own arithmetic: older cards emulate it, slower than float32."""
+    import torch
+
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def memory_mb() -> float:
+    """Peak resident memory of this process in MB, or of the GPU's tensors where one is in use."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return float(torch.cuda.max_memory_allocated()) / 2**20
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep the pages of freed tensors: a fifth of a small step went into getting them anew.
+
+    Elsewhere it does nothing. For a training alone: the memory is given back when the process ends.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _MOST)
+        mallopt(_M_TRIM_THRESHOLD, _MOST)
+        mallopt(_M_TOP_PAD, 64 << 20)

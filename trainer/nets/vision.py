@@ -1,0 +1,162 @@
+"""What sees: pictures to the views that a critic scores.
+
+A plain critic has one view, the picture itself. A seeing critic has five more: what a frozen, pretrained
+network sees in the picture at strides 2 to 32, mixed by a fixed random projection (Sauer et al. 2021,
+'Projected GANs Converge Faster', section 3.2). All of it is data: never trained, averaged, clipped or
+initialised anew."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trainer.nets.architecture import SEEN_AT, CriticKind
+from trainer.nets.efficientnet import TAP_CHANNELS, EfficientNetLite0, load_pretrained
+
+Views = tuple[Tensor, ...]
+"""The picture (n, 3, r, r) in [-1, 1], then the maps (n, c, s, s), the finest first."""
+
+MAP_CHANNELS = {2: 16, 4: 32, 8: 64, 16: 64, 32: 64}
+"""Channels of the projected map at each stride."""
+SPREAD = 16.0
+"""How far two photographs lie apart in each map, root mean square: slopes then mean the same at each, and the
+penalty's weight of 10 and target of 1 fit as they are."""
+SHIFT = 4
+"""Pixels, at the network's input, by which it is moved at random: patterns that keep to its strides are
+seen."""
+CALIBRATED_ON = 256
+_LEAST_DEVIATION = 1e-4
+_CHUNK = 32
+
+
+def map_shapes(resolution: int) -> dict[str, tuple[int, int]]:
+    """Channels and size of each projected map of pictures of `resolution` px, the finest first."""
+    seen_at = max(SEEN_AT, resolution)
+    return {f"stride{stride}": (channels, seen_at // stride) for stride, channels in MAP_CHANNELS.items()}
+
+
+class Vision(nn.Module):
+    """Pictures to views. Holds buffers only; the base class is a plain critic's, whose view is the
+    picture."""
+
+    head_weights: tuple[float, ...] = (1.0,)
+    """How much each view's score counts in the generator's loss."""
+
+    def forward(self, pictures: Tensor, offset: Tensor | None = None) -> Views:
+        """Of pictures (n, 3, r, r) in [-1, 1]. `offset` (2,) in [0, 1) says how far the network's input is
+        moved; without it, not at all."""
+        return (pictures,)
+
+
+class PretrainedVision(Vision):
+    """The picture, and its projected maps by a frozen EfficientNet-Lite0."""
+
+    head_weights = (2.0, 4.0, 4.0, 2.5, 1.7, 1.0)
+
+    def __init__(self, net: EfficientNetLite0) -> None:
+        """`draw` and `calibrate` have to be called, or a state loaded, before it is used."""
+        super().__init__()
+        self.net = net
+        for stride, coarser in _from_fine_to_coarse():
+            channels, seen = MAP_CHANNELS[stride], TAP_CHANNELS[stride]
+            self.register_buffer(f"mean{stride}", torch.empty(seen))
+            self.register_buffer(f"deviation{stride}", torch.empty(seen))
+            self.register_buffer(f"across{stride}", torch.empty(channels, seen, 1, 1))
+            if coarser is not None:
+                self.register_buffer(f"down{stride}", torch.empty(channels, MAP_CHANNELS[coarser], 1, 1))
+            self.register_buffer(f"centre{stride}", torch.empty(channels))
+            self.register_buffer(f"scale{stride}", torch.empty(()))
+
+    def draw(self, seed: int) -> None:
+        """Draw the projection: variance 1 in, variance 1 out."""
+        rng = torch.Generator().manual_seed(seed)
+        for stride, coarser in _from_fine_to_coarse():
+            for name in (f"across{stride}", *((f"down{stride}",) if coarser else ())):
+                mixing = self.get_buffer(name)
+                mixing.copy_(torch.randn(mixing.shape, generator=rng) / math.sqrt(mixing.shape[1]))
+
+    def forward(self, pictures: Tensor, offset: Tensor | None = None) -> Views:
+        return (pictures, *self._project(self.net(_as_seen(pictures, offset))))
+
+    def describe(self, pictures: Tensor) -> Tensor:
+        """What the pretrained network makes of pictures (n, 3, r, r): means of its two coarsest maps (n,
+        432)."""
+        maps = self.net(_as_seen(pictures, None))
+        return torch.cat([maps[-2].mean((2, 3)), maps[-1].mean((2, 3))], 1)
+
+    def _project(self, maps: list[Tensor]) -> list[Tensor]:
+        """The network's maps, mixed across channels and from coarse to fine; centred, and scaled to
+        SPREAD."""
+        mixed: dict[int, Tensor] = {}
+        coarser: Tensor | None = None
+        for stride, seen in reversed(list(zip(MAP_CHANNELS, maps, strict=True))):
+            get = self.get_buffer
+            across = get(f"across{stride}") / get(f"deviation{stride}")[:, None, None]
+            bias = -torch.einsum("oiyx,i->o", across, get(f"mean{stride}"))
+            x = F.conv2d(seen, across, bias)
+            if coarser is not None:
+                below = F.conv2d(coarser, get(f"down{stride}"))
+                below = F.interpolate(below, size=x.shape[-2:], mode="bilinear", align_corners=False)
+                x = (x + below) * math.sqrt(0.5)
+            mixed[stride] = coarser = x
+        return [
+            (mixed[stride] - self.get_buffer(f"centre{stride}")[:, None, None])
+            * self.get_buffer(f"scale{stride}")
+            for stride in MAP_CHANNELS
+        ]
+
+    @torch.no_grad()
+    def calibrate(self, photographs: Tensor) -> None:
+        """Standardise the network's channels, then centre and scale each map, by photographs (n, 3, r, r)."""
+        for stride in MAP_CHANNELS:
+            self.get_buffer(f"centre{stride}").zero_()
+            self.get_buffer(f"scale{stride}").fill_(1.0)
+        parts = [self.net(_as_seen(part, None)) for part in photographs.split(_CHUNK)]
+        seen = [torch.cat(maps) for maps in zip(*parts, strict=True)]
+        for stride, maps in zip(MAP_CHANNELS, seen, strict=True):
+            deviation, mean = torch.std_mean(maps, dim=(0, 2, 3))
+            self.get_buffer(f"mean{stride}").copy_(mean)
+            self.get_buffer(f"deviation{stride}").copy_(deviation.clamp_min(_LEAST_DEVIATION))
+        for stride, maps in zip(MAP_CHANNELS, self._project(seen), strict=True):
+            # E‖x - x'‖² of two photographs is twice the summed variance
+            apart = maps.var(0).sum().mul(2).sqrt().clamp_min(_LEAST_DEVIATION)
+            self.get_buffer(f"centre{stride}").copy_(maps.mean((0, 2, 3)))
+            self.get_buffer(f"scale{stride}").copy_(SPREAD / apart)
+
+
+def make_vision(kind: CriticKind, seed: int) -> Vision:
+    """A critic's eyes, not calibrated yet. Raises TrainerError where pretrained weights are wanted and
+    missing."""
+    if kind == "plain":
+        return Vision()
+    vision = PretrainedVision(load_pretrained())
+    vision.draw(seed)
+    return vision
+
+
+def _from_fine_to_coarse() -> list[tuple[int, int | None]]:
+    """Each stride with the next coarser one."""
+    strides = list(MAP_CHANNELS)
+    return list(zip(strides, [*strides[1:], None], strict=True))
+
+
+def _as_seen(pictures: Tensor, offset: Tensor | None) -> Tensor:
+    """Pictures at the size that the network is shown, moved by `offset` with their edges mirrored."""
+    size = pictures.shape[-1]
+    if size < SEEN_AT:
+        pictures = F.interpolate(pictures, size=(SEEN_AT, SEEN_AT), mode="bilinear", align_corners=False)
+    if offset is None:
+        return pictures
+    size = pictures.shape[-1]
+    steps = (offset * (2 * SHIFT + 1)).long() - SHIFT
+    rows, columns = (mirrored(torch.arange(size, device=pictures.device) + step, size) for step in steps)
+    return pictures.index_select(2, rows).index_select(3, columns)
+
+
+def mirrored(indices: Tensor, size: int) -> Tensor:
+    """Indices that lie outside, reflected at the first and last ones."""
+    indices = indices.abs()
+    return torch.where(indices < size, indices, 2 * (size - 1) - indices)

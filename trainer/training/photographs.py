@@ -1,0 +1,110 @@
+"""The photographs as a critic gets them: batches in a fixed order, mirrored by chance, as views.
+
+What a pretrained network sees in a photograph never changes, so it is kept where memory allows: reals then
+cost nothing. What is kept is bounded; beyond the bound, and under augmentation, each batch is looked at anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from trainer.nets.vision import Views, Vision
+from trainer.pictures import BatchOrder, mirror, to_float
+from trainer.progress import track
+from trainer.training.distributed import ALONE, Workers
+
+OFFSETS = ((0.5, 0.5), (0.15, 0.85), (0.85, 0.3))
+"""By how much the kept looks are moved, each upright and mirrored; as many as fit."""
+_CHUNK = 16
+
+
+class Photographs:
+    """Training pictures, uint8 (n, 3, r, r), on the device that trains, and what the critic sees of them."""
+
+    def __init__(
+        self,
+        pictures: Tensor,
+        vision: Vision,
+        *,
+        batch: int,
+        seed: int,
+        mirrored: bool,
+        workers: Workers = ALONE,
+    ) -> None:
+        """Raises UsageError where the workers can't share a batch equally."""
+        self.pictures = pictures
+        self.vision = vision
+        self.batch = batch
+        self.mirrored = mirrored
+        self.share = workers.share(batch)
+        self.order = BatchOrder(len(pictures), seed, pictures.device)
+        self._kept: list[Tensor] = []
+        self._looks = 0
+
+    def keep_looks(self, gigabytes: float, *, most: int, show: bool = True) -> int:
+        """Look at every photograph ahead, as often as fits into so much memory and at `most`; returns how
+        often.
+
+        Kept in half precision. A plain critic's vision costs nothing, and nothing is kept of it.
+        """
+        with torch.no_grad():
+            maps = self.vision(to_float(self.pictures[:1]))[1:]
+        size = 2 * sum(view.numel() for view in maps) * len(self.pictures)
+        sides = 2 if self.mirrored else 1
+        fitting = int(gigabytes * 1e9 / (size * sides)) if maps else 0
+        looks = min(len(OFFSETS), fitting, most // sides) * sides
+        if not looks:
+            return 0
+        total = looks * len(self.pictures)
+        self._kept = [
+            torch.empty(total, *_last(view).shape[1:], dtype=torch.float16, device=view.device)
+            for view in maps
+        ]
+        starts = [(look, start) for look in range(looks) for start in range(0, len(self.pictures), _CHUNK)]
+        for look, start in track(starts, len(starts), "looking at photographs", shown=show):
+            images = to_float(self.pictures[start : start + _CHUNK])
+            images = images.flip(3) if self._is_mirrored(look, sides) else images
+            offset = torch.tensor(OFFSETS[look // sides], device=images.device)
+            with torch.no_grad():
+                seen = self.vision(images.contiguous(memory_format=torch.channels_last), offset)[1:]
+            first = look * len(self.pictures) + start
+            for kept, view in zip(self._kept, seen, strict=True):
+                kept[first : first + len(images)] = _last(view).half()
+        self._looks = looks
+        return looks
+
+    def views(self, indices: Tensor, rng: torch.Generator, augment: Callable[[Tensor], Tensor]) -> Views:
+        """What the critic sees of the photographs `indices` (batch,), of which this worker takes its share.
+
+        Whatever is random is drawn for the whole batch.
+        """
+        device = self.pictures.device
+        chance = torch.rand(self.batch, generator=rng, device=device)
+        offset = torch.rand(2, generator=rng, device=device)
+        chosen, chance = indices[self.share], chance[self.share]
+        sides = 2 if self.mirrored else 1
+        looks = self._looks or sides
+        look = (chance * looks).long().clamp_max(looks - 1)
+        images = to_float(self.pictures[chosen])
+        if self.mirrored:
+            images = mirror(images, look % 2 == 1)
+        images = images.contiguous(memory_format=torch.channels_last)
+        if not self._looks:
+            with torch.no_grad():
+                seen: Views = self.vision(augment(images), offset)
+                return seen
+        rows = look * len(self.pictures) + chosen
+        maps = (kept.index_select(0, rows).float().permute(0, 3, 1, 2) for kept in self._kept)
+        return (images, *maps)
+
+    @staticmethod
+    def _is_mirrored(look: int, sides: int) -> bool:
+        return sides == 2 and look % 2 == 1
+
+
+def _last(view: Tensor) -> Tensor:
+    """(n, c, h, w) as (n, h, w, c): rows are then copied whole, and come out as channels last."""
+    return view.permute(0, 2, 3, 1)
