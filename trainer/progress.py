@@ -31,7 +31,7 @@ def _bar(items: Iterable[T], total: int, what: str) -> Iterator[T]:
 
 def _lines(items: Iterable[T], total: int, what: str) -> Iterator[T]:
     started = said = time.monotonic()
-    say(f"{what}: {total:,} files")
+    say(f"{what}: {total:,}")
     for done, item in enumerate(items, 1):
         yield item
         if time.monotonic() - said >= SECONDS_BETWEEN_LINES:

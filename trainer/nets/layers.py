@@ -94,7 +94,7 @@ def gate(x: Tensor) -> Tensor:
     2017).
 
     torch's own gives a gradient in another memory format than its input's, and the batch norm below it then
-    took eight times as long: 40 % of a generator's step. """
+    took eight times as long: 40 % of a generator's step."""
     return apply(_Gate, x)
 
 

@@ -7,6 +7,7 @@ cost nothing. What is kept is bounded; beyond the bound, and under augmentation,
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from trainer.nets.vision import Views, Vision
 from trainer.pictures import BatchOrder, mirror, to_float
 from trainer.progress import track
 from trainer.training.distributed import ALONE, Workers
+from trainer.training.step import Autocast
 
 OFFSETS = ((0.5, 0.5), (0.15, 0.85), (0.85, 0.3))
 """By how much the kept looks are moved, each upright and mirrored; as many as fit."""
@@ -32,13 +34,18 @@ class Photographs:
         batch: int,
         seed: int,
         mirrored: bool,
+        autocast: Autocast = nullcontext,
         workers: Workers = ALONE,
     ) -> None:
-        """Raises UsageError where the workers can't share a batch equally."""
+        """`autocast` has to be that of the fakes: where one kind alone is rounded, a critic tells them by that.
+
+        Raises UsageError where the workers can't share a batch equally.
+        """
         self.pictures = pictures
         self.vision = vision
         self.batch = batch
         self.mirrored = mirrored
+        self.autocast = autocast
         self.share = workers.share(batch)
         self.order = BatchOrder(len(pictures), seed, pictures.device)
         self._kept: list[Tensor] = []
@@ -64,12 +71,11 @@ class Photographs:
             for view in maps
         ]
         starts = [(look, start) for look in range(looks) for start in range(0, len(self.pictures), _CHUNK)]
-        for look, start in track(starts, len(starts), "looking at photographs", shown=show):
+        for look, start in track(starts, len(starts), "Looking at photographs", shown=show):
             images = to_float(self.pictures[start : start + _CHUNK])
             images = images.flip(3) if self._is_mirrored(look, sides) else images
             offset = torch.tensor(OFFSETS[look // sides], device=images.device)
-            with torch.no_grad():
-                seen = self.vision(images.contiguous(memory_format=torch.channels_last), offset)[1:]
+            seen = self._see(images.contiguous(memory_format=torch.channels_last), offset)[1:]
             first = look * len(self.pictures) + start
             for kept, view in zip(self._kept, seen, strict=True):
                 kept[first : first + len(images)] = _last(view).half()
@@ -93,12 +99,16 @@ class Photographs:
             images = mirror(images, look % 2 == 1)
         images = images.contiguous(memory_format=torch.channels_last)
         if not self._looks:
-            with torch.no_grad():
-                seen: Views = self.vision(augment(images), offset)
-                return seen
+            return self._see(augment(images), offset)
         rows = look * len(self.pictures) + chosen
         maps = (kept.index_select(0, rows).float().permute(0, 3, 1, 2) for kept in self._kept)
         return (images, *maps)
+
+    @torch.no_grad()
+    def _see(self, images: Tensor, offset: Tensor) -> Views:
+        with self.autocast():
+            views: Views = self.vision(images, offset)
+            return views
 
     @staticmethod
     def _is_mirrored(look: int, sides: int) -> bool:

@@ -111,6 +111,7 @@ class Training:
             batch=config.batch,
             seed=config.seed,
             mirrored=config.mirror,
+            autocast=self.autocast,
             workers=workers,
         )
         self.setbacks = 0
