@@ -90,7 +90,9 @@ class FitConfig:
     device: Device = "auto"
     precision: Precision = "auto"
     compile: Compile = "auto"
-    """Whether gradients are compiled; `auto` is decided once, at the start, by whether it pays in the run."""
+    """Whether a step is compiled; `auto` is decided once, at the start, by whether it pays in the run."""
+    graph: bool = True
+    """Whether a cycle is captured as a CUDA graph, where the device has them."""
     log_every: int = 50
     snap: int = 1_000
     """Steps between grids, saved states and checkpoints."""
@@ -208,6 +210,7 @@ MAY_CHANGE = frozenset(
         "device",
         "precision",
         "compile",
+        "graph",
         "guard",
         "setbacks",
     }

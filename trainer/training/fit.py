@@ -18,6 +18,7 @@ from trainer.files import atomic_write
 from trainer.pictures import to_device
 from trainer.training import state
 from trainer.training.distributed import joined
+from trainer.training.graph import graph_cycles
 from trainer.training.guard import Guard
 from trainer.training.runlog import RunLog
 from trainer.training.session import LAST_CHECKPOINT, Follower, Session
@@ -56,6 +57,7 @@ def fit(
             around = _restore(training, dataset, run, say)
         training.keep_looks(show=workers.lead)
         _choose_arithmetic(training, say)
+        graph_cycles(training, say)
         with _companion(training, dataset, run, around) as companion:
             if training.step == 0:
                 companion.begin()

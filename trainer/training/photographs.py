@@ -37,7 +37,7 @@ class Photographs:
         autocast: Autocast = nullcontext,
         workers: Workers = ALONE,
     ) -> None:
-        """`autocast` has to be that of the fakes: where one kind alone is rounded, a critic tells them by that.
+        """`autocast` has to be that of the fakes: where one kind alone is rounded, a critic tells by that.
 
         Raises UsageError where the workers can't share a batch equally.
         """

@@ -61,9 +61,7 @@ def write_state(path: Path, training: Training, surroundings: Surroundings) -> N
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(training).items()}
     document = {
         "version": STATE_VERSION,
-        "step": training.step,
-        "summed_steps": training.summed_steps,
-        "setbacks": training.setbacks,
+        **_counters(training),
         "data_fingerprint": surroundings.data_fingerprint,
         "guard": surroundings.guard.to_json(),
         "log_length": surroundings.log_length,
@@ -102,6 +100,39 @@ def restore_state(path: Path, training: Training) -> bool:
     with safe_open(path, "pt") as file:
         document = json.loads(file.metadata()[_KEY])
         saved = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    _fill(training, saved, document)
+    same_device: bool = document.get("device", "cpu") == training.device.type
+    if same_device:
+        training.rng.set_state(saved["rng"])
+    else:
+        training.draw_anew()
+    return same_device
+
+
+class Copy:
+    """A training's state in memory, to go back to after what should leave no trace."""
+
+    def __init__(self, training: Training) -> None:
+        self._tensors = {name: tensor.detach().clone() for name, tensor in _tensors(training).items()}
+        self._counters = _counters(training)
+
+    @torch.no_grad()
+    def restore(self, training: Training) -> None:
+        """In place: the training's tensors stay the same ones."""
+        _fill(training, self._tensors, self._counters)
+        training.rng.set_state(self._tensors["rng"])
+
+
+def _counters(training: Training) -> dict[str, int]:
+    return {
+        "step": training.step,
+        "summed_steps": training.summed_steps,
+        "setbacks": training.setbacks,
+    }
+
+
+def _fill(training: Training, saved: dict[str, Tensor], counters: dict[str, Any]) -> None:
+    """Copy everything but the random numbers into the training's own tensors."""
     networks = training.networks
     for prefix, network in _networks(training).items():
         state = {name.removeprefix(prefix): t for name, t in saved.items() if name.startswith(prefix)}
@@ -113,15 +144,9 @@ def restore_state(path: Path, training: Training) -> bool:
         _restore_optimiser(optimiser, list(network.parameters()), saved, prefix)
     training.critic_sums.copy_(saved["critic_sums"])
     training.generator_sums.copy_(saved["generator_sums"])
-    training.step = int(document["step"])
-    training.summed_steps = int(document["summed_steps"])
-    training.set_back(int(document["setbacks"]))
-    same_device: bool = document.get("device", "cpu") == training.device.type
-    if same_device:
-        training.rng.set_state(saved["rng"])
-    else:
-        training.draw_anew()
-    return same_device
+    training.step = int(counters["step"])
+    training.summed_steps = int(counters["summed_steps"])
+    training.set_back(int(counters["setbacks"]))
 
 
 def surroundings_of(document: dict[str, Any]) -> Surroundings:
@@ -185,8 +210,9 @@ def _restore_optimiser(
             if name.startswith(f"{prefix}{index}.")
         }
         kept = optimiser.state[parameter]
-        if not values:
-            kept.clear()  # saved before the first step
+        if not values:  # saved before the first step: zeros are what an optimiser begins with
+            for tensor in kept.values():
+                tensor.zero_()
         for name, tensor in values.items():
             if name not in kept:
                 alike = tensor.shape == parameter.shape

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -62,16 +63,19 @@ class Training:
         workers: Workers = ALONE,
         *,
         vision: Vision | None = None,
-        show: bool = False,
+        staged: bool | None = None,
     ) -> None:
         """`pictures`: the training pictures as uint8 (n, 3, r, r) on the device that trains.
 
-        `vision` is one that was calibrated before, in place of one of its own. Raises UsageError where the
-        workers can't share a batch equally, TrainerError where pretrained weights are missing.
+        `vision` is one that was calibrated before, in place of one of its own. `staged` keeps learning
+        rates and the average's decay in tensors, as a captured graph wants them; by default on a GPU.
+        Raises UsageError where the workers can't share a batch equally, TrainerError where pretrained
+        weights are missing.
         """
         self.workers = workers
         self.config = config
         self.device = pictures.device
+        self.staged = self.device.type == "cuda" if staged is None else staged
         arch = config.architecture
         torch.manual_seed(config.seed)
         self.networks = Networks(
@@ -120,14 +124,19 @@ class Training:
         self.critic_sums = torch.zeros(len(CRITIC_STATISTICS), heads, device=self.device)
         self.generator_sums = torch.zeros(1, device=self.device)
         self.summed_steps = 0
+        # what a cycle takes from outside, filled in place: a captured graph goes on reading it
         self._indices = torch.zeros(config.n_critic, config.batch, dtype=torch.long, device=self.device)
-        self._decay = 0.0
+        self._decay: float | Tensor = torch.zeros((), device=self.device) if self.staged else 0.0
+        self.run: Callable[[], None] = self.run_staged
+        """A cycle on what `stage` has laid out; `trainer.training.graph` puts a captured one in its place."""
 
     def _optimiser(self, network: Generator | Critic, lr: float) -> torch.optim.Optimizer:
+        rate = torch.tensor(lr, device=self.device) if self.staged else lr
+        capturable = self.staged and self.device.type == "cuda"
         if self.config.objective == "wgan":
-            return torch.optim.RMSprop(network.parameters(), lr=lr)
+            return torch.optim.RMSprop(network.parameters(), lr=rate, capturable=capturable)
         betas = (self.config.beta1, self.config.beta2)
-        return torch.optim.Adam(network.parameters(), lr=lr, betas=betas, fused=True)
+        return torch.optim.Adam(network.parameters(), lr=rate, betas=betas, fused=True, capturable=capturable)
 
     def keep_looks(self, show: bool = True) -> int:
         """Look at the photographs ahead, where settings and length of the run allow; returns how often at
@@ -168,11 +177,11 @@ class Training:
 
     def cycle(self) -> None:
         """`n_critic` critic steps, one generator step and one step of the averages."""
-        self._stage()
-        self._run()
+        self.stage()
+        self.run()
 
-    def _stage(self) -> None:
-        """What the next cycle takes from outside the device: indices, learning rates, counters."""
+    def stage(self) -> None:
+        """Lay out what the next cycle takes from outside the device: indices, learning rates, counters."""
         config = self.config
         self._set_learning_rates()
         shown = self.step * config.n_critic * config.batch
@@ -180,9 +189,13 @@ class Training:
             self._indices[k].copy_(self.photographs.order.indices(shown + k * config.batch, config.batch))
         self.step += 1
         self.summed_steps += 1
-        self._decay = ema_decay(config.batch, self.images_seen, config.ema_half_life, config.ema_ramp)
+        decay = ema_decay(config.batch, self.images_seen, config.ema_half_life, config.ema_ramp)
+        if isinstance(self._decay, Tensor):
+            self._decay.fill_(decay)
+        else:
+            self._decay = decay
 
-    def _run(self) -> None:
+    def run_staged(self) -> None:
         """A cycle on what `_stage` has laid out: tensors only. The last critic step's fakes teach the
         generator."""
         networks = self.networks
@@ -224,7 +237,10 @@ class Training:
             (self.generator_optimiser, config.generator_lr),
         ):
             for group in optimiser.param_groups:
-                group["lr"] = lr * factor
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(lr * factor)
+                else:
+                    group["lr"] = lr * factor
 
     def example(self) -> Example:
         """A batch of this training's sizes and memory layout, drawn without touching its random numbers."""

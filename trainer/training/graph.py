@@ -1,0 +1,58 @@
+"""A whole cycle as one CUDA graph: the device then goes from step to step without waiting for Python.
+
+Everything that a cycle takes from outside lies in tensors that `Training.stage` fills in place, and a
+restored state is copied into the tensors that the graph works on. So the graph is captured once, and outlives
+a going-back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+from trainer.training import state
+from trainer.training.training import Training
+
+WARM_UP = 3
+"""Cycles on a side stream before the capture: what is made once (the optimisers' averages, say) then is."""
+
+
+def graph_cycles(training: Training, say: Callable[[str], None]) -> None:
+    """Let the training run its cycles by a captured graph where its device has them. Says where that fails.
+
+    Of several processes none is captured: their gradients meet in between.
+    """
+    if training.device.type != "cuda" or training.workers.size > 1 or not training.config.graph:
+        return
+    try:
+        training.run = captured(training)
+    except RuntimeError as error:
+        say(f"Not captured as a CUDA graph ({str(error).splitlines()[0][:160]}): training goes on without.")
+
+
+def captured(training: Training) -> Callable[[], None]:
+    """The replay of `training.run_staged`. The training is left as it was."""
+    with without_a_trace(training):
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(WARM_UP):
+                training.stage()
+                training.run_staged()
+        torch.cuda.current_stream().wait_stream(stream)
+        training.stage()
+        graph = torch.cuda.CUDAGraph()
+        graph.register_generator_state(training.rng)
+        with torch.cuda.graph(graph):
+            training.run_staged()
+    return graph.replay
+
+
+@contextmanager
+def without_a_trace(training: Training) -> Iterator[None]:
+    """Whatever is done within leaves networks, optimisers, random numbers, sums and counters as they were."""
+    kept = state.Copy(training)
+    yield
+    kept.restore(training)
