@@ -435,7 +435,7 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(
     load_dataset(photographs, 32, cache=tmp_path / "cache")
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert "Reading photographs: 24 files" in captured.err
+    assert "Reading photographs: 24\n" in captured.err
     assert "\x1b" not in captured.err
 
 
