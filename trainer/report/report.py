@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +73,11 @@ def _read_settings(run: Path) -> _Settings:
 
 
 def _changed(settings: _Settings) -> frozenset[str]:
-    """The settings that are other than what preset and objective bring."""
+    """The settings that are other than what preset and objective bring at this resolution."""
     config = settings.config
-    usual = asdict(make_config(Path(config.data), config.preset, config.objective))
-    return frozenset(name for name, value in settings.document.items() if usual.get(name, value) != value)
+    usual = make_config(Path(config.data), config.preset, config.objective, resolution=config.resolution)
+    wanted = json.loads(json.dumps(usual.to_json())) | {"resolution": FitConfig.resolution}
+    return frozenset(name for name, value in settings.document.items() if wanted.get(name, value) != value)
 
 
 def _metadata(path: Path) -> Metadata | None:

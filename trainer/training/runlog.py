@@ -1,4 +1,4 @@
-"""What a training says: metrics.jsonl, TensorBoard, a status line a tick, and a progress bar."""
+"""What a training says: metrics.jsonl, a status line a tick, a progress bar; TensorBoard if it is there."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class RunLog:
             # what was written after the resumed state was saved will be written again
             os.truncate(self.path, min(length, self.path.stat().st_size))
         self._file = self.path.open("a", encoding="utf-8")
-        self._board = _tensorboard(folder, resume_at, self.say)
+        self._board = _tensorboard(folder, resume_at)
         self._progress = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(),
@@ -137,10 +137,10 @@ def duration(seconds: float) -> str:
     return f"{minutes}m {whole % 60:02d}s" if minutes else f"{whole}s"
 
 
-def _tensorboard(folder: Path, resume_at: int, say: Any) -> SummaryWriter | None:
+def _tensorboard(folder: Path, resume_at: int) -> SummaryWriter | None:
+    """Nothing is lost without it: metrics.jsonl has every number, and `trainer report` draws them."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        say("TensorBoard is not installed: its events are left out (metrics.jsonl has everything).")
         return None
     return SummaryWriter(str(folder / "tensorboard"), purge_step=resume_at + 1 if resume_at else None)
