@@ -42,14 +42,21 @@ def default_cache() -> Path:
     if chosen := os.environ.get("TRAINER_CACHE"):
         return Path(chosen)
     try:
-        from platformdirs import user_cache_path
-    except ImportError:  # a bare checkout on a rented machine
-        base = Path("~/.cache/meshibot").expanduser() if os.environ.get("HOME") else Path()
-    else:
-        base = user_cache_path("meshibot", appauthor=False)
-    if not base.is_absolute():
+        base = _user_cache()
+        if not base.is_absolute():  # as some versions answer
+            raise RuntimeError("no home")
+    except RuntimeError:
         base = Path(tempfile.gettempdir()) / f"meshibot-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
     return base / "datasets"
+
+
+def _user_cache() -> Path:
+    """Raises RuntimeError where there is no home."""
+    try:
+        from platformdirs import user_cache_path
+    except ImportError:  # a bare checkout on a rented machine
+        return Path("~/.cache/meshibot").expanduser()
+    return user_cache_path("meshibot", appauthor=False)
 
 
 class BrokenEntryError(Exception):
