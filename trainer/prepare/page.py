@@ -70,7 +70,11 @@ _TITLES = {
     "larger than": ("Too large a file", "ファイルが大きすぎる"),
     "not a regular file": ("Not a regular file", "通常のファイルではない"),
     "unreadable": ("Unreadable", "読み込めない"),
-    "HEIC": ("HEIC", "JPEGに変換してください"),
+    "HEIC": ("HEIC", "JPEGに変換するか、pillow-heifを入れてください"),
+    "JPEG XL": ("JPEG XL", "JPEGかPNGに変換してください"),
+    "AVIF": ("AVIF", "JPEGかPNGに変換してください"),
+    "a system's own folder": ("A system's own folder", "システムのフォルダー"),
+    "a run of the trainer": ("A run of the trainer", "学習の記録"),
     "too large for the memory": ("Too large for the memory", "メモリが足りない"),
     "a name that the archive has twice": ("A name twice in the archive", "同じ名前が二つある"),
 }

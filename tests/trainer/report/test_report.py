@@ -79,6 +79,7 @@ def full(run: Path, tmp_path: Path) -> Path:
             run / "checkpoints" / f"{name}.safetensors",
             made.generator,
             made.critic,
+            made.vision,
             made.photographs,
             replace(metadata, metrics=metrics, step=20 if name == "best" else 40),
         )
