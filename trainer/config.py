@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from trainer.errors import UsageError
+from trainer.nets import earlier
 from trainer.nets.architecture import (
     MOST_CHANNELS,
     MOST_LATENTS,
@@ -147,7 +148,8 @@ class FitConfig:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "FitConfig":
-        """Raises TypeError where a value is not of its setting's kind."""
+        """Also of an earlier version's. Raises TypeError or ValueError where a value is no such setting's."""
+        document = earlier.settings_2(document)
         values = {field.name: document[field.name] for field in fields(cls) if field.name in document}
         for name in ("channels", "critic_channels"):
             values[name] = tuple(values.get(name, ()))

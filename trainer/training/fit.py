@@ -120,8 +120,8 @@ def _restore(
     around = state.surroundings_of(document)
     if around.data_fingerprint != dataset.fingerprint:
         raise UsageError(f"{run} was trained on other photographs: give the folder it began with as --data.")
-    if not state.restore_state(path, training):
-        say(f"The state is another device's: on {training.device.type}, random numbers are drawn anew.")
+    for word in state.restore_state(path, training):
+        say(word)
     say(f"Resumed at step {training.step} from {path.name}.")
     return around
 
