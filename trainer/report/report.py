@@ -19,6 +19,7 @@ from trainer.errors import TrainerError
 from trainer.files import atomic_write
 from trainer.report.history import read_history
 from trainer.report.page import Neighbour, Page, Snapshot, picture_uri, render
+from trainer.training.runfolder import read_run_config
 
 MOST_SNAPSHOTS = 60
 SNAPSHOT_BYTES = 6_000_000
@@ -65,11 +66,8 @@ def write_report(run: Path, data: Path | None = None, *, device: str = "auto") -
 
 
 def _read_settings(run: Path) -> _Settings:
-    try:
-        document = json.loads((run / "config.json").read_text(encoding="utf-8"))
-        return _Settings(FitConfig.from_json(document), document)
-    except (OSError, ValueError, TypeError, AttributeError):
-        raise TrainerError(f"{run} is not a run folder: give the --out of an earlier trainer fit.") from None
+    config = read_run_config(run)
+    return _Settings(config, json.loads((run / "config.json").read_text(encoding="utf-8")))
 
 
 def _changed(settings: _Settings) -> frozenset[str]:
