@@ -158,7 +158,7 @@ def _config(
 ) -> FitConfig:
     """The settings of a new run, or those of the run that is resumed with the user's changes."""
     if resume:
-        from trainer.training.fit import read_run_config
+        from trainer.training.runfolder import read_run_config
 
         changes = {"data": str(data) if data else None, "objective": objective, "preset": preset, **options}
         return with_changes(read_run_config(out), **changes)

@@ -31,6 +31,8 @@ def atomic_write(path: Path, data: bytes) -> None:
 
 def _sync_folder(folder: Path) -> None:
     """Make the rename itself survive a power cut (POSIX needs the folder synced as well)."""
+    if os.name == "nt":
+        return  # a folder can't be opened there
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -73,22 +73,38 @@ def write_state(path: Path, training: Training, surroundings: Surroundings) -> N
     atomic_write(path, serialise(tensors, {_KEY: json.dumps(document)}))
 
 
+def best_state(folder: Path) -> Path:
+    """The state that the guard goes back to, also the last resort of a resume."""
+    return folder / "best.safetensors"
+
+
 def newest_state(folder: Path, say: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:
     """The newest readable state and its document. Raises TrainerError where there is none."""
-    for path in _states(folder):
-        try:
-            with safe_open(path, "pt") as file:
-                document = json.loads((file.metadata() or {})[_KEY])
-                # reading every tensor finds a file that was cut short
-                for name in file.keys():  # noqa: SIM118  (safe_open is no mapping)
-                    file.get_tensor(name)
-        except (SafetensorError, KeyError, ValueError, OSError):
+    for path in filter(Path.exists, (*_states(folder), best_state(folder))):
+        document = read_document(path)
+        if document is None:
             say(f"Skipped {path.name}: it is damaged or was only half written.")
             continue
         if int(document["version"]) > STATE_VERSION:
             raise TrainerError(f"{path} was saved by a newer version: upgrade meshibot to resume it.")
-        return path, dict(document)
-    raise TrainerError(f"There is no saved state in {folder}: start this run without --resume.")
+        return path, document
+    raise TrainerError(
+        f"There is no saved state in {folder} that could be read: begin a run anew with another --out "
+        f"(what {folder.parent} has of checkpoints stays as it is)."
+    )
+
+
+def read_document(path: Path) -> dict[str, Any] | None:
+    """What a state says of itself, or None where it is missing or damaged."""
+    try:
+        with safe_open(path, "pt") as file:
+            document = json.loads((file.metadata() or {})[_KEY])
+            # reading every tensor finds a file that was cut short
+            for name in file.keys():  # noqa: SIM118  (safe_open is no mapping)
+                file.get_tensor(name)
+            return dict(document)
+    except (SafetensorError, KeyError, ValueError, OSError):
+        return None
 
 
 @torch.no_grad()
