@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from trainer.device import memory_mb
+from trainer.durations import duration
 from trainer.errors import TrainerError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class RunLog:
-    """Writes the lines of one run. Use as a context manager; each line is written at once: a kill loses none."""
+    """Writes the lines of one run. Use as a context manager; each line is written at once."""
 
     def __init__(
         self, folder: Path, steps: int, *, resume_at: int = 0, length: int = 0, console: Console | None = None
@@ -144,15 +145,6 @@ class RunLog:
 
 def _not_finite(value: Any) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
-
-
-def duration(seconds: float) -> str:
-    """As people say it: 4s, 12m 30s, 3h 05m."""
-    whole = int(seconds)
-    hours, minutes = whole // 3600, whole // 60 % 60
-    if hours:
-        return f"{hours}h {minutes:02d}m"
-    return f"{minutes}m {whole % 60:02d}s" if minutes else f"{whole}s"
 
 
 def _open_tensorboard(folder: Path, resume_at: int) -> SummaryWriter | None:
