@@ -268,9 +268,14 @@ def inspect(
     )
     width = max(map(len, document))
     for name, value in document.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{key} {part}" for key, part in value.items())
-        typer.echo(f"{name:<{width}}  {value}")
+        typer.echo(f"{name:<{width}}  {_words(value)}")
+
+
+def _words(value: Any) -> str:
+    """A part of a document in a line."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_words(part)}" for key, part in value.items())
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 @app.command()

@@ -266,7 +266,11 @@ def differences(saved: FitConfig, wanted: FitConfig) -> list[str]:
 
 
 def with_changes(config: FitConfig, **changes: Any) -> FitConfig:
-    """A copy with those changes that are not None, checked."""
-    changed = replace(config, **{name: value for name, value in changes.items() if value is not None})
+    """A copy with those changes that are not None, checked. A `width` stands for channels, as for a new run."""
+    given = {name: value for name, value in changes.items() if value is not None}
+    widths = {name: given.pop(name, None) for name in ("width", "critic_width")}
+    changed = replace(config, **given)
     changed.check()
+    if any(widths.values()):
+        changed = _with_channels(replace(changed, channels=(), critic_channels=()), **widths)
     return changed

@@ -24,6 +24,7 @@ from trainer.checkpoint import load, read_metadata
 from trainer.training.fit import stop_on_interrupt
 
 OPTIONS = ["--resolution", "32", "--width", "4", "--batch", "4", "--snap", "5", "--eval-every", "5"]
+OPTIONS += ["--generator", "plain", "--critic", "plain"]
 LAST = Path("checkpoints") / "last.safetensors"
 
 
@@ -259,7 +260,7 @@ class TestRefusals:
         assert fit(*options)[0] == 0
         before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
         self.refused(fit(*options), 2, "add --resume")
-        self.refused(fit(*options, "--resume", "--width", "6"), 2, "width: 4 → 6")
+        self.refused(fit(*options, "--resume", "--width", "6"), 2, "channels: (4, 4, 4, 4) → (6, 6, 6, 6)")
         self.refused(fit(*options, "--resume", "--objective", "wgan"), 2, "objective: wgan-gp → wgan")
         next(photographs.glob("*.png")).unlink()
         self.refused(fit(*options, "--resume"), 2, "other photographs")
