@@ -300,7 +300,7 @@ def differences(saved: FitConfig, wanted: FitConfig) -> list[str]:
 
 
 def with_changes(config: FitConfig, **changes: Any) -> FitConfig:
-    """A copy with those changes that are not None, checked. Widths stand for channels, as in `make_config`."""
+    """A copy with those changes that are not None, checked; widths stand for channels as in `make_config`."""
     given = {name: value for name, value in changes.items() if value is not None}
     widths = {name: given.pop(name, None) for name in ("width", "critic_width")}
     changed = replace(config, **given)

@@ -12,7 +12,7 @@ from types import FrameType
 
 from torch import Tensor
 
-from trainer.config import FitConfig, differences
+from trainer.config import FitConfig
 from trainer.data.dataset import Dataset, write_report
 from trainer.device import choose_device, device_name, keep_freed_memory
 from trainer.errors import UsageError
@@ -22,7 +22,7 @@ from trainer.training.distributed import Workers, joined
 from trainer.training.graph import graph_cycles
 from trainer.training.guard import Guard
 from trainer.training.initial import begin_as, initial_vision, load_initial
-from trainer.training.runfolder import held, refuse_taken, write_run_config
+from trainer.training.runfolder import held, refuse_differences, refuse_taken, write_run_config
 from trainer.training.runlog import RunLog
 from trainer.training.session import LAST_CHECKPOINT, Follower, Session
 from trainer.training.training import Training
@@ -151,11 +151,7 @@ def _restore(
     training: Training, dataset: Dataset, run: Path, say: Callable[[str], None]
 ) -> state.Surroundings:
     path, document = state.newest_state(run / "state", say)
-    found = differences(state.saved_config(document), training.config)
-    if found:
-        raise UsageError(
-            f"{run} can't be resumed with other settings ({'; '.join(found)}): drop those options."
-        )
+    refuse_differences(run, state.saved_config(document), training.config)
     training.seconds = float(document.get("seconds", 0.0))
     around = state.surroundings_of(document)
     if around.data_fingerprint != dataset.fingerprint:
