@@ -14,8 +14,8 @@ from trainer.durations import duration
         (750, "12m 30s"),
         (3_600, "1h 00m"),
         (11_100, "3h 05m"),
-        (86_400, "1d 00h"),
-        (187_300, "2d 04h"),
+        (86_400, "1d 0h"),
+        (187_300, "2d 4h"),
     ],
 )
 def test_as_people_say_it(seconds: float, words: str) -> None:

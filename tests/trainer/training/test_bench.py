@@ -21,7 +21,7 @@ def test_rates_and_run_follow_from_a_cycle() -> None:
     assert found.describe().endswith("9,000 steps take about 1h 15m.")
 
 
-@pytest.mark.parametrize(("steps", "words"), [(60, "30s"), (36_000, "5h 00m"), (864_000, "5d 00h")])
+@pytest.mark.parametrize(("steps", "words"), [(60, "30s"), (36_000, "5h 00m"), (864_000, "5d 0h")])
 def test_long_runs_are_told_in_long_units(steps: int, words: str) -> None:
     config = make_config(Path(), "modern", "wgan-gp", **SMALL, steps=steps)
     assert words in Bench(config, "cpu", 0.5).describe()
