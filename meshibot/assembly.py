@@ -17,7 +17,7 @@ from meshibot.outbox import Channel, Order, Outbox, Words
 from meshibot.publishers import open_publisher
 from meshibot.publishers.base import Publisher
 from meshibot.slots import Schedule, schedule_of
-from meshibot.stock import Stock
+from meshibot.stock.stock import Stock
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def run() -> None:
 
     from meshibot.assembly import open_bot
     from meshibot.daemon import Daemon
-    from meshibot.stock import Restocker
+    from meshibot.stock.stock import Restocker
 
     with open_bot(settings, settings.accounts) as bot:
         restocker = Restocker(bot.stock, settings.stock_target)
@@ -149,7 +149,7 @@ def stock_list(json: JsonOption = False) -> None:
     settings = _settings()
 
     from meshibot.database.migrate import open_existing
-    from meshibot.stock import waiting
+    from meshibot.stock.stock import waiting
     from meshibot.views import picture_json
 
     with open_existing(settings.database_address) as database:

@@ -16,9 +16,9 @@ from meshibot.errors import NothingToDo
 from meshibot.health import price_of_a_post
 from meshibot.outbox import PICTURES, Order
 from meshibot.publishers import publisher_class
-from meshibot.sampler import sample_in_child
 from meshibot.slots import schedule_of
-from meshibot.stock import picture_of, recent_hashes, sampling_request
+from meshibot.stock.sampler import sample_in_child
+from meshibot.stock.stock import picture_of, recent_hashes, sampling_request
 from meshibot.views import Json, load_post, picture_json, post_json, weakest
 
 

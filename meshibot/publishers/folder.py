@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 from meshibot.errors import UsageError
-from meshibot.files import atomic_write, sync_folder
 from meshibot.publishers.base import (
     AccountStopped,
     Draft,
@@ -27,6 +26,7 @@ from meshibot.publishers.base import (
     Sent,
     require_within_limits,
 )
+from trainer.files import replace_file, sync_folder
 
 _FOR_A_PERSON = (
     errno.EACCES,
@@ -179,7 +179,7 @@ class FolderPublisher:
 
     def _write(self, name: str, data: bytes) -> None:
         try:
-            atomic_write(self.folder / name, data)
+            replace_file(self.folder / name, data)
         except OSError as error:
             self._raise(error)
 
