@@ -8,14 +8,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from meshibot.captions import Captions, load_captions
+from meshibot.captions import WIDEST_SERIAL, Captions, load_captions
 from meshibot.config import Account, Settings
 from meshibot.database import Database, Picture
 from meshibot.database.migrate import upgrade
 from meshibot.errors import UsageError
 from meshibot.outbox import Channel, Order, Outbox, Words
-from meshibot.publishers import open_publisher
-from meshibot.publishers.base import Publisher
+from meshibot.publishers import publisher_class
+from meshibot.publishers.base import Publisher, too_long
 from meshibot.slots import Schedule, schedule_of
 from meshibot.stock.stock import Stock
 
@@ -40,7 +40,7 @@ def open_bot(settings: Settings, accounts: Iterable[Account]) -> Iterator[Bot]:
 
     Raises UsageError for settings that can't be, DatabaseFailure or DatabaseNewer for such a database.
     """
-    prepared = [(account, schedule_of(account), load_captions(account.captions)) for account in accounts]
+    prepared = [(account, schedule_of(account), captions_of(account)) for account in accounts]
     checkpoint = settings.checkpoint_file
     make_home(settings)
     upgrade(settings.database_address)
@@ -67,12 +67,21 @@ def make_home(settings: Settings) -> None:
 
 def publisher_of(settings: Settings, account: Account) -> Publisher:
     """The account's publisher; the caller closes it. Raises UsageError where credentials are missing."""
-    return open_publisher(
-        account.publisher,
-        folder=settings.posts_folder,
-        x_credentials=account.x_credentials if account.publisher == "x" else None,
-        x_api_base=account.x_api_base,
-    )
+    return publisher_class(account.publisher).open(account, settings.home)
+
+
+def captions_of(account: Account) -> Captions:
+    """What the account says. UsageError for captions that can't be read, or are too long for its network."""
+    captions = load_captions(account.captions)
+    publisher = publisher_class(account.publisher)
+    for caption in captions.widest():
+        if (count := too_long(publisher, caption)) is not None:
+            note = f" ({count.note})" if count.note else ""
+            raise UsageError(
+                f"The caption for a serial such as {WIDEST_SERIAL} {count} that {publisher.title} allows: "
+                f"shorten the template in MESHIBOT_CAPTIONS{note}."
+            )
+    return captions
 
 
 def words_for(captions: Captions, order: Order) -> Words:
@@ -96,8 +105,8 @@ def render_media(
         [home / picture.file for picture in pictures],
         target,
         Label(alt_text),
-        side=min(SIDE, publisher.max_image_side),
-        max_bytes=publisher.max_image_bytes,
+        side=min(SIDE, publisher.limits.image_side),
+        max_bytes=publisher.limits.image_bytes,
     )
     return target
 
