@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from meshibot.captions import WIDEST_SERIAL, Captions, load_captions
+from meshibot.captions import WIDEST_SERIAL, Captions, load_captions, marker
 from meshibot.config import Account, Settings
 from meshibot.database import Database, Picture
 from meshibot.database.migrate import upgrade
@@ -75,11 +75,9 @@ def captions_of(account: Account) -> Captions:
     captions = load_captions(account.captions)
     publisher = publisher_class(account.publisher)
     for caption in captions.widest():
-        if (count := too_long(publisher, caption)) is not None:
-            note = f" ({count.note})" if count.note else ""
+        if (says := too_long(publisher, caption)) is not None:
             raise UsageError(
-                f"The caption for a serial such as {WIDEST_SERIAL} {count} that {publisher.title} allows: "
-                f"shorten the template in MESHIBOT_CAPTIONS{note}."
+                f"The caption for {marker(WIDEST_SERIAL)} {says}: shorten the template in MESHIBOT_CAPTIONS."
             )
     return captions
 

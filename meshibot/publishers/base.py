@@ -301,10 +301,13 @@ class Publisher(Protocol):
         ...
 
 
-def too_long(publisher: type[Publisher] | Publisher, caption: str) -> Count | None:
-    """The count by which the network would refuse the caption; None where it takes it."""
-    counts = publisher.count(caption, publisher.limits)
-    return next((count for count in counts if count.used > count.limit), None)
+def too_long(publisher: type[Publisher] | Publisher, caption: str) -> str | None:
+    """What is said, after 'the caption', where the network would refuse its length; None where it takes it."""
+    for count in publisher.count(caption, publisher.limits):
+        if count.used > count.limit:
+            note = f" ({count.note})" if count.note else ""
+            return f"{count} that {publisher.title} allows{note}"
+    return None
 
 
 def require_within_limits(publisher: Publisher, draft: Draft) -> None:
@@ -318,9 +321,8 @@ def require_within_limits(publisher: Publisher, draft: Draft) -> None:
         raise Rejected(
             f"The caption lacks its serial {draft.marker}, by which an unclear post is found again."
         )
-    if (count := too_long(publisher, draft.caption)) is not None:
-        note = f" ({count.note})" if count.note else ""
-        raise Rejected(f"The caption {count} that {title} allows; shorten the template{note}.")
+    if (says := too_long(publisher, draft.caption)) is not None:
+        raise Rejected(f"The caption {says}: shorten the template in MESHIBOT_CAPTIONS.")
     if len(draft.alt_text) > limits.alt_text:
         raise Rejected(
             f"The alt text has {len(draft.alt_text)} of the {limits.alt_text} characters that {title} allows."
