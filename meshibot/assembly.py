@@ -16,7 +16,7 @@ from meshibot.errors import UsageError
 from meshibot.outbox import Channel, Order, Outbox, Words
 from meshibot.publishers import publisher_class
 from meshibot.publishers.base import Publisher, too_long
-from meshibot.slots import Schedule, schedule_of
+from meshibot.slots import schedule_of
 from meshibot.stock.stock import Stock
 
 
@@ -40,19 +40,15 @@ def open_bot(settings: Settings, accounts: Iterable[Account]) -> Iterator[Bot]:
 
     Raises UsageError for settings that can't be, DatabaseFailure or DatabaseNewer for such a database.
     """
-    prepared = [(account, schedule_of(account), captions_of(account)) for account in accounts]
-    checkpoint = settings.checkpoint_file
-    make_home(settings)
-    upgrade(settings.database_address)
     with ExitStack() as stack:
+        # What is wrong in the settings is said before anything is made.
+        channels = tuple(_channel(settings, account, stack) for account in accounts)
+        checkpoint = settings.checkpoint_file
+        make_home(settings)
+        upgrade(settings.database_address)
         database = stack.enter_context(Database.open(settings.database_address))
         stock = Stock(database, settings.home, checkpoint, settings.min_quantile)
-        channels = []
-        for account, schedule, captions in prepared:
-            publisher = publisher_of(settings, account)
-            stack.callback(publisher.close)
-            channels.append(_channel(settings, account, publisher, schedule, captions))
-        yield Bot(settings, database, stock, tuple(channels))
+        yield Bot(settings, database, stock, channels)
 
 
 def make_home(settings: Settings) -> None:
@@ -70,10 +66,9 @@ def publisher_of(settings: Settings, account: Account) -> Publisher:
     return publisher_class(account.publisher).open(account, settings.home)
 
 
-def captions_of(account: Account) -> Captions:
+def captions_of(account: Account, publisher: type[Publisher] | Publisher) -> Captions:
     """What the account says. UsageError for captions that can't be read, or are too long for its network."""
     captions = load_captions(account.captions)
-    publisher = publisher_class(account.publisher)
     for caption in captions.widest():
         if (says := too_long(publisher, caption)) is not None:
             raise UsageError(
@@ -109,9 +104,11 @@ def render_media(
     return target
 
 
-def _channel(
-    settings: Settings, account: Account, publisher: Publisher, schedule: Schedule, captions: Captions
-) -> Channel:
+def _channel(settings: Settings, account: Account, stack: ExitStack) -> Channel:
+    schedule = schedule_of(account)
+    publisher = publisher_of(settings, account)
+    stack.callback(publisher.close)
+    captions = captions_of(account, publisher)
     return Channel(
         account.name,
         publisher,

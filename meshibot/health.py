@@ -187,7 +187,7 @@ def _cost(account: Account, now: datetime) -> tuple[Level, str]:
     from meshibot.publishers import publisher_class
 
     publisher = publisher_class(account.publisher)
-    with_link = any(publisher.has_link(line) for line in captions_of(account).lines)
+    with_link = any(publisher.has_link(line) for line in captions_of(account, publisher).lines)
     posts = posts_in_a_month(schedule_of(account), now)
     each = publisher.price.of_post(with_link=with_link)
     says = f"about {posts} posts a month, ${posts * each:.2f} (${each:.3f} each)."

@@ -48,8 +48,8 @@ def rehearse(settings: Settings, account: Account, kind: Kind, now: datetime) ->
     Raises NothingToDo and UsageError as `post_now` does.
     """
     schedule = schedule_of(account)
-    captions = captions_of(account)
     publisher = publisher_class(account.publisher)
+    captions = captions_of(account, publisher)
     folder = Path(tempfile.mkdtemp(prefix="meshibot-"))
     with open_existing(settings.database_address) as database:
         serial = _next_serial(database, account.name)

@@ -302,7 +302,7 @@ class Publisher(Protocol):
 
 
 def too_long(publisher: type[Publisher] | Publisher, caption: str) -> str | None:
-    """What is said, after 'the caption', where the network would refuse its length; None where it takes it."""
+    """What is said after 'the caption' where the network would refuse its length; None where it would not."""
     for count in publisher.count(caption, publisher.limits):
         if count.used > count.limit:
             note = f" ({count.note})" if count.note else ""
