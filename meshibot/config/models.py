@@ -40,9 +40,9 @@ def shipped_checkpoint() -> Path:
 
 
 def _publisher(value: object) -> str:
-    if value not in PUBLISHERS:
+    if not isinstance(value, str) or value not in PUBLISHERS:
         raise ValueError("not a publisher")
-    return str(value)
+    return value
 
 
 Duration = Annotated[timedelta, PlainValidator(values.parse_duration)]

@@ -29,13 +29,16 @@ _BLOCK = 16_384
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Seconds. A request ends within `whole`, whatever part of it is slow."""
+    """Seconds. A request ends within `whole`, whatever part of it is slow.
+
+    That is less than a lease of the outbox, and than the time over which it looks for a post that may exist.
+    """
 
     connect: float = 10.0
     """To look the name up, connect to one of its addresses and agree on TLS."""
     answer: float = 45.0
     """For the whole answer, from the request's last byte on, however it trickles in."""
-    whole: float = 150.0
+    whole: float = 60.0
     """From the look-up to the answer's last byte: what is left of it is for sending."""
 
 

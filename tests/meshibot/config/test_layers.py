@@ -1,6 +1,8 @@
 """Settings: which layer wins, what a value may be, and the one sentence for what it may not."""
 
 import re
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -237,6 +239,7 @@ def test_a_wrong_value_is_named_as_it_is_written(place: Path) -> None:
         (".env", "MESHIBOT_SHEDULE=x\n", "MESHIBOT_SHEDULE in .* did you mean MESHIBOT_SCHEDULE"),
         ("meshibot.toml", "qwertz = 1\n", "qwertz in .* is no setting: see .env.example"),
         ("meshibot.toml", "[accounts.a]\nhome = '/x'\n", r"home of \[accounts.a\] in .* is no setting"),
+        ("meshibot.toml", "publisher = ['x']\n", r"publisher in .* is \['x'\]: set it to folder or x"),
         ("meshibot.toml", "accounts = 1\n", "accounts in meshibot.toml are tables"),
         ("meshibot.toml", "[accounts.'A B']\n", "The account name 'A B' in meshibot.toml can't be used"),
         ("meshibot.toml", "[accounts.a-b]\n[accounts.a_b]\n", "a-b and a_b .* spelled the same"),
@@ -249,6 +252,14 @@ def test_a_file_that_is_wrong_is_refused(place: Path, file: str, text: str | byt
     (place / file).write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UsageError, match=said):
         load_settings()
+
+
+def test_reading_settings_needs_no_library_of_a_network() -> None:
+    """Every command reads them, and the daemon that waits stays small."""
+    heavy = {"tweepy", "requests", "urllib3", "sqlalchemy", "PIL", "numpy", "torch"}
+    script = f"import sys, meshibot.config as c; c.load_settings(); print(*{heavy} & set(sys.modules))"
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == ""
 
 
 def test_an_unknown_name_in_the_environment_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
