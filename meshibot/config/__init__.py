@@ -1,7 +1,7 @@
 """Settings: environment over `.env` over `meshibot.toml` over defaults; secrets in the first two only.
 
-`models` says what can be set, `values` reads what is written in a setting, and `layers` puts together what
-the places say.
+`models` says what can be set, `values` reads what is written in a setting, `places` finds the files, and
+`layers` puts together what the places say.
 """
 
 from meshibot.config.layers import load_settings

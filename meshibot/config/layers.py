@@ -1,4 +1,4 @@
-"""The places where settings are found, and how what they say is put together.
+"""What the places say, put together: the nearest layer that has a value counts.
 
 `.env` and `meshibot.toml` are looked for in the current folder, then in the bot's home. Within each of the
 three layers what is said for an account (`MESHIBOT_<ACCOUNT>_SCHEDULE`, `[accounts.<account>]`) beats what is
@@ -9,11 +9,8 @@ secret's value.
 import difflib
 import os
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from io import StringIO
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -24,14 +21,13 @@ from meshibot.config.models import (
     Settings,
     account_fields,
     account_model,
-    default_home,
     general_fields,
     passwords,
 )
+from meshibot.config.places import TOML_NAME, Places, find_places, read_dotenv
 from meshibot.errors import UsageError
 from meshibot.layered import PREFIX, Layered, variable
 
-TOML_NAME = "meshibot.toml"
 DEFAULT_ACCOUNT = "main"
 
 _NOT_SETTINGS = {"crash_at"}  # read by meshibot.crashpoints, for tests
@@ -46,84 +42,51 @@ class _Layer:
     values: Mapping[str, Any]
     called: Callable[[str], str]
 
-
-@dataclass(frozen=True)
-class _Places:
-    """The files that were found, and what is in them."""
-
-    dotenv: Path | None
-    toml_file: Path | None
-    toml: Mapping[str, Any]
-
-    @property
-    def toml_accounts(self) -> Mapping[str, Mapping[str, Any]]:
-        accounts: Mapping[str, Mapping[str, Any]] = self.toml.get("accounts", {})
-        return accounts
+    def without(self, fields: Iterable[str]) -> "_Layer":
+        """The same place, where these say nothing."""
+        left = {field: value for field, value in self.values.items() if field not in fields}
+        return _Layer(left, self.called)
 
 
 def load_settings() -> Settings:
     """Read every layer. Raises UsageError with one sentence about the first thing that is wrong."""
-    places = _find_places()
+    places = find_places()
     _check_toml(places)
     names = tuple(places.toml_accounts) or (DEFAULT_ACCOUNT,)
     unknown = _check_names(places, names)
-    general = [
-        _Layer(_environment(Settings), variable),
-        _Layer(_dotenv(Settings, places.dotenv), _in_dotenv),
-        _Layer(_without_tables(places.toml), _in_toml),
-    ]
     accounts = tuple(_account(name, places, sole=len(names) == 1) for name in names)
-    return _build(Settings, general, {"accounts": accounts, "warnings": unknown})
+    return _build(Settings, _layers(Settings, places), {"accounts": accounts, "warnings": unknown})
 
 
-def _account(name: str, places: _Places, *, sole: bool) -> Account:
+def _account(name: str, places: Places, *, sole: bool) -> Account:
     """One account from its own and the general values of each layer, nearest first."""
     model = account_model()
-    own = variable("", name)
     # With several accounts a token that names no account must not post for each of them.
     left_out = () if sole else model.fields_of_one_account()
-
-    def general(values: Mapping[str, Any]) -> dict[str, Any]:
-        return {field: value for field, value in values.items() if field not in left_out}
-
-    layers = [
-        _Layer(_environment(model, own), lambda field: variable(field, name)),
-        _Layer(general(_environment(model)), variable),
-        _Layer(_dotenv(model, places.dotenv, own), lambda field: f"{variable(field, name)} in .env"),
-        _Layer(general(_dotenv(model, places.dotenv)), _in_dotenv),
-        _Layer(
-            places.toml_accounts.get(name, {}), lambda field: f"{field} of [accounts.{name}] in {TOML_NAME}"
-        ),
-        _Layer(_without_tables(places.toml), _in_toml),
-    ]
+    own = _layers(model, places, name)
+    general = [layer.without(left_out) for layer in _layers(model, places)]
+    layers = [layer for pair in zip(own, general, strict=True) for layer in pair]
     return _build(model, layers, {"name": name, "sole": sole})
 
 
-def _in_dotenv(field: str) -> str:
-    return f"{variable(field)} in .env"
-
-
-def _in_toml(field: str) -> str:
-    return f"{field} in {TOML_NAME}"
-
-
-def _environment(settings: type[Layered], prefix: str = PREFIX) -> dict[str, Any]:
-    return EnvSettingsSource(settings, env_prefix=prefix)()
-
-
-def _dotenv(settings: type[Layered], file: Path | None, prefix: str = PREFIX) -> dict[str, Any]:
-    source = DotEnvSettingsSource(
-        settings,
-        env_file=file,
+def _layers(model: type[Layered], places: Places, account: str | None = None) -> list[_Layer]:
+    """What environment, `.env` and `meshibot.toml` say for all accounts, or for one of them."""
+    prefix = variable("", account)
+    environment = EnvSettingsSource(model, env_prefix=prefix)
+    dotenv = DotEnvSettingsSource(
+        model,
+        env_file=places.dotenv,
         env_file_encoding="utf-8",
         dotenv_filtering="only_existing",
         env_prefix=prefix,
     )
-    return source()
-
-
-def _without_tables(toml: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in toml.items() if key != "accounts"}
+    toml = places.toml_accounts.get(account, {}) if account else places.toml_general
+    where = f"of [accounts.{account}] in" if account else "in"
+    return [
+        _Layer(environment(), lambda field: variable(field, account)),
+        _Layer(dotenv(), lambda field: f"{variable(field, account)} in .env"),
+        _Layer(toml, lambda field: f"{field} {where} {TOML_NAME}"),
+    ]
 
 
 def _build(kind: type[Model], layers: list[_Layer], given: dict[str, Any]) -> Model:
@@ -152,78 +115,7 @@ def _shortened(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _find_places() -> _Places:
-    """`.env` and `meshibot.toml`, each from the current folder or else from the home that is then known."""
-    here = Path.cwd()
-    dotenv = _existing(here / ".env")
-    toml_file = _existing(here / TOML_NAME)
-    toml = _read_toml(toml_file)
-    home = _environment(Settings).get("home") or _dotenv_home(dotenv) or toml.get("home") or default_home()
-    if dotenv is None:
-        dotenv = _existing(_expanded(home) / ".env")
-        _read_dotenv(dotenv)
-    if toml_file is None:
-        toml_file = _existing(_expanded(home) / TOML_NAME)
-        toml = _read_toml(toml_file)
-    return _Places(dotenv, toml_file, toml)
-
-
-def _dotenv_home(dotenv: Path | None) -> str | None:
-    return _read_dotenv(dotenv).get("home")
-
-
-def _expanded(home: object) -> Path:
-    """The home, before it is known to be a sound value."""
-    return Path(os.path.expanduser(str(home)))  # noqa: PTH111 (Path.expanduser raises for an unknown user)
-
-
-def _existing(file: Path) -> Path | None:
-    return file if os.path.isfile(file) else None  # noqa: PTH113 (Path.is_file raises without a right to look)
-
-
-def _read_dotenv(file: Path | None) -> dict[str, str]:
-    """Names without the prefix, in lower case, to values; UsageError where the file can't be read."""
-    if file is None:
-        return {}
-    from dotenv import dotenv_values
-    from dotenv.parser import parse_stream
-
-    try:
-        text = file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file} can't be read: make it a readable text file in UTF-8.") from error
-    for binding in parse_stream(StringIO(text)):
-        if binding.error:  # dotenv itself would go on without it; what it says may be a secret
-            raise UsageError(
-                f"Line {binding.original.line} of {file} can't be understood: write NAME=value, and close "
-                "every quotation mark."
-            )
-    found = dotenv_values(stream=StringIO(text))
-    return {
-        name.lower().removeprefix(PREFIX.lower()): value or ""
-        for name, value in found.items()
-        if name.upper().startswith(PREFIX)
-    }
-
-
-def _read_toml(file: Path | None) -> dict[str, Any]:
-    """The document, its paths relative to the file's folder made absolute."""
-    if file is None:
-        return {}
-    try:
-        document = tomllib.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise UsageError(f"{file} can't be read: {error.strerror}.") from error
-    except ValueError as error:
-        # The decoder's message quotes at most a character, never a value.
-        raise UsageError(f"{file} is not valid TOML: {error}.") from None
-    for name in ("home", "checkpoint"):
-        if isinstance(document.get(name), str) and not document[name].startswith("~"):
-            document[name] = str(file.parent / document[name])
-    return document
-
-
-def _check_toml(places: _Places) -> None:
+def _check_toml(places: Places) -> None:
     """Refuse secrets, and accounts that are not tables or have names that the environment can't spell."""
     accounts = places.toml.get("accounts", {})
     if not isinstance(accounts, dict) or not all(isinstance(table, dict) for table in accounts.values()):
@@ -256,7 +148,7 @@ def _check_toml(places: _Places) -> None:
             )
 
 
-def _check_names(places: _Places, accounts: tuple[str, ...]) -> tuple[str, ...]:
+def _check_names(places: Places, accounts: tuple[str, ...]) -> tuple[str, ...]:
     """Refuse unknown names in the files; those in the environment, which others share, become warnings."""
     of_account = account_fields()
     fields = (*general_fields(), *of_account)
@@ -265,10 +157,10 @@ def _check_names(places: _Places, accounts: tuple[str, ...]) -> tuple[str, ...]:
         *(variable(field, name) for name in accounts for field in of_account),
     }
     allowed = variables | set(map(variable, _NOT_SETTINGS))
-    for name in map(variable, _read_dotenv(places.dotenv)):
+    for name in map(variable, read_dotenv(places.dotenv)):
         if name not in allowed:
             raise UsageError(_unknown(name, f"in {places.dotenv}", variables))
-    for name in _without_tables(places.toml):
+    for name in places.toml_general:
         if name not in fields:
             raise UsageError(_unknown(name, f"in {places.toml_file}", fields))
     for account, table in places.toml_accounts.items():
