@@ -310,8 +310,13 @@ def too_long(publisher: type[Publisher] | Publisher, caption: str) -> str | None
     return None
 
 
-def require_within_limits(publisher: Publisher, draft: Draft) -> None:
-    """Raise Rejected where the network would refuse the draft anyway, before anything is sent or paid for."""
+def require_within_limits(
+    publisher: Publisher, draft: Draft, media: tuple[MediaRef, ...] | None = None
+) -> None:
+    """Raise Rejected where the network would refuse the draft anyway, before anything is sent or paid for.
+
+    `media`, where given, are to be its pictures as they were uploaded.
+    """
     limits, title = publisher.limits, publisher.title
     if not 1 <= len(draft.media) <= limits.media:
         raise Rejected(
@@ -327,6 +332,8 @@ def require_within_limits(publisher: Publisher, draft: Draft) -> None:
         raise Rejected(
             f"The alt text has {len(draft.alt_text)} of the {limits.alt_text} characters that {title} allows."
         )
+    if media is not None and len(media) != len(draft.media):
+        raise Rejected(f"The post has {len(draft.media)} pictures, but {len(media)} were uploaded.")
 
 
 def read_picture(publisher: Publisher, path: Path) -> tuple[bytes, str]:

@@ -109,11 +109,9 @@ class FolderPublisher:
 
     def send(self, draft: Draft, media: tuple[MediaRef, ...]) -> Sent:
         """Write caption, alt text and, last, the record; a post that is there already is left as it is."""
-        require_within_limits(self, draft)
+        require_within_limits(self, draft, media)
         if (there := self._existing(draft)) is not None:
             return there
-        if len(media) != len(draft.media):
-            raise Rejected(f"The post has {len(draft.media)} pictures, but {len(media)} were uploaded.")
         for item in media:
             if not (self.folder / item.id).is_file():
                 raise MediaGone(f"The picture {item.id} is no longer in {self.folder}.")

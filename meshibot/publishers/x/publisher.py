@@ -159,9 +159,7 @@ class XPublisher:
 
     def send(self, draft: Draft, media: tuple[MediaRef, ...]) -> Sent:
         """Make the post, once. Never without a picture."""
-        require_within_limits(self, draft)
-        if len(media) != len(draft.media):
-            raise Rejected(f"The post has {len(draft.media)} pictures, but {len(media)} were uploaded.")
+        require_within_limits(self, draft, media)
         now = datetime.now(UTC)
         if any(item.expires_at is not None and item.expires_at <= now for item in media):
             raise MediaGone("The uploaded picture has expired on X and must be uploaded again.")

@@ -7,8 +7,10 @@ from meshibot.publishers.base import Publisher
 from meshibot.publishers.folder import FolderPublisher
 from meshibot.publishers.x import XPublisher
 from tests.fakes.x import CREDENTIALS, FakeX
+from tests.meshibot.publishers.toy import ToyPublisher
 
 OPENINGS: Mapping[str, Callable[[Path, FakeX], Publisher]] = {
     "folder": lambda folder, _: FolderPublisher(folder / "posts"),
+    "toy": lambda folder, _: ToyPublisher(folder / "board.jsonl", "token", 20),
     "x": lambda _, fake_x: XPublisher(CREDENTIALS, api_base=fake_x.url),
 }

@@ -1,6 +1,7 @@
 """What every publisher promises, whichever network it is."""
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ from PIL import Image
 
 from meshibot.errors import UsageError
 from meshibot.publishers import PUBLISHERS, publisher_class
-from meshibot.publishers.base import Draft, MediaRef, Publisher, Rejected
+from meshibot.publishers.base import Draft, MediaRef, Publisher, Rejected, too_long
 from meshibot.publishers.settings import PublisherSettings
 from meshibot.publishers.x import XPublisher, XSettings
 from tests.fakes.x import FakeX
@@ -19,7 +20,7 @@ from tests.meshibot.publishers.openings import OPENINGS
 SINCE = datetime.now(UTC) - timedelta(minutes=1)
 
 
-@pytest.fixture(params=PUBLISHERS)
+@pytest.fixture(params=OPENINGS)
 def publisher(request: pytest.FixtureRequest, fake_x: FakeX, tmp_path: Path) -> Iterator[Publisher]:
     """Each publisher in turn, empty."""
     opened = OPENINGS[request.param](tmp_path, fake_x)
@@ -103,13 +104,14 @@ def test_beyond_a_limit_is_rejected_before_anything_is_sent(
     big.write_bytes(b"\xff\xd8\xff" + bytes(publisher.limits.image_bytes))
     text = tmp_path / "menu.txt"
     text.write_text("ramen")
-    long = "麺" * 140 + " No.0042"
-    too_long = {"weighs": {"caption": long}} if publisher.count(long, publisher.limits) else {}
+    long = "麺 " * 300 + "No.0042"
+    says = too_long(publisher, long)
+    beyond = {re.escape(says): {"caption": long}} if says else {}
     wrong = {
-        **too_long,
+        **beyond,
         "lacks its serial": {"caption": "No.00421"},
         "characters": {"alt_text": "a" * (publisher.limits.alt_text + 1)},
-        "takes 1 to 4": {"media": draft.media * 5},
+        f"takes 1 to {publisher.limits.media}": {"media": draft.media * 5},
         "bytes": {"media": (big,)},
         "can't be read": {"media": (tmp_path / "gone.jpg",)},
         r"menu\.txt": {"media": (text,)},
@@ -117,7 +119,7 @@ def test_beyond_a_limit_is_rejected_before_anything_is_sent(
     for says, change in wrong.items():
         with pytest.raises(Rejected, match=says):
             publisher.upload(dataclasses.replace(draft, **change))  # type: ignore[arg-type]
-    for says, change in too_long.items():
+    for says, change in beyond.items():
         with pytest.raises(Rejected, match=says):
             publisher.send(dataclasses.replace(draft, **change), (MediaRef("1"),))  # type: ignore[arg-type]
     assert publisher.find(draft, SINCE) is None
@@ -128,6 +130,10 @@ def test_it_says_who_it_is_and_publishes_nothing_by_that(publisher: Publisher, d
     assert identity.id
     assert identity.name
     assert publisher.find(draft, SINCE) is None
+
+
+def test_every_network_is_opened_above() -> None:
+    assert set(PUBLISHERS) <= set(OPENINGS)
 
 
 @pytest.mark.parametrize("name", PUBLISHERS)

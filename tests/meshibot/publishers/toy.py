@@ -96,7 +96,7 @@ class ToyPublisher:
 
     def send(self, draft: Draft, media: tuple[MediaRef, ...]) -> Sent:
         """Write the line."""
-        require_within_limits(self, draft)
+        require_within_limits(self, draft, media)
         posts = self.posts()
         line = {"text": draft.caption, "by": self.token, "media": media[0].to_json()}
         with self.board.open("a") as file:
