@@ -1,4 +1,4 @@
-"""What `meshibot check` says. Needs no torch, and tweepy only where X is asked."""
+"""What `meshibot check` says. Needs no torch, and a network's library only where that network is asked."""
 
 import importlib.util
 import shutil
