@@ -203,10 +203,10 @@ class _Watched(HTTPConnection):
     def send(self, data: Any) -> None:
         if self.sock is None:
             self.connect()
-        if self._established:
-            self.record.anything_sent = True
         for block in _blocks(data):
             self.sock.settimeout(self.record.left_to_go_on())
+            if self._established:
+                self.record.anything_sent = True
             super().send(block)
 
     def getresponse(self) -> Any:
