@@ -64,6 +64,11 @@ def fit(
     critic_lr: Annotated[float | None, typer.Option(help="Learning rate of the critic.")] = None,
     generator_lr: Annotated[float | None, typer.Option(help="Learning rate of the generator.")] = None,
     width: Annotated[int | None, typer.Option(help="Feature channels of the widest level.")] = None,
+    generator: Annotated[str | None, typer.Option(help="gated or plain. (default: gated)")] = None,
+    critic: Annotated[
+        str | None,
+        typer.Option(help="seeing (through a pretrained network) or plain. (default: seeing)"),
+    ] = None,
     generator_norm: Annotated[str | None, typer.Option(help="pixel, batch or none. (default: batch)")] = None,
     colour: Annotated[
         float | None, typer.Option(help="Augmentation in colour, 0 to 1. (default: 0, off)")
@@ -112,6 +117,7 @@ def fit(
         "seed": seed, "device": device, "precision": precision, "snap": snap, "eval_every": eval_every,
         "critic_lr": critic_lr, "generator_lr": generator_lr, "log_every": log_every, "guard": guard,
         "compile": compile_, "generator_norm": generator_norm, "colour": colour, "translation": translation,
+        "generator": generator, "critic": critic,
     }  # fmt: skip
     config = _config(data, out, objective, preset, resume, options)
 
@@ -152,7 +158,7 @@ def _config(
 ) -> FitConfig:
     """The settings of a new run, or those of the run that is resumed with the user's changes."""
     if resume:
-        from trainer.training.fit import read_run_config
+        from trainer.training.runfolder import read_run_config
 
         changes = {"data": str(data) if data else None, "objective": objective, "preset": preset, **options}
         return with_changes(read_run_config(out), **changes)
@@ -188,6 +194,8 @@ def bench(
     steps: Annotated[int | None, typer.Option(help="Generator updates of the run.")] = None,
     n_critic: Annotated[int | None, typer.Option(help="Critic updates for each generator update.")] = None,
     width: Annotated[int | None, typer.Option(help="Feature channels of the widest level.")] = None,
+    generator: Annotated[str | None, typer.Option(help="gated or plain. (default: gated)")] = None,
+    critic: Annotated[str | None, typer.Option(help="seeing or plain. (default: seeing)")] = None,
     device: DeviceOption = "auto",
     precision: Annotated[str, typer.Option(help="auto (bf16 on a GPU), float32 or bf16.")] = "auto",
     preset: Annotated[str, typer.Option(help="article or modern.")] = "modern",
@@ -196,7 +204,7 @@ def bench(
     """Say what this machine can do, and how long a run will take, before it starts."""
     options = {
         "resolution": resolution, "batch": batch, "steps": steps, "n_critic": n_critic, "width": width,
-        "device": device, "precision": precision,
+        "device": device, "precision": precision, "generator": generator, "critic": critic,
     }  # fmt: skip
     config = make_config(Path(), preset, objective, **options)
 
@@ -260,9 +268,14 @@ def inspect(
     )
     width = max(map(len, document))
     for name, value in document.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{key} {part}" for key, part in value.items())
-        typer.echo(f"{name:<{width}}  {value}")
+        typer.echo(f"{name:<{width}}  {_words(value)}")
+
+
+def _words(value: Any) -> str:
+    """A part of a document in a line."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_words(part)}" for key, part in value.items())
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 @app.command()

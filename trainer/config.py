@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from trainer.errors import UsageError
+from trainer.nets import earlier
 from trainer.nets.architecture import (
     MOST_CHANNELS,
     MOST_LATENTS,
@@ -147,7 +148,8 @@ class FitConfig:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "FitConfig":
-        """Raises TypeError where a value is not of its setting's kind."""
+        """Also of an earlier version's. Raises TypeError or ValueError where a value is no such setting's."""
+        document = earlier.settings_2(document)
         values = {field.name: document[field.name] for field in fields(cls) if field.name in document}
         for name in ("channels", "critic_channels"):
             values[name] = tuple(values.get(name, ()))
@@ -264,7 +266,11 @@ def differences(saved: FitConfig, wanted: FitConfig) -> list[str]:
 
 
 def with_changes(config: FitConfig, **changes: Any) -> FitConfig:
-    """A copy with those changes that are not None, checked."""
-    changed = replace(config, **{name: value for name, value in changes.items() if value is not None})
+    """A copy with those changes that are not None, checked. A `width` stands for channels, as for a new run."""
+    given = {name: value for name, value in changes.items() if value is not None}
+    widths = {name: given.pop(name, None) for name in ("width", "critic_width")}
+    changed = replace(config, **given)
     changed.check()
+    if any(widths.values()):
+        changed = _with_channels(replace(changed, channels=(), critic_channels=()), **widths)
     return changed

@@ -98,7 +98,7 @@ def test_says_that_the_photographs_are_others(report: EvaluationReport, place: P
     assert any("a side" in note for note in report.notes)
     loaded = checkpoint.load(place / "made.safetensors")
     same = replace(loaded.metadata, data_fingerprint=report.data_fingerprint)
-    checkpoint.save(place / "same.safetensors", loaded.generator, loaded.critic, loaded.photographs, same)
+    checkpoint.save(place / "same.safetensors", loaded.generator, loaded.critic, loaded.vision, loaded.photographs, same)
     found = evaluate(
         place / "same.safetensors", place / "photographs", count=8, device="cpu", cache=place / "cache"
     )

@@ -32,7 +32,7 @@ from trainer.morph import (
     mp4,
     slerp,
 )
-from trainer.nets.networks import latents_from_seeds
+from trainer.nets.generator import latents_from_seeds
 
 SMALL = Plan(seconds=1.2, fps=20, keyframes=3, size=48)
 

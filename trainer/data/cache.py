@@ -9,7 +9,6 @@ is not even read. A cache is a convenience: nothing here raises for a broken or 
 import hashlib
 import json
 import os
-import sys
 import tempfile
 import time
 import zlib
@@ -36,16 +35,28 @@ Pictures = NDArray[np.uint8]
 
 
 def default_cache() -> Path:
-    """$TRAINER_CACHE, or `meshibot/datasets` in the user's cache folder."""
+    """$TRAINER_CACHE, or `meshibot/datasets` in the user's cache folder.
+
+    A user without a home (a container's odd user id) has one among the temporary files.
+    """
     if chosen := os.environ.get("TRAINER_CACHE"):
         return Path(chosen)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "meshibot" / "datasets"
+    try:
+        base = _user_cache()
+        if not base.is_absolute():  # as some versions answer
+            raise RuntimeError("no home")
+    except RuntimeError:
+        base = Path(tempfile.gettempdir()) / f"meshibot-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
+    return base / "datasets"
+
+
+def _user_cache() -> Path:
+    """Raises RuntimeError where there is no home."""
+    try:
+        from platformdirs import user_cache_path
+    except ImportError:  # a bare checkout on a rented machine
+        return Path("~/.cache/meshibot").expanduser()
+    return user_cache_path("meshibot", appauthor=False)
 
 
 class BrokenEntryError(Exception):

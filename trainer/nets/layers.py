@@ -205,8 +205,8 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, *, stride: int = 1,
 
 def _fold_matrix() -> Tensor:
     """Sum of a 3x3 kernel placed at the four corners of a 4x4 one, turned about: (9, 16), to multiply from
-    the right."""
-    pair = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 1.0, 1.0]])
+    the right. Has its values also where a network is laid out on the meta device: no file brings them."""
+    pair = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 1.0, 1.0]], device="cpu")
     return torch.kron(pair, pair).flip(0)
 
 

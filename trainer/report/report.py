@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from trainer.errors import TrainerError
 from trainer.files import atomic_write
 from trainer.report.history import read_history
 from trainer.report.page import Neighbour, Page, Snapshot, picture_uri, render
+from trainer.training.runfolder import read_run_config
 
 MOST_SNAPSHOTS = 60
 SNAPSHOT_BYTES = 6_000_000
@@ -65,18 +66,16 @@ def write_report(run: Path, data: Path | None = None, *, device: str = "auto") -
 
 
 def _read_settings(run: Path) -> _Settings:
-    try:
-        document = json.loads((run / "config.json").read_text(encoding="utf-8"))
-        return _Settings(FitConfig.from_json(document), document)
-    except (OSError, ValueError, TypeError, AttributeError):
-        raise TrainerError(f"{run} is not a run folder: give the --out of an earlier trainer fit.") from None
+    config = read_run_config(run)
+    return _Settings(config, json.loads((run / "config.json").read_text(encoding="utf-8")))
 
 
 def _changed(settings: _Settings) -> frozenset[str]:
-    """The settings that are other than what preset and objective bring."""
+    """The settings that are other than what preset and objective bring at this resolution."""
     config = settings.config
-    usual = asdict(make_config(Path(config.data), config.preset, config.objective))
-    return frozenset(name for name, value in settings.document.items() if usual.get(name, value) != value)
+    usual = make_config(Path(config.data), config.preset, config.objective, resolution=config.resolution)
+    wanted = json.loads(json.dumps(usual.to_json())) | {"resolution": FitConfig.resolution}
+    return frozenset(name for name, value in settings.document.items() if wanted.get(name, value) != value)
 
 
 def _metadata(path: Path) -> Metadata | None:

@@ -1,12 +1,12 @@
-"""What a training says: metrics.jsonl, TensorBoard, a status line a tick, and a progress bar."""
+"""What a training says: metrics.jsonl, a status line a tick, a progress bar; TensorBoard if it is there."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class RunLog:
-    """Writes the lines of one run. Use as a context manager; each line is flushed, so a kill loses none."""
+    """Writes the lines of one run. Use as a context manager; each line is written at once: a kill loses none."""
 
     def __init__(
         self, folder: Path, steps: int, *, resume_at: int = 0, length: int = 0, console: Console | None = None
@@ -32,13 +32,16 @@ class RunLog:
         self.steps = steps
         self.console = console or Console(stderr=True, highlight=False)
         self.path = folder / "metrics.jsonl"
-        if not length:
-            self.path.write_bytes(b"")
-        elif self.path.exists():
-            # what was written after the resumed state was saved will be written again
-            os.truncate(self.path, min(length, self.path.stat().st_size))
-        self._file = self.path.open("a", encoding="utf-8")
-        self._board = _tensorboard(folder, resume_at, self.say)
+        # what was written after the resumed state was saved will be written again
+        kept = min(length, self.path.stat().st_size) if self.path.exists() else 0
+        # unbuffered: what a full disk refuses must not be tried again when the file is closed
+        try:
+            self._file = self.path.open("ab", buffering=0)
+            self._file.truncate(kept)
+            self._file.seek(kept)
+        except OSError as error:
+            raise TrainerError(f"{self.path} can't be written: {error.strerror}.") from None
+        self._board = _open_tensorboard(folder, resume_at)
         self._progress = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(),
@@ -62,8 +65,9 @@ class RunLog:
     ) -> None:
         self._progress.stop()
         self._file.close()
-        if self._board is not None:
-            self._board.close()
+        with self._tensorboard() as board:
+            if board is not None:
+                board.close()
 
     def say(self, text: str) -> None:
         """A line for people, above the progress bar where there is one."""
@@ -75,15 +79,19 @@ class RunLog:
         A number that is not finite is null there, as JSON knows none.
         """
         known = {name: None if _not_finite(value) else value for name, value in values.items()}
+        line = json.dumps({"kind": kind, "step": step, **known}).encode() + b"\n"
         try:
-            self._file.write(json.dumps({"kind": kind, "step": step, **known}) + "\n")
-            self._file.flush()
+            while line:  # a disk that is nearly full takes a part
+                line = line[self._file.write(line) :]
         except OSError as error:
-            raise TrainerError(f"{self.path} can't be written: {error.strerror}.") from None
-        if self._board is not None:
+            raise TrainerError(
+                f"{self.path} can't be written: {error.strerror}. With that mended, go on with: "
+                f"trainer fit --resume --out {self.folder}"
+            ) from None
+        with self._tensorboard() as board:
             for name, value in values.items():
-                if isinstance(value, int | float):
-                    self._board.add_scalar(f"{kind}/{name}", value, step)
+                if board is not None and isinstance(value, int | float):
+                    board.add_scalar(f"{kind}/{name}", value, step)
 
     @property
     def length(self) -> int:
@@ -120,8 +128,18 @@ class RunLog:
 
     def picture(self, name: str, step: int, picture: Any) -> None:
         """A picture (h, w, 3) in TensorBoard."""
-        if self._board is not None:
-            self._board.add_image(name, picture, step, dataformats="HWC")
+        with self._tensorboard() as board:
+            if board is not None:
+                board.add_image(name, picture, step, dataformats="HWC")
+
+    @contextmanager
+    def _tensorboard(self) -> Iterator[SummaryWriter | None]:
+        """The writer, given up with a word at its first error: a training does not end for a second copy."""
+        try:
+            yield self._board
+        except Exception as error:  # noqa: BLE001  (its thread raises whatever it met)
+            self._board = None
+            self.say(f"TensorBoard's events can't be written any more: {error}")
 
 
 def _not_finite(value: Any) -> bool:
@@ -137,10 +155,10 @@ def duration(seconds: float) -> str:
     return f"{minutes}m {whole % 60:02d}s" if minutes else f"{whole}s"
 
 
-def _tensorboard(folder: Path, resume_at: int, say: Any) -> SummaryWriter | None:
+def _open_tensorboard(folder: Path, resume_at: int) -> SummaryWriter | None:
+    """Nothing is lost without it: metrics.jsonl has every number, and `trainer report` draws them."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        say("TensorBoard is not installed: its events are left out (metrics.jsonl has everything).")
         return None
     return SummaryWriter(str(folder / "tensorboard"), purge_step=resume_at + 1 if resume_at else None)

@@ -6,7 +6,7 @@ Called by `trainer.training.fit`, whose loop knows nothing of what is due when.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cached_property
@@ -62,7 +62,7 @@ class Session:
         self.run = run
         self.log = log
         self.guard = guard
-        self.best_state = best_state(run)
+        self.best_state = state.best_state(run / "state")
         self.held_out = to_device(dataset.held_out, training.device)
         self.look = HeldOutLook(
             training.photographs.pictures,
@@ -177,7 +177,7 @@ class Session:
                 f"times and stops here{kept}. Try lower --critic-lr and --generator-lr, another --seed or "
                 "more photographs."
             )
-        go_back(training, self.best_state, setbacks)
+        go_back(training, self.best_state, setbacks, self.log.say)
         self.guard.start_over()
         factor = training.config.setback_lr**setbacks
         self.log.record(
@@ -262,7 +262,7 @@ class Follower:
 
     def __init__(self, training: Training, run: Path) -> None:
         self.training = training
-        self.best_state = best_state(run)
+        self.best_state = state.best_state(run / "state")
 
     def after_cycle(self) -> None:
         """Keep the statistics' intervals, and go back when the first process does."""
@@ -310,13 +310,16 @@ def evaluation_due(config: FitConfig, step: int) -> bool:
     return bool(config.eval_every) and (step % config.eval_every == 0 or step == config.steps)
 
 
-def best_state(run: Path) -> Path:
-    """The state that the guard goes back to."""
-    return run / "state" / "best.safetensors"
+def go_back(
+    training: Training, path: Path, setbacks: int, say: Callable[[str], None] = lambda text: None
+) -> None:
+    """Restore a state with the learning rates of the n-th setback and new random numbers.
 
-
-def go_back(training: Training, path: Path, setbacks: int) -> None:
-    """Restore a state with the learning rates of the n-th setback and new random numbers."""
+    Where that state is damaged or gone, the newest readable one. Raises TrainerError where there is none.
+    """
+    if state.read_document(path) is None:
+        say(f"{path.name}, to which the guard would go back, is damaged or gone: taking the newest state.")
+        path, _ = state.newest_state(path.parent, say)
     state.restore_state(path, training)
     training.set_back(setbacks)
     training.draw_anew()

@@ -218,7 +218,7 @@ def test_the_page_names_all_that_was_left_out_and_why(tmp_path: Path, scenes: Pa
     assert all(picture.startswith("data:image/jpeg;base64,") for picture in page.pictures)
     assert len(page.pictures) == 1 + 2 + 2  # too small, a pair of duplicates, before and after the bars
     assert not re.search(r"(?:src|href)=\"(?:https?:)?//", source)
-    assert "1 as duplicates, 16 as unusable; bars cut: 1" in report.describe()
+    assert "1 as duplicates, 17 as unusable; bars cut: 1" in report.describe()
 
 
 def test_odd_pictures_are_all_prepared(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from trainer.errors import UsageError
 from trainer.training.distributed import Workers
 
 OPTIONS = ["--resolution", "32", "--width", "4", "--batch", "8", "--device", "cpu"]
+OPTIONS += ["--generator", "plain", "--critic", "plain"]
 
 
 @pytest.fixture
