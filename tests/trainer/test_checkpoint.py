@@ -130,7 +130,7 @@ class TestRoundTrip:
     ) -> None:
         """The bot needs no other package for it; the file is larger by its 6 MB in half precision."""
         path = make_checkpoint(tmp_path / "seeing.safetensors", critic="seeing")
-        monkeypatch.setattr("trainer.nets.efficientnet._read_weights", lambda: pytest.fail("read again"))
+        monkeypatch.setattr("trainer.nets.efficientnet.read_weights", lambda: pytest.fail("read again"))
         loaded = checkpoint.load(path)
         assert loaded.metadata.networks.critic.kind == "seeing"
         assert 6e6 < path.stat().st_size < 9e6

@@ -12,7 +12,7 @@ import os
 import tempfile
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -60,7 +60,11 @@ def _user_cache() -> Path:
 
 
 class BrokenEntryError(Exception):
-    """An array that is not what its index says. It has been removed."""
+    """An array that is not what its index says. It has been removed, if it could be."""
+
+    def __init__(self, index: Path) -> None:
+        super().__init__(str(index))
+        self.index = index
 
 
 @dataclass(frozen=True)
@@ -80,12 +84,22 @@ class Entry:
 class ArrayCache:
     """The entries of one resolution and one version of the decoder."""
 
-    def __init__(self, folder: Path, resolution: int, version: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        resolution: int,
+        version: str,
+        *,
+        write: bool = True,
+        without: Collection[Path] = (),
+    ) -> None:
+        """Without `write` all stays as it is. `without`: indices of entries that are known to be broken."""
         self.folder = folder
+        self.may_write = write
         self.resolution = resolution
         self._prefix = f"{resolution}px-v{version}-"
         self._complained = False
-        self.entries = self._read_entries()
+        self.entries = [entry for entry in self._read_entries() if entry.index not in without]
         self.reasons = {digest: reason for entry in self.entries for digest, reason in entry.rejected.items()}
 
     # --- which content a source's files have ---
@@ -190,10 +204,12 @@ class ArrayCache:
             pass
         self._drop(entry.index)
         self.entries.remove(entry)
-        raise BrokenEntryError(str(entry.array))
+        raise BrokenEntryError(entry.index)
 
     def _drop(self, index: Path) -> None:
         say(f"The cached pictures in {index.with_suffix('.npy')} are damaged: decoding them again.")
+        if not self.may_write:
+            return
         for path in (index, index.with_suffix(".npy")):
             _remove(path)
 
@@ -201,6 +217,8 @@ class ArrayCache:
 
     def _write(self, path: Path, write: Callable[[IO[bytes]], object]) -> bool:
         """Through a temporary file and a rename, without fsync: the checksum finds what a power cut left."""
+        if not self.may_write:
+            return False
         temporary: Path | None = None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -220,6 +238,8 @@ class ArrayCache:
 
     def _touch(self, entry: Entry) -> None:
         """Say that it was used: the oldest go first. A cache that can only be read stays as it is."""
+        if not self.may_write:
+            return
         try:
             os.utime(entry.index)
         except OSError:

@@ -36,7 +36,7 @@ def architecture_2(old: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settings_2(old: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a run of that time in today's words; today's as they are. Raises as `architecture_2` does."""
+    """Settings of a run of then in today's words; today's as they are. Raises as `architecture_2` does."""
     if "width" not in old:
         return dict(old)
     shapes = architecture_2(old)

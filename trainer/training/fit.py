@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
-from trainer.config import FitConfig, differences
+from torch import Tensor
+
+from trainer.config import FitConfig
 from trainer.data.dataset import Dataset, write_report
 from trainer.device import choose_device, device_name, keep_freed_memory
 from trainer.errors import UsageError
 from trainer.pictures import to_device
 from trainer.training import state
-from trainer.training.distributed import joined
+from trainer.training.distributed import Workers, joined
 from trainer.training.graph import graph_cycles
 from trainer.training.guard import Guard
-from trainer.training.runfolder import held, refuse_taken, write_run_config
+from trainer.training.initial import begin_as, initial_vision, load_initial
+from trainer.training.runfolder import held, refuse_differences, refuse_taken, write_run_config
 from trainer.training.runlog import RunLog
 from trainer.training.session import LAST_CHECKPOINT, Follower, Session
 from trainer.training.training import Training
@@ -43,7 +47,7 @@ class FitResult:
 def fit(
     config: FitConfig, dataset: Dataset, run: Path, *, resume: bool, say: Callable[[str], None]
 ) -> FitResult:
-    """Train until `config.steps` or Ctrl-C, leaving a run folder that can be resumed exactly.
+    """Train until the last step, the end of the time or Ctrl-C; the run folder can be resumed exactly.
 
     Raises UsageError where a run is in the way or differs, TrainerError where nothing can be resumed or
     written.
@@ -58,22 +62,48 @@ def fit(
         stop_on_interrupt() as stopped,
     ):
         say(f"Training on {device_name(device)}.")
-        training = Training(config, to_device(dataset.training, device), workers)
+        training = _begin(config, to_device(dataset.training, device), workers, resume, say)
         around = state.Surroundings(dataset.fingerprint, Guard(), 0)
         if resume:
             around = _restore(training, dataset, run, say)
+        clock = _clock(training)
         training.keep_looks(show=workers.lead)
         _choose_arithmetic(training, say)
         graph_cycles(training, say)
         with _companion(training, dataset, run, around) as companion:
             if training.step == 0:
                 companion.begin()
-            while training.step < config.steps and not workers.any(bool(stopped())):
+            while not training.done and not workers.any(bool(stopped())):
                 training.cycle()
+                clock()
                 companion.after_cycle()
             companion.snapshot()
     last = run / "checkpoints" / LAST_CHECKPOINT
-    return FitResult(training.step, training.step >= config.steps, last, stopped())
+    return FitResult(training.step, training.done, last, stopped())
+
+
+def _begin(
+    config: FitConfig, pictures: Tensor, workers: Workers, resume: bool, say: Callable[[str], None]
+) -> Training:
+    """A training of fresh networks, or of those that it begins as."""
+    initial = None if resume else load_initial(config)
+    if initial is None:
+        return Training(config, pictures, workers)
+    training = Training(config, pictures, workers, vision=initial_vision(config, initial))
+    taken, fresh = begin_as(training.networks, initial)
+    say(f"Began as {config.init}: {taken} tensors taken over, {fresh} new ones.")
+    return training
+
+
+def _clock(training: Training) -> Callable[[], None]:
+    """What notes the time spent since now, where time is limited: the first process's, in every process."""
+    before, started = training.seconds, time.monotonic()
+
+    def note() -> None:
+        if training.config.minutes:
+            training.seconds = training.workers.follow(before + time.monotonic() - started)
+
+    return note
 
 
 def _choose_arithmetic(training: Training, say: Callable[[str], None]) -> None:
@@ -92,6 +122,8 @@ def _choose_arithmetic(training: Training, say: Callable[[str], None]) -> None:
             (seconds,) = compiled.cycle_seconds(
                 training.networks, [training.arithmetic], config.n_critic, example
             )
+            if training.config.minutes:
+                left = min(left, int(training.time_left / seconds))
             wanted = training.workers.follow(compiled.worth_it(seconds, left))
         if wanted:
             say("Compiling the gradients; this takes up to a few minutes the first time.")
@@ -119,11 +151,8 @@ def _restore(
     training: Training, dataset: Dataset, run: Path, say: Callable[[str], None]
 ) -> state.Surroundings:
     path, document = state.newest_state(run / "state", say)
-    found = differences(state.saved_config(document), training.config)
-    if found:
-        raise UsageError(
-            f"{run} can't be resumed with other settings ({'; '.join(found)}): drop those options."
-        )
+    refuse_differences(run, state.saved_config(document), training.config)
+    training.seconds = float(document.get("seconds", 0.0))
     around = state.surroundings_of(document)
     if around.data_fingerprint != dataset.fingerprint:
         raise UsageError(f"{run} was trained on other photographs: give the folder it began with as --data.")

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from trainer.config import FitConfig
+from trainer.config import FitConfig, differences
 from trainer.errors import TrainerError, UsageError
 from trainer.files import atomic_write
 
@@ -21,6 +21,8 @@ _LOCK = ".lock"
 
 def refuse_taken(run: Path) -> None:
     """Raises UsageError where a new run can't begin in `run`: it holds one, or what is left of one."""
+    if run.exists() and not run.is_dir():
+        raise UsageError(f"{run} is a file: give a folder as --out.")
     if any((run / "state").glob("*.safetensors")):
         raise UsageError(f"{run} holds a run already: add --resume to go on with it, or give another --out.")
     begun = run / "metrics.jsonl"
@@ -28,6 +30,14 @@ def refuse_taken(run: Path) -> None:
         raise UsageError(
             f"{run} holds what is left of a run, without a state to go on from: give another --out, or "
             "remove that folder first."
+        )
+
+
+def refuse_differences(run: Path, saved: FitConfig, wanted: FitConfig) -> None:
+    """Raises UsageError where `wanted` can't go on what `saved` began."""
+    if found := differences(saved, wanted):
+        raise UsageError(
+            f"{run} can't be resumed with other settings ({'; '.join(found)}): drop those options."
         )
 
 

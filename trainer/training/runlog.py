@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class RunLog:
-    """Writes the lines of one run. Use as a context manager; each line is written at once: a kill loses none."""
+    """The lines of one run. Use as a context manager. Each line is written at once: a kill loses none."""
 
     def __init__(
         self, folder: Path, steps: int, *, resume_at: int = 0, length: int = 0, console: Console | None = None
@@ -101,21 +101,19 @@ class RunLog:
     def advance(self, step: int) -> None:
         self._progress.update(self._task, completed=step)
 
-    def tick(self, step: int, batch: int, values: Mapping[str, float]) -> None:
-        """The status line: step, images, sec/tick, images/s, time left, memory; and the tick's record."""
+    def tick(self, step: int, batch: int, values: Mapping[str, float], time_left: float = math.inf) -> None:
+        """The status line: step, images/s, time left, losses, memory; and the tick's record.
+
+        `time_left`: seconds after which it will end though there are steps left.
+        """
         now = time.perf_counter()
         seconds = now - self._tick_started
         rate = (step - self._tick_step) * batch / seconds
         # the time left is told from a running mean: single ticks vary with whatever else the machine does
         self._rate = rate if self._rate == 0 else 0.7 * self._rate + 0.3 * rate
-        left = (self.steps - step) * batch / self._rate
+        left = min((self.steps - step) * batch / self._rate, time_left)
         self._progress.update(self._task, rate=f"{rate:.0f} images/s")
-        self.say(
-            f"step {step}/{self.steps}  images {step * batch}  sec/tick {seconds:.1f}  "
-            f"images/s {rate:.1f}  left {duration(left)}  memory {memory_mb():.0f} MB  "
-            f"critic {values['critic_loss']:+.3f}  wasserstein {values['wasserstein']:.3f}  "
-            f"penalty {values['penalty']:.4f}"
-        )
+        self.say(status_line(step, self.steps, rate, left, memory_mb(), values))
         self.record(
             "tick", step, {"images": step * batch, "seconds": seconds, "images_per_s": rate, **values}
         )
@@ -146,10 +144,30 @@ def _not_finite(value: Any) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
 
 
+def status_line(
+    step: int, steps: int, rate: float, left: float, memory: float, values: Mapping[str, float]
+) -> str:
+    """Where a training is, in 80 columns: images a second, time left, critic loss, its two parts, memory."""
+    loss, distance, penalty = (_three(values[name]) for name in ("critic_loss", "wasserstein", "penalty"))
+    return (
+        f"step {step}/{steps}  {_three(rate)} images/s  left {duration(left)}  "
+        f"loss {loss}  W {distance}  gp {penalty}  {memory:.0f} MB"
+    )
+
+
+def _three(value: float) -> str:
+    """Two or three digits that mean something, in six places at most (seven with a minus)."""
+    if value == 0 or 0.001 <= abs(value) < 99_999:
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    return f"{value:.0e}"
+
+
 def duration(seconds: float) -> str:
-    """As people say it: 4s, 12m 30s, 3h 05m."""
+    """As people say it: 4s, 12m 30s, 3h 05m, 4d 2h."""
     whole = int(seconds)
-    hours, minutes = whole // 3600, whole // 60 % 60
+    days, hours, minutes = whole // 86_400, whole // 3600 % 24, whole // 60 % 60
+    if days:
+        return f"{days}d {hours}h"
     if hours:
         return f"{hours}h {minutes:02d}m"
     return f"{minutes}m {whole % 60:02d}s" if minutes else f"{whole}s"

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from importlib import metadata as packages
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from trainer import checkpoint
 from trainer.checkpoint import CheckpointError, Metadata, Metric, to_uint8
 from trainer.config import FitConfig
 from trainer.data.dataset import Dataset
+from trainer.data.sources import printable
 from trainer.errors import TrainerError
 from trainer.grids import contact_sheet, write_png
 from trainer.hashes import perceptual_hash
@@ -37,6 +39,8 @@ from trainer.training.training import TickStatistics, Training
 
 LAST_CHECKPOINT = "last.safetensors"
 BEST_CHECKPOINT = "best.safetensors"
+COLUMNS = 80
+"""Of a terminal, as many have it."""
 GRID_SEEDS = tuple(range(1_000, 1_064))
 CHUNK = 64
 QUANTILES = 100
@@ -101,13 +105,14 @@ class Session:
                 step,
                 config.batch,
                 {**statistics.critic, "generator_loss": statistics.generator_loss, **_by_head(statistics)},
+                self.training.time_left,
             )
-        if evaluation_due(config, step):
+        if evaluation_due(self.training):
             self.evaluate(statistics or self.training.statistics())
             self.log.restart_clock(self.training.step)
         if self.training.step < step:
             return  # the guard went back
-        if config.snap and step % config.snap == 0 and step < config.steps:
+        if config.snap and step % config.snap == 0 and not self.training.done:
             self.snapshot()
             self.log.restart_clock(step)
 
@@ -209,10 +214,12 @@ class Session:
         self.metrics = self._figures(pictures)
         step = self.metrics_step = self.training.step
         self.log.record("figures", step, {name: metric.value for name, metric in self.metrics.items()})
-        self.log.say(
-            f"step {step}: "
-            + ", ".join(f"{name} {m.value:.4g} (floor {m.floor:.4g})" for name, m in self.metrics.items())
+        figures = ", ".join(
+            f"{name} {metric.value:.3g} (floor {metric.floor:.3g})"
+            for name, metric in self.metrics.items()
+            if not name.startswith("swd_")  # its levels are in metrics.jsonl
         )
+        self.log.say(fill(f"step {step}: {figures}", COLUMNS, subsequent_indent="  "))
 
     def begin(self) -> None:
         """Write what a new run has: its first grid, and a state to resume from and to go back to."""
@@ -269,7 +276,7 @@ class Follower:
         training, config = self.training, self.training.config
         if training.step % config.log_every == 0:
             training.take_statistics()
-        if evaluation_due(config, training.step):
+        if evaluation_due(training):
             setbacks = training.workers.follow()
             if config.setbacks >= setbacks > training.setbacks:
                 go_back(training, self.best_state, setbacks)
@@ -305,9 +312,10 @@ def _told(look: Look, heads: Sequence[str]) -> dict[str, float]:
     return values
 
 
-def evaluation_due(config: FitConfig, step: int) -> bool:
+def evaluation_due(training: Training) -> bool:
     """Now and then, and after the last step whatever it is: a run that has ended has a best checkpoint."""
-    return bool(config.eval_every) and (step % config.eval_every == 0 or step == config.steps)
+    every = training.config.eval_every
+    return bool(every) and (training.step % every == 0 or training.done)
 
 
 def go_back(
@@ -361,10 +369,15 @@ def make_metadata(
         training_hashes=training_hashes,
         metrics=metrics,
         versions={name: packages.version(name) for name in ("torch", "numpy", "safetensors")},
-        provenance=f"{len(dataset.training)} photographs from {Path(config.data).name}",
+        provenance=_provenance(config, dataset),
         licence_note=LICENCE_NOTE,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _provenance(config: FitConfig, dataset: Dataset) -> str:
+    begun = f", begun as {Path(config.init).name}" if config.init else ""
+    return printable(f"{len(dataset.training)} photographs from {Path(config.data).name}{begun}")
 
 
 def _best_so_far(path: Path) -> float:

@@ -63,6 +63,7 @@ def write_state(path: Path, training: Training, surroundings: Surroundings) -> N
     document = {
         "version": STATE_VERSION,
         **_counters(training),
+        "seconds": training.seconds,
         "data_fingerprint": surroundings.data_fingerprint,
         "guard": surroundings.guard.to_json(),
         "log_length": surroundings.log_length,
