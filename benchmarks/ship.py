@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from meshibot.sampler import CANDIDATES
+from meshibot.stock.sampler import CANDIDATES
 from trainer import checkpoint
 from trainer.checkpoint import Checkpoint
 from trainer.grids import contact_sheet, write_png
