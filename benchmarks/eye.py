@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from benchmarks.filters import GROUP, best_of, candidates
-from meshibot.sampler import CANDIDATES
+from meshibot.stock.sampler import CANDIDATES
 from trainer import checkpoint
 from trainer.grids import contact_sheet, write_png
 

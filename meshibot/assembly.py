@@ -8,16 +8,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from meshibot.captions import Captions, load_captions
+from meshibot.captions import WIDEST_SERIAL, Captions, load_captions, marker
 from meshibot.config import Account, Settings
 from meshibot.database import Database, Picture
 from meshibot.database.migrate import upgrade
 from meshibot.errors import UsageError
 from meshibot.outbox import Channel, Order, Outbox, Words
-from meshibot.publishers import open_publisher
-from meshibot.publishers.base import Publisher
-from meshibot.slots import Schedule, schedule_of
-from meshibot.stock import Stock
+from meshibot.publishers import publisher_class
+from meshibot.publishers.base import Publisher, too_long
+from meshibot.slots import schedule_of
+from meshibot.stock.stock import Stock
 
 
 @dataclass(frozen=True)
@@ -40,19 +40,15 @@ def open_bot(settings: Settings, accounts: Iterable[Account]) -> Iterator[Bot]:
 
     Raises UsageError for settings that can't be, DatabaseFailure or DatabaseNewer for such a database.
     """
-    prepared = [(account, schedule_of(account), load_captions(account.captions)) for account in accounts]
-    checkpoint = settings.checkpoint_file
-    make_home(settings)
-    upgrade(settings.database_address)
     with ExitStack() as stack:
+        # What is wrong in the settings is said before anything is made.
+        channels = tuple(_channel(settings, account, stack) for account in accounts)
+        checkpoint = settings.checkpoint_file
+        make_home(settings)
+        upgrade(settings.database_address)
         database = stack.enter_context(Database.open(settings.database_address))
         stock = Stock(database, settings.home, checkpoint, settings.min_quantile)
-        channels = []
-        for account, schedule, captions in prepared:
-            publisher = publisher_of(settings, account)
-            stack.callback(publisher.close)
-            channels.append(_channel(settings, account, publisher, schedule, captions))
-        yield Bot(settings, database, stock, tuple(channels))
+        yield Bot(settings, database, stock, channels)
 
 
 def make_home(settings: Settings) -> None:
@@ -67,12 +63,18 @@ def make_home(settings: Settings) -> None:
 
 def publisher_of(settings: Settings, account: Account) -> Publisher:
     """The account's publisher; the caller closes it. Raises UsageError where credentials are missing."""
-    return open_publisher(
-        account.publisher,
-        folder=settings.posts_folder,
-        x_credentials=account.x_credentials if account.publisher == "x" else None,
-        x_api_base=account.x_api_base,
-    )
+    return publisher_class(account.publisher).open(account, settings.home)
+
+
+def captions_of(account: Account, publisher: type[Publisher] | Publisher) -> Captions:
+    """What the account says. UsageError for captions that can't be read, or are too long for its network."""
+    captions = load_captions(account.captions)
+    for caption in captions.widest():
+        if (says := too_long(publisher, caption)) is not None:
+            raise UsageError(
+                f"The caption for {marker(WIDEST_SERIAL)} {says}: shorten the template in MESHIBOT_CAPTIONS."
+            )
+    return captions
 
 
 def words_for(captions: Captions, order: Order) -> Words:
@@ -96,15 +98,17 @@ def render_media(
         [home / picture.file for picture in pictures],
         target,
         Label(alt_text),
-        side=min(SIDE, publisher.max_image_side),
-        max_bytes=publisher.max_image_bytes,
+        side=min(SIDE, publisher.limits.image_side),
+        max_bytes=publisher.limits.image_bytes,
     )
     return target
 
 
-def _channel(
-    settings: Settings, account: Account, publisher: Publisher, schedule: Schedule, captions: Captions
-) -> Channel:
+def _channel(settings: Settings, account: Account, stack: ExitStack) -> Channel:
+    schedule = schedule_of(account)
+    publisher = publisher_of(settings, account)
+    stack.callback(publisher.close)
+    captions = captions_of(account, publisher)
     return Channel(
         account.name,
         publisher,

@@ -1,26 +1,24 @@
 """What is said under a picture, and the alt text: Japanese, English or the owner's own template.
 
 Every caption carries the account's serial (`No.0042`), by which an unclear post is found again. Our own lines
-say that the picture is generated, and hold no URL (a post with one costs thirteen times as much), no mention
-and no hashtag.
+say that the picture is generated, and hold no link, no mention and no hashtag. How long a caption may be is
+the network's to say: see `meshibot.publishers`.
 """
 
 import re
-import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from string import Formatter
-from typing import Literal
+from typing import Literal, get_args
 
 from meshibot.errors import UsageError
 
 Language = Literal["ja", "en"]
 Kind = Literal["single", "grid", "morph"]
 
-MAX_WEIGHT = 280
-"""What X allows; a CJK character or an emoji counts 2, a URL 23."""
-
 FIELDS = ("marker", "serial", "time", "date")
+WIDEST_SERIAL = 999_999
 
 _LINES: dict[Language, tuple[str, ...]] = {
     "ja": (
@@ -89,27 +87,6 @@ _ALT_TEXTS: dict[Language, dict[Kind, str]] = {
     },
 }
 
-_URL_WEIGHT = 23
-
-# What weighs 1: Latin to Georgian, and most of general punctuation (v3.json).
-_LIGHT = re.compile("[\u0000-\u10ff\u2000-\u200d\u2010-\u201f\u2032-\u2037]")
-
-# X links a bare name that ends in a known top-level domain; any two letters or more are taken for one here.
-_LINK = re.compile(
-    r"(?P<scheme>https?://)[!-~]+|(?<![0-9A-Za-z@_.-])(?:[0-9a-z][0-9a-z-]*\.)+[a-z]{2,}(?![0-9a-z])(?:/[!-~]*)?",
-    re.IGNORECASE,
-)
-
-# An emoji counts 2, however many code points it joins: flags, keycaps, pictures with skin tones and joiners.
-_PICTURE = (
-    "[\u00a9\u00ae\u203c\u2049\u2122\u2139\u2194-\u21aa\u231a-\u23ff\u24c2\u25aa-\u27bf\u2934\u2935\u2b05-\u2b55\u3030"
-    "\u303d\u3297\u3299\U0001f000-\U0001f1e5\U0001f200-\U0001faff]"
-    "[\ufe0f\U0001f3fb-\U0001f3ff]*"
-)
-_EMOJI = re.compile(
-    f"[\U0001f1e6-\U0001f1ff]{{2}}|[0-9#*]\ufe0f?\u20e3|{_PICTURE}(?:\u200d{_PICTURE})*[\U000e0020-\U000e007f]*"
-)
-
 _JAPANESE = re.compile("[\u3040-\u30ff\u3400-\u9fff]")
 _MENTION = re.compile(r"(?<![\w@@])[@@]\w")
 
@@ -117,31 +94,6 @@ _MENTION = re.compile(r"(?<![\w@@])[@@]\w")
 def marker(serial: int) -> str:
     """The serial as a caption shows it: 42 is `No.0042`, 12345 is `No.12345`."""
     return f"No.{serial:04d}"
-
-
-def weighted_length(text: str) -> int:
-    """The length of `text` as X counts it: the rules of twitter-text, configuration v3.
-
-    Ours, since neither package of that name serves on a current Python: one needs pkg_resources, the other
-    still counts to 140. Where X's list of known domains would be needed, this rather counts too much.
-    """
-    text = unicodedata.normalize("NFC", text)
-    weight = 0
-    for link in _LINK.finditer(text):
-        # A bare name may be a domain to X or not: take whichever weighs more.
-        plain = 0 if link["scheme"] else _weight_without_links(link[0])
-        weight += max(_URL_WEIGHT, plain)
-    return weight + _weight_without_links(_LINK.sub("", text))
-
-
-def has_url(text: str) -> bool:
-    """Whether X may see a link in `text`, a bare `example.com` included: such a post is priced higher."""
-    return _LINK.search(text) is not None
-
-
-def _weight_without_links(text: str) -> int:
-    emoji = len(_EMOJI.findall(text))
-    return 2 * emoji + sum(1 if _LIGHT.match(character) else 2 for character in _EMOJI.sub("", text))
 
 
 @dataclass(frozen=True)
@@ -156,30 +108,25 @@ class Captions:
     def caption(self, serial: int, at: datetime, kind: Kind = "single") -> str:
         """The caption of one post: always the same for the same serial, kind and moment.
 
-        `at` is the slot in the account's own time zone. Raises UsageError where the result would be too long.
+        `at` is the slot in the account's own time zone.
         """
         line = self.lines[serial % len(self.lines)]
         if self.labelled:
             return f"{line}\n{marker(serial)} ({_LABELS[self.language][kind]})"
-        text = line.format(
+        return line.format(
             marker=marker(serial), serial=serial, time=at.strftime("%H:%M"), date=at.strftime("%Y-%m-%d")
         )
-        weight = weighted_length(text)
-        if weight > MAX_WEIGHT:
-            raise UsageError(
-                f"The caption for {marker(serial)} weighs {weight} of the {MAX_WEIGHT} that X allows: "
-                "shorten the template in MESHIBOT_CAPTIONS (a Japanese character or an emoji counts 2)."
-            )
-        return text
 
     def alt_text(self, kind: Kind = "single") -> str:
         """What the picture is, in the caption's language, for those who don't see it."""
         return _ALT_TEXTS[self.language][kind]
 
-    @property
-    def has_url(self) -> bool:
-        """Whether any line holds a link, which makes every such post dearer."""
-        return any(has_url(line) for line in self.lines)
+    def widest(self) -> Iterator[str]:
+        """Each line with a serial as large as it gets in practice: what fits today fits for years."""
+        kinds: tuple[Kind, ...] = get_args(Kind)
+        for place in range(len(self.lines)):
+            serial = WIDEST_SERIAL - WIDEST_SERIAL % len(self.lines) + place
+            yield from (self.caption(serial, datetime(2026, 12, 31, 23, 59), kind) for kind in kinds)
 
 
 def load_captions(setting: str) -> Captions:
@@ -200,14 +147,11 @@ def load_captions(setting: str) -> Captions:
         template += " {marker}"
     if _MENTION.search(template):
         raise UsageError(
-            "The template in MESHIBOT_CAPTIONS mentions an account: X suspends accounts for automated "
+            "The template in MESHIBOT_CAPTIONS mentions an account: networks suspend accounts for automated "
             "mentions, so take the @ out."
         )
     language: Language = "ja" if _JAPANESE.search(template) else "en"
-    captions = Captions(language, (template,), labelled=False)
-    # The widest that a serial gets in practice, so that a template that fits today fits in years as well.
-    captions.caption(999_999, datetime(2026, 12, 31, 23, 59))
-    return captions
+    return Captions(language, (template,), labelled=False)
 
 
 def _fields(template: str) -> set[str]:

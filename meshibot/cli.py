@@ -7,7 +7,7 @@ import gc
 import logging
 import os
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -103,7 +103,7 @@ def run() -> None:
 
     from meshibot.assembly import open_bot
     from meshibot.daemon import Daemon
-    from meshibot.stock import Restocker
+    from meshibot.stock.stock import Restocker
 
     with open_bot(settings, settings.accounts) as bot:
         restocker = Restocker(bot.stock, settings.stock_target)
@@ -149,7 +149,7 @@ def stock_list(json: JsonOption = False) -> None:
     settings = _settings()
 
     from meshibot.database.migrate import open_existing
-    from meshibot.stock import waiting
+    from meshibot.stock.stock import waiting
     from meshibot.views import picture_json
 
     with open_existing(settings.database_address) as database:
@@ -255,16 +255,17 @@ def resolve(
         raise UsageError("Say either --posted ID or --absent.")
     settings = _settings()
 
+    from meshibot.assembly import publisher_of
     from meshibot.database.migrate import open_existing
     from meshibot.outbox import Outbox
-    from meshibot.publishers import publisher_class
 
     with open_existing(settings.database_address) as database:
         outbox = Outbox(_required(database), ())
         found = None
         if posted is not None:
             account = settings.account(outbox.post(post).account)
-            found = publisher_class(account.publisher).named(posted)
+            with closing(publisher_of(settings, account)) as publisher:
+                found = publisher.named(posted)
         outbox.resolve(post, posted=found)
         document = _post_document(settings, outbox.database, post)
     say(outcome(document))

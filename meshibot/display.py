@@ -74,7 +74,7 @@ def show_post(post: Json) -> None:
             ("caption", post["caption"]),
             ("alt text", post["alt_text"]),
             ("critic", believes and f"{believes} (score {post['score']:.3f})"),
-            ("weight", f"{post['weight']} of 280" if "weight" in post else None),
+            *((count["unit"], f"{count['used']} of {count['limit']}") for count in post.get("counts", ())),
             ("cost", None if cost is None else f"${cost:.3f}"),
             ("state", post["state"]),
             ("url", post["url"]),

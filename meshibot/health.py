@@ -1,4 +1,4 @@
-"""What `meshibot check` says. Needs no torch, and tweepy only where X is asked."""
+"""What `meshibot check` says. Needs no torch, and a network's library only where that network is asked."""
 
 import importlib.util
 import shutil
@@ -10,8 +10,7 @@ from typing import Literal
 
 from sqlalchemy import func, select
 
-from meshibot.assembly import publisher_of
-from meshibot.captions import load_captions
+from meshibot.assembly import captions_of, publisher_of
 from meshibot.config import Account, Settings
 from meshibot.database import Account as AccountRow
 from meshibot.database import AccountState, Daemon, Picture, PictureState
@@ -188,19 +187,13 @@ def _cost(account: Account, now: datetime) -> tuple[Level, str]:
     from meshibot.publishers import publisher_class
 
     publisher = publisher_class(account.publisher)
-    captions = load_captions(account.captions)
+    with_link = any(publisher.has_link(line) for line in captions_of(account, publisher).lines)
     posts = posts_in_a_month(schedule_of(account), now)
-    each = price_of_a_post(publisher, with_url=captions.has_url)
+    each = publisher.price.of_post(with_link=with_link)
     says = f"about {posts} posts a month, ${posts * each:.2f} (${each:.3f} each)."
-    if captions.has_url and publisher.price_per_post_with_url > publisher.price_per_post:
+    if each > publisher.price.of_post(with_link=False):
         return "warning", f"{says} The link in MESHIBOT_CAPTIONS makes each post dearer: take it out."
     return "ok", says
-
-
-def price_of_a_post(publisher: type[Publisher] | Publisher, *, with_url: bool) -> float:
-    """US dollars for a post with one picture and its alt text."""
-    post = publisher.price_per_post_with_url if with_url else publisher.price_per_post
-    return post + publisher.price_per_alt_text
 
 
 def posts_in_a_month(schedule: Schedule, now: datetime) -> int:

@@ -16,7 +16,7 @@ from PIL import Image, ImageFilter, PngImagePlugin, UnidentifiedImageError
 
 from meshibot import __version__
 from meshibot.errors import MeshibotError
-from meshibot.files import atomic_write
+from trainer.files import replace_file
 
 MediaType = Literal["image/jpeg", "image/png", "image/webp"]
 SUFFIXES: dict[MediaType, str] = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
@@ -122,7 +122,7 @@ def render(
     picture = scale_up(images[0], side) if len(images) == 1 else grid(images, side)
     data = encode(picture, media_type, max_bytes, label)
     try:
-        atomic_write(target, data)
+        replace_file(target, data)
     except OSError as error:
         raise PictureError(f"The picture {target} can't be written: {error.strerror}.") from error
 

@@ -4,8 +4,8 @@ import tempfile
 from datetime import datetime
 from pathlib import Path
 
-from meshibot.assembly import open_bot, render_media, words_for
-from meshibot.captions import load_captions, marker, weighted_length
+from meshibot.assembly import captions_of, open_bot, render_media, words_for
+from meshibot.captions import marker
 from meshibot.config import Account, Settings
 from meshibot.database import Account as AccountRow
 from meshibot.database import AccountState, Database, Kind, Picture, PostState
@@ -13,12 +13,11 @@ from meshibot.database.migrate import open_existing
 from meshibot.database.models import OPEN_STATES
 from meshibot.database.queries import choose_pictures
 from meshibot.errors import NothingToDo
-from meshibot.health import price_of_a_post
 from meshibot.outbox import PICTURES, Order
 from meshibot.publishers import publisher_class
-from meshibot.sampler import sample_in_child
 from meshibot.slots import schedule_of
-from meshibot.stock import picture_of, recent_hashes, sampling_request
+from meshibot.stock.sampler import sample_in_child
+from meshibot.stock.stock import picture_of, recent_hashes, sampling_request
 from meshibot.views import Json, load_post, picture_json, post_json, weakest
 
 
@@ -49,8 +48,8 @@ def rehearse(settings: Settings, account: Account, kind: Kind, now: datetime) ->
     Raises NothingToDo and UsageError as `post_now` does.
     """
     schedule = schedule_of(account)
-    captions = load_captions(account.captions)
     publisher = publisher_class(account.publisher)
+    captions = captions_of(account, publisher)
     folder = Path(tempfile.mkdtemp(prefix="meshibot-"))
     with open_existing(settings.database_address) as database:
         serial = _next_serial(database, account.name)
@@ -76,8 +75,11 @@ def rehearse(settings: Settings, account: Account, kind: Kind, now: datetime) ->
         "url": None,
         "reason": None,
         "publisher": publisher.name,
-        "weight": weighted_length(words.caption),
-        "cost": price_of_a_post(publisher, with_url=captions.has_url),
+        "counts": [
+            {"unit": count.unit, "used": count.used, "limit": count.limit}
+            for count in publisher.count(words.caption, publisher.limits)
+        ],
+        "cost": publisher.price.of_post(with_link=publisher.has_link(words.caption)),
         "pictures": [picture_json(picture, settings.home) for picture in pictures],
     }
 

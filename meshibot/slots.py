@@ -8,7 +8,7 @@ clock that jumps back all meet the same row. The jitter is drawn there, once.
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING
 
 from cronsim import CronSim, CronSimError
@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from meshibot.database.models import Account, Slot, SlotState
 from meshibot.errors import UsageError
+from meshibot.quiet import QuietHours
 
 if TYPE_CHECKING:
     from meshibot.config import Account as AccountSettings
@@ -29,36 +30,6 @@ CATCH_UP = timedelta(days=31)
 
 _MARGIN = timedelta(days=1)  # no zone's clock change is larger
 _MINUTE = timedelta(minutes=1)
-
-
-@dataclass(frozen=True)
-class QuietHours:
-    """A part of each day in which nothing is posted, `begin` included and `end` not; it may span midnight."""
-
-    begin: time
-    end: time
-
-    @classmethod
-    def parse(cls, text: str) -> "QuietHours":
-        """Read `23:30-07:00`. UsageError for anything else."""
-        try:
-            begin, end = (datetime.strptime(part.strip(), "%H:%M").time() for part in text.split("-"))
-        except ValueError:
-            raise UsageError(f"MESHIBOT_QUIET_HOURS is {text!r}: write it like 23:30-07:00.") from None
-        if begin == end:
-            raise UsageError(
-                f"MESHIBOT_QUIET_HOURS is {text!r}: that is nothing or the whole day; leave it out."
-            )
-        return cls(begin, end)
-
-    def __contains__(self, local: datetime) -> bool:
-        now = local.time()
-        if self.begin < self.end:
-            return self.begin <= now < self.end
-        return now >= self.begin or now < self.end
-
-    def __str__(self) -> str:
-        return f"{self.begin:%H:%M}-{self.end:%H:%M}"
 
 
 @dataclass(frozen=True)
@@ -117,9 +88,13 @@ def cron_lines(cron: str) -> tuple[str, ...]:
 def schedule_of(account: "AccountSettings") -> Schedule:
     """When the account posts. Raises UsageError for a cron line that can't be understood."""
     lines = cron_lines(account.schedule)
-    quiet = QuietHours.parse(account.quiet_hours) if account.quiet_hours else None
     return Schedule(
-        "; ".join(lines), account.timezone, account.jitter, account.grace, quiet, account.daily_budget
+        "; ".join(lines),
+        account.timezone,
+        account.jitter,
+        account.grace,
+        account.quiet_hours,
+        account.daily_budget,
     )
 
 

@@ -8,13 +8,24 @@ from trainer.errors import TrainerError
 
 
 def atomic_write(path: Path, data: bytes) -> None:
-    """Write `data` to `path` through a temporary file beside it, fsync and rename.
+    """Write `data` to `path` as `replace_file` does; a failure is a sentence for people.
 
     Raises TrainerError with the reason (a full disk, a missing right); the old file is then untouched.
     """
+    try:
+        replace_file(path, data)
+    except OSError as error:
+        raise TrainerError(f"{path} can't be written: {error.strerror}.") from error
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write `data` to `path` through a temporary file beside it, fsync and rename; its folder is made.
+
+    Raises OSError with the reason; the old file is then untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             temporary = Path(file.name)
             file.write(data)
@@ -22,15 +33,15 @@ def atomic_write(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
+    except OSError:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-        raise TrainerError(f"{path} can't be written: {error.strerror}.") from error
+        raise
+    sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut (POSIX needs the folder synced as well)."""
+def sync_folder(folder: Path) -> None:
+    """Make a rename or a removal itself survive a power cut (POSIX needs the folder synced as well)."""
     if os.name == "nt":
         return  # a folder can't be opened there
     descriptor = os.open(folder, os.O_RDONLY)

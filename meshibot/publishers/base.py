@@ -1,28 +1,52 @@
 """What a publisher is, what it is given, and the closed set of what can go wrong.
 
-A publisher knows one network: its calls, its limits, its prices, and which of its failures mean what. It does
-not know the database, slots or retries: the outbox decides those, by the exception alone.
+A publisher knows one network: its settings, its calls, its limits, its prices, and which of its failures mean
+what. It does not know the database, slots or retries: the outbox decides those, by the exception alone.
 """
 
+import mimetypes
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
-from meshibot.captions import weighted_length
+from pydantic import TypeAdapter
+
 from meshibot.errors import MeshibotError
+from meshibot.publishers.settings import PublisherSettings
 
 Idempotency = Literal["key", "record", "reconcile"]
 """How a publisher keeps one post one: it honours an idempotency key (`key`), it writes under a name that the
 caller chose (`record`), or it can only be asked afterwards what it has (`reconcile`)."""
 
+Visibility = Literal["public", "unlisted", "followers"]
+
+
+@dataclass(frozen=True)
+class Facet:
+    """A part of the caption that a network is to show as a link or a hashtag, from `start` up to `end`.
+
+    Both count characters of the caption: a network that counts bytes or UTF-16 units translates them.
+    """
+
+    kind: Literal["link", "tag"]
+    start: int
+    end: int
+    value: str
+    """The address, or the tag without its `#`."""
+
 
 @dataclass(frozen=True)
 class Draft:
-    """What is to be published once. Everything in it was fixed, and stored, before the first try."""
+    """What is to be published once: everything that the network will hold of it.
+
+    All of it is fixed, and can be stored, before the first try; so a later try, a later version of this
+    program and another machine make the same record.
+    """
 
     account: str
     serial: int
@@ -35,6 +59,28 @@ class Draft:
     idempotency_key: str = ""
     metadata: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     """What a record keeps beside the picture: checkpoint, seed, score. Never sent to a network."""
+    created_at: datetime | None = None
+    """The moment that the network is told, aware."""
+    slot: str | None = None
+    """The local key of its slot, such as `main|2026-11-24T23:30`; None for a post made by hand."""
+    language: str | None = None
+    """Of the caption, as ISO 639-1."""
+    visibility: Visibility = "public"
+    sensitive: bool = False
+    facets: tuple[Facet, ...] = ()
+    sizes: tuple[tuple[int, int], ...] = ()
+    """Width and height of each picture in pixels, for networks that lay a page out before they load it."""
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as a JSON object."""
+        document: dict[str, Any] = _as_json(Draft).dump_python(self, mode="json")
+        return document
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, object]) -> "Draft":
+        """The inverse of `to_json`. ValueError for what is no draft."""
+        draft: Draft = _as_json(Draft).validate_python(document)
+        return draft
 
 
 @dataclass(frozen=True)
@@ -43,6 +89,24 @@ class MediaRef:
 
     id: str
     expires_at: datetime | None = None
+    data: Mapping[str, Any] | None = None
+    """What the network wants back word for word when the post is made, where an id is not enough."""
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as a JSON object."""
+        document: dict[str, Any] = _as_json(MediaRef).dump_python(self, mode="json")
+        return document
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, object]) -> "MediaRef":
+        """The inverse of `to_json`. ValueError for what is no reference."""
+        reference: MediaRef = _as_json(MediaRef).validate_python(document)
+        return reference
+
+
+@cache
+def _as_json(kind: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 @dataclass(frozen=True)
@@ -60,6 +124,52 @@ class Identity:
     id: str
     name: str
     url: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a network, or one server of it, takes."""
+
+    caption: int | None
+    """As the network's own `count` counts; None where it has no limit."""
+    alt_text: int
+    """Characters."""
+    media: int
+    """Pictures in a post."""
+    image_bytes: int
+    image_side: int
+    """Pixels."""
+    media_types: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Price:
+    """US dollars. A failed request costs nothing."""
+
+    post: float = 0.0
+    link: float = 0.0
+    """A post with a link in it."""
+    alt_text: float = 0.0
+
+    def of_post(self, *, with_link: bool) -> float:
+        """A post with one picture and its alt text."""
+        return (self.link if with_link else self.post) + self.alt_text
+
+
+@dataclass(frozen=True)
+class Count:
+    """How much of what a network allows a caption uses up."""
+
+    used: int
+    limit: int
+    unit: str = "characters"
+    says: str = "has {used} of the {limit} characters"
+    """The same in a sentence, after 'the caption'."""
+    note: str = ""
+    """What a person should know of this way to count."""
+
+    def __str__(self) -> str:
+        return self.says.format(used=self.used, limit=self.limit)
 
 
 class PublishError(MeshibotError):
@@ -112,32 +222,50 @@ class PossibleDuplicate(Unclear):
 
 
 class Publisher(Protocol):
-    """One network for one account. Not safe for several threads at once; `close` it when done."""
+    """One network for one account. Not safe for several threads at once; `close` it when done.
+
+    What is a class's is known without an account. `limits` are, on the class, those that the network usually
+    has, and on an opened publisher those of the server that it posts to.
+    """
 
     name: ClassVar[str]
+    """As in MESHIBOT_PUBLISHER."""
+    title: ClassVar[str]
+    """As in a sentence."""
+    settings: ClassVar[type[PublisherSettings]]
+    """What an account sets for it."""
     idempotency: ClassVar[Idempotency]
     key_valid_for: ClassVar[timedelta | None]
     """How long an idempotency key is remembered; None where there is none, or for good."""
+    find_lags: ClassVar[bool]
+    """Whether a post that was made may stay unseen for a while: then only several looks say that it is
+    absent. Otherwise one answer of `find` is the truth."""
+    price: ClassVar[Price]
+    limits: Limits
 
-    max_media: ClassVar[int]
-    max_image_bytes: ClassVar[int]
-    max_image_side: ClassVar[int]
-    """Pixels."""
-    max_caption_weight: ClassVar[int]
-    """As `meshibot.captions.weighted_length` counts."""
-    max_alt_text: ClassVar[int]
-    """Characters."""
-    media_types: ClassVar[tuple[str, ...]]
+    @classmethod
+    def open(cls, account: Any, home: Path) -> "Publisher":
+        """A publisher for the account, whose settings are of the class's own model.
 
-    price_per_post: ClassVar[float]
-    """US dollars, as the other prices; a failed request costs nothing."""
-    price_per_post_with_url: ClassVar[float]
-    price_per_alt_text: ClassVar[float]
-    price_per_read: ClassVar[float]
-    """One post read from the account's own timeline."""
+        `home` is the bot's folder. Asks the network nothing. Raises UsageError where something is missing.
+        """
+        ...
 
     @staticmethod
-    def named(said: str) -> Sent:
+    def count(caption: str, limits: Limits) -> tuple[Count, ...]:
+        """How long the network takes a caption to be, in each way that it counts; empty where it doesn't."""
+        ...
+
+    @staticmethod
+    def has_link(caption: str) -> bool:
+        """Whether the network may see a link in a caption."""
+        ...
+
+    def post_url(self, remote_id: str) -> str:
+        """Where a post is seen in a browser."""
+        ...
+
+    def named(self, said: str) -> Sent:
         """The post that a person names by its id or its address. Raises UsageError for what is neither."""
         ...
 
@@ -155,8 +283,8 @@ class Publisher(Protocol):
     def find(self, draft: Draft, since: datetime) -> Sent | None:
         """Look for the draft among what the account published since `since` (aware), by its marker.
 
-        None says only that it can't be seen now: a read may lag behind a write. Raises RetryLater, Rejected
-        or AccountStopped.
+        None says that it is not there, or where `find_lags` only that it can't be seen now. Raises
+        RetryLater, Rejected or AccountStopped.
         """
         ...
 
@@ -173,28 +301,56 @@ class Publisher(Protocol):
         ...
 
 
-def require_within_limits(publisher: type[Publisher] | Publisher, draft: Draft) -> None:
-    """Raise Rejected where the network would refuse the draft anyway, before anything is sent or paid for."""
-    if not 1 <= len(draft.media) <= publisher.max_media:
+def too_long(publisher: type[Publisher] | Publisher, caption: str) -> str | None:
+    """What is said after 'the caption' where the network would refuse its length; None where it would not."""
+    for count in publisher.count(caption, publisher.limits):
+        if count.used > count.limit:
+            note = f" ({count.note})" if count.note else ""
+            return f"{count} that {publisher.title} allows{note}"
+    return None
+
+
+def require_within_limits(
+    publisher: Publisher, draft: Draft, media: tuple[MediaRef, ...] | None = None
+) -> None:
+    """Raise Rejected where the network would refuse the draft anyway, before anything is sent or paid for.
+
+    `media`, where given, are to be its pictures as they were uploaded.
+    """
+    limits, title = publisher.limits, publisher.title
+    if not 1 <= len(draft.media) <= limits.media:
         raise Rejected(
-            f"A post on {publisher.name} takes 1 to {publisher.max_media} pictures, and this one has "
-            f"{len(draft.media)}."
+            f"A post on {title} takes 1 to {limits.media} pictures, and this one has {len(draft.media)}."
         )
     if not contains_marker(draft.caption, draft.marker):
         raise Rejected(
             f"The caption lacks its serial {draft.marker}, by which an unclear post is found again."
         )
-    weight = weighted_length(draft.caption)
-    if weight > publisher.max_caption_weight:
+    if (says := too_long(publisher, draft.caption)) is not None:
+        raise Rejected(f"The caption {says}: shorten the template in MESHIBOT_CAPTIONS.")
+    if len(draft.alt_text) > limits.alt_text:
         raise Rejected(
-            f"The caption weighs {weight} of the {publisher.max_caption_weight} that {publisher.name} "
-            "allows; shorten the template (a Japanese character or an emoji counts 2)."
+            f"The alt text has {len(draft.alt_text)} of the {limits.alt_text} characters that {title} allows."
         )
-    if len(draft.alt_text) > publisher.max_alt_text:
+    if media is not None and len(media) != len(draft.media):
+        raise Rejected(f"The post has {len(draft.media)} pictures, but {len(media)} were uploaded.")
+
+
+def read_picture(publisher: Publisher, path: Path) -> tuple[bytes, str]:
+    """The bytes of a picture and its media type. Rejected where the network would not take it."""
+    limits, title = publisher.limits, publisher.title
+    media_type = mimetypes.guess_type(path.name)[0] or "an unknown type"
+    if media_type not in limits.media_types:
         raise Rejected(
-            f"The alt text has {len(draft.alt_text)} of the {publisher.max_alt_text} characters that "
-            f"{publisher.name} allows."
+            f"The picture {path.name} is {media_type}; {title} takes {', '.join(limits.media_types)} here."
         )
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise Rejected(f"The picture {path} can't be read: {error.strerror}.") from error
+    if len(data) > limits.image_bytes:
+        raise Rejected(f"The picture {path.name} has {len(data)} bytes; {title} allows {limits.image_bytes}.")
+    return data, media_type
 
 
 def contains_marker(text: str, marker: str) -> bool:

@@ -1,32 +1,36 @@
 """A folder as a network: picture, caption, alt text and a JSON record beside each other.
 
-The default, which needs no account, and a rehearsal: its limits are X's. The record is written last and is
+The default, which needs no account. The record is written last and is
 what makes a post; its name comes from account and serial, so that writing again writes the same.
 """
 
 import errno
 import hashlib
 import json
-import mimetypes
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 from meshibot.errors import UsageError
-from meshibot.files import atomic_write, sync_folder
 from meshibot.publishers.base import (
     AccountStopped,
+    Count,
     Draft,
     Idempotency,
     Identity,
+    Limits,
     MediaGone,
     MediaRef,
+    Price,
     Rejected,
     RetryLater,
     Sent,
+    read_picture,
     require_within_limits,
 )
+from meshibot.publishers.settings import PublisherSettings
+from trainer.files import replace_file, sync_folder
 
 _FOR_A_PERSON = (
     errno.EACCES,
@@ -45,45 +49,58 @@ class FolderPublisher:
     """Posts become files in `folder`."""
 
     name: ClassVar[str] = "folder"
+    title: ClassVar[str] = "the folder"
+    settings: ClassVar[type[PublisherSettings]] = PublisherSettings
     idempotency: ClassVar[Idempotency] = "record"
     key_valid_for: ClassVar[timedelta | None] = None
 
-    max_media: ClassVar[int] = 4
-    max_image_bytes: ClassVar[int] = 5_000_000
-    max_image_side: ClassVar[int] = 4096
-    max_caption_weight: ClassVar[int] = 280
-    max_alt_text: ClassVar[int] = 1_000
-    media_types: ClassVar[tuple[str, ...]] = (
-        "image/jpeg",
-        "image/png",
-        "image/webp",
-        "image/gif",
-        "video/mp4",
+    find_lags: ClassVar[bool] = False
+    price: ClassVar[Price] = Price()
+    limits = Limits(
+        caption=None,
+        alt_text=1_000,
+        media=4,
+        image_bytes=5_000_000,
+        image_side=4096,
+        media_types=("image/jpeg", "image/png", "image/webp", "image/gif", "video/mp4"),
     )
-
-    price_per_post: ClassVar[float] = 0.0
-    price_per_post_with_url: ClassVar[float] = 0.0
-    price_per_alt_text: ClassVar[float] = 0.0
-    price_per_read: ClassVar[float] = 0.0
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    @classmethod
+    def open(cls, account: PublisherSettings, home: Path) -> "FolderPublisher":
+        """In the bot's own folder, for all accounts."""
+        return cls(home / "posts")
+
     @staticmethod
-    def named(said: str) -> Sent:
+    def count(caption: str, limits: Limits) -> tuple[Count, ...]:
+        """A file takes a text of any length."""
+        return ()
+
+    @staticmethod
+    def has_link(caption: str) -> bool:
+        """Text is only text."""
+        return False
+
+    def post_url(self, remote_id: str) -> str:
+        """The address of the record."""
+        return (self.folder / f"{remote_id}.json").absolute().as_uri()
+
+    def named(self, said: str) -> Sent:
         """By its record: a path, an address, or the name alone, with or without `.json`."""
         stem = said.strip().rpartition("/")[2].removesuffix(".json")
         if not _STEM.fullmatch(stem):
             raise UsageError(f"{said!r} is no post's record: give its name, such as main-0042.json.")
-        return Sent(stem, "")
+        return Sent(stem, self.post_url(stem))
 
     def upload(self, draft: Draft) -> tuple[MediaRef, ...]:
         """Copy the pictures in; without a record they are no post."""
-        require_within_limits(type(self), draft)
+        require_within_limits(self, draft)
         stem = self._stem(draft)
         references = []
         for position, source in enumerate(draft.media, start=1):
-            data = _read(source, self.max_image_bytes, self.media_types)
+            data, _ = read_picture(self, source)
             number = f"-{position}" if len(draft.media) > 1 else ""
             name = f"{stem}{number}{source.suffix.lower()}"
             self._write(name, data)
@@ -92,11 +109,9 @@ class FolderPublisher:
 
     def send(self, draft: Draft, media: tuple[MediaRef, ...]) -> Sent:
         """Write caption, alt text and, last, the record; a post that is there already is left as it is."""
-        require_within_limits(type(self), draft)
+        require_within_limits(self, draft, media)
         if (there := self._existing(draft)) is not None:
             return there
-        if len(media) != len(draft.media):
-            raise Rejected(f"The post has {len(draft.media)} pictures, but {len(media)} were uploaded.")
         for item in media:
             if not (self.folder / item.id).is_file():
                 raise MediaGone(f"The picture {item.id} is no longer in {self.folder}.")
@@ -175,11 +190,11 @@ class FolderPublisher:
         return record if isinstance(record, dict) else {}
 
     def _sent(self, stem: str) -> Sent:
-        return Sent(stem, (self.folder / f"{stem}.json").absolute().as_uri())
+        return Sent(stem, self.post_url(stem))
 
     def _write(self, name: str, data: bytes) -> None:
         try:
-            atomic_write(self.folder / name, data)
+            replace_file(self.folder / name, data)
         except OSError as error:
             self._raise(error)
 
@@ -193,17 +208,3 @@ class FolderPublisher:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise RetryLater(f"The disk of {self.folder} is full ({said}): make room.") from error
         raise RetryLater(f"The folder {self.folder} can't be used now: {said}.") from error
-
-
-def _read(path: Path, max_bytes: int, media_types: tuple[str, ...]) -> bytes:
-    if mimetypes.guess_type(path.name)[0] not in media_types:
-        raise Rejected(
-            f"The picture {path.name} is of no type that a folder takes: {', '.join(media_types)}."
-        )
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise Rejected(f"The picture {path} can't be read: {error.strerror}.") from error
-    if len(data) > max_bytes:
-        raise Rejected(f"The picture {path.name} has {len(data)} of the {max_bytes} bytes allowed.")
-    return data

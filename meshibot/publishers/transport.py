@@ -6,9 +6,11 @@ proof (a TLS error may come from the handshake or from the answer), so the conne
 
 import http.client
 import io
+import queue
 import socket
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +18,28 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError
+from urllib3.util.connection import allowed_gai_family
+
+from meshibot.publishers.answers import NoAnswer
+
+_BLOCK = 16_384
+"""Bytes that are sent at once: a slow line may take long for all of them, as long as it takes some."""
 
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Seconds. `answer` bounds the whole answer from the request's last byte on, however it trickles in."""
+    """Seconds. A request ends within `whole`, whatever part of it is slow.
+
+    That is less than a lease of the outbox, and than the time over which it looks for a post that may exist.
+    """
 
     connect: float = 10.0
+    """To look the name up, connect to one of its addresses and agree on TLS."""
     answer: float = 45.0
+    """For the whole answer, from the request's last byte on, however it trickles in."""
+    whole: float = 60.0
+    """From the look-up to the answer's last byte: what is left of it is for sending."""
 
 
 class Adapter(HTTPAdapter):
@@ -36,6 +52,7 @@ class Adapter(HTTPAdapter):
     def __init__(self, base: str | None, timeouts: Timeouts) -> None:
         self._base = base.rstrip("/") if base else None
         self._timeouts = timeouts
+        self._began = time.monotonic()
         self.anything_sent = False
         """Whether a byte of the latest request was handed to an established connection."""
         # No retries of urllib3's own: whether to try again is the outbox's to decide.
@@ -61,7 +78,8 @@ class Adapter(HTTPAdapter):
         cert: Any = None,
         proxies: Mapping[str, str] | None = None,
     ) -> requests.Response:
-        """Send `request` within the timeouts, and read the whole answer. Raises requests.RequestException."""
+        """Send `request` within the timeouts, and read the whole answer. Raises NoAnswer without one."""
+        self._began = time.monotonic()
         self.anything_sent = False
         if self._base is not None and request.url is not None:
             path = request.url.split("/", 3)[3] if request.url.count("/") >= 3 else ""
@@ -81,10 +99,22 @@ class Adapter(HTTPAdapter):
             # Read here what requests would read after this returns.
             _ = response.content
             return response
+        except (OSError, HTTPError) as error:
+            # RequestException is an OSError; urllib3's own are caught should one ever come through.
+            raise NoAnswer(cause(error), sent=self.anything_sent) from error
         finally:
             # A connection that is kept may be closed at the other end by the next request, which is then in
             # doubt for nothing. The header alone is not enough: not every server says that it closes.
             self.close()
+
+    def left_to_connect(self) -> float:
+        """Seconds. Raises TimeoutError where there are none."""
+        return _positive(self._began + self._timeouts.connect - time.monotonic())
+
+    def left_to_go_on(self) -> float:
+        """Seconds for the next thing after connecting. Raises TimeoutError where there are none."""
+        left = self._began + self._timeouts.whole - time.monotonic()
+        return min(_positive(left), self._timeouts.answer)
 
     def _watch(self, manager: PoolManager) -> None:
         adapter = self
@@ -104,6 +134,12 @@ class Adapter(HTTPAdapter):
         manager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
 
 
+def _positive(seconds: float) -> float:
+    if seconds <= 0:
+        raise TimeoutError("the request did not end in time")
+    return seconds
+
+
 class _UntilDeadline(io.RawIOBase):
     """Reads a socket until a moment and no longer: a timeout per read never ends while bytes trickle in."""
 
@@ -116,10 +152,7 @@ class _UntilDeadline(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        remaining = self._deadline - time.monotonic()
-        if remaining <= 0:
-            raise TimeoutError("the answer was not complete in time")
-        self._sock.settimeout(remaining)
+        self._sock.settimeout(_positive(self._deadline - time.monotonic()))
         return self._raw.readinto(buffer)
 
     def close(self) -> None:
@@ -131,7 +164,7 @@ class _BoundedSocket:
     """What http.client asks of a socket that it reads an answer from: a file."""
 
     def __init__(self, sock: socket.socket) -> None:
-        # urllib3 has just set the read timeout on it, which from here on is the time for the whole answer.
+        # `_Watched` has just set the timeout on it, which from here on is the time for the whole answer.
         self._deadline = time.monotonic() + (sock.gettimeout() or Timeouts.answer)
         self._sock = sock
 
@@ -155,9 +188,107 @@ class _Watched(HTTPConnection):
         super().connect()
         self._established = True
 
+    def _new_conn(self) -> socket.socket:
+        """As urllib3's own, which would take the time anew for the look-up and for each address."""
+        try:
+            addresses = _look_up(self._dns_host, self.port or self.default_port, self.record)
+            return _connect(addresses, self.socket_options or (), self.record)
+        except (socket.gaierror, UnicodeError) as error:
+            raise NameResolutionError(self.host, self, socket.gaierror(str(error))) from error
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, str(error)) from error
+        except OSError as error:
+            raise NewConnectionError(self, f"Failed to establish a new connection: {error}") from error
+
     def send(self, data: Any) -> None:
         if self.sock is None:
             self.connect()
-        if self._established:
-            self.record.anything_sent = True
-        super().send(data)
+        for block in _blocks(data):
+            self.sock.settimeout(self.record.left_to_go_on())
+            if self._established:
+                self.record.anything_sent = True
+            super().send(block)
+
+    def getresponse(self) -> Any:
+        self.timeout = self.record.left_to_go_on()
+        return super().getresponse()
+
+
+def _blocks(data: Any) -> Iterator[Any]:
+    if not isinstance(data, bytes):
+        yield data
+        return
+    for start in range(0, len(data), _BLOCK):
+        yield memoryview(data)[start : start + _BLOCK]
+
+
+Addresses = Sequence[tuple[int, int, int, str, Any]]
+
+
+def _look_up(host: str, port: int, record: Adapter) -> Addresses:
+    """A name's addresses. Nothing ends a resolver that hangs, so it works in a thread that is left behind."""
+    answers: queue.SimpleQueue[Addresses | Exception] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(socket.getaddrinfo(host, port, allowed_gai_family(), socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            answers.put(error)
+
+    threading.Thread(target=ask, name=f"look-up of {host}", daemon=True).start()
+    try:
+        answer = answers.get(timeout=record.left_to_connect())
+    except queue.Empty:
+        raise TimeoutError("looking the name up took too long") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _connect(addresses: Addresses, options: Any, record: Adapter) -> socket.socket:
+    """A connection to the first address that takes one; each gets its share of what time is left."""
+    failure: OSError = OSError("the name has no address")
+    for number, (family, kind, protocol, _, address) in enumerate(addresses):
+        connection = socket.socket(family, kind, protocol)
+        try:
+            for option in options:
+                connection.setsockopt(*option)
+            connection.settimeout(record.left_to_connect() / (len(addresses) - number))
+            connection.connect(address)
+            connection.settimeout(record.left_to_connect())  # for TLS
+            return connection
+        except OSError as error:
+            connection.close()
+            failure = error
+    raise failure
+
+
+def cause(error: BaseException) -> str:
+    """The root of a chain of exceptions in a few words, without the addresses and objects in it."""
+    chain: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and following not in chain:
+        chain.append(following)
+        inner = [argument for argument in following.args if isinstance(argument, BaseException)]
+        reason = getattr(following, "reason", None)
+        if isinstance(reason, BaseException):
+            inner.insert(0, reason)
+        following = inner[0] if inner else following.__cause__ or following.__context__
+    names = {type(link).__name__ for link in chain}
+    if any(isinstance(link, NameResolutionError) for link in chain):
+        return "its name can't be looked up"
+    if "ConnectTimeoutError" in names:
+        return "connecting took too long"
+    if "ReadTimeoutError" in names or any(isinstance(link, TimeoutError) for link in chain):
+        return "the answer took too long"
+    if any(isinstance(link, ConnectionRefusedError) for link in chain):
+        return "the connection was refused"
+    if any(
+        isinstance(link, ConnectionError) for link in chain if not isinstance(link, requests.RequestException)
+    ):
+        return "the connection was cut"
+    if any(name.startswith("SSL") or name == "CertificateError" for name in names):
+        return "no safe connection (TLS) could be made or kept"
+    if "ProxyError" in names:
+        return "the proxy failed"
+    return type(chain[-1]).__name__

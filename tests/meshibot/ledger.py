@@ -18,17 +18,20 @@ from pathlib import Path
 from typing import ClassVar
 from zoneinfo import ZoneInfo
 
-from meshibot.clock import Clock
+from meshibot.clock import Clock, SystemClock
 from meshibot.database import Account, Database, Picture, PictureState, Slot
 from meshibot.database.migrate import upgrade
 from meshibot.outbox import Channel, Order, Outbox, Policy, Words
 from meshibot.publishers.base import (
     AccountStopped,
+    Count,
     Draft,
     Idempotency,
     Identity,
+    Limits,
     MediaRef,
     PossibleDuplicate,
+    Price,
     Publisher,
     Rejected,
     RetryLater,
@@ -36,10 +39,19 @@ from meshibot.publishers.base import (
     Unclear,
     contains_marker,
 )
+from meshibot.publishers.settings import PublisherSettings
 from meshibot.slots import Schedule
 
 UTC_ZONE = ZoneInfo("UTC")
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+LIMITS = Limits(
+    caption=None,
+    alt_text=1000,
+    media=1,
+    image_bytes=5_000_000,
+    image_side=4096,
+    media_types=("image/jpeg",),
+)
 
 
 class Killed(BaseException):
@@ -125,18 +137,12 @@ class LedgerPublisher:
     """A network that can only be asked what it has; each request takes its fault from a queue of faults."""
 
     name: ClassVar[str] = "ledger"
+    title: ClassVar[str] = "the ledger"
+    settings: ClassVar[type[PublisherSettings]] = PublisherSettings
     idempotency: ClassVar[Idempotency] = "reconcile"
     key_valid_for: ClassVar[timedelta | None] = None
-    max_media: ClassVar[int] = 1
-    max_image_bytes: ClassVar[int] = 5_000_000
-    max_image_side: ClassVar[int] = 4096
-    max_caption_weight: ClassVar[int] = 280
-    max_alt_text: ClassVar[int] = 1000
-    media_types: ClassVar[tuple[str, ...]] = ("image/jpeg",)
-    price_per_post: ClassVar[float] = 0.0
-    price_per_post_with_url: ClassVar[float] = 0.0
-    price_per_alt_text: ClassVar[float] = 0.0
-    price_per_read: ClassVar[float] = 0.0
+    find_lags: ClassVar[bool] = True
+    price: ClassVar[Price] = Price()
 
     ledger: Ledger
     clock: Clock
@@ -148,9 +154,24 @@ class LedgerPublisher:
     during: dict[str, Step] = field(default_factory=dict)
     """Called while a request of this name is under way, once."""
     calls: list[str] = field(default_factory=list)
+    limits: Limits = LIMITS
+
+    @classmethod
+    def open(cls, account: PublisherSettings, home: Path) -> "LedgerPublisher":
+        return cls(Ledger(home / "ledger"), SystemClock())
 
     @staticmethod
-    def named(said: str) -> Sent:
+    def count(caption: str, limits: Limits) -> tuple[Count, ...]:
+        return ()
+
+    @staticmethod
+    def has_link(caption: str) -> bool:
+        return False
+
+    def post_url(self, remote_id: str) -> str:
+        return f"https://ledger.example/{remote_id}"
+
+    def named(self, said: str) -> Sent:
         return Sent(said, "")
 
     def upload(self, draft: Draft) -> tuple[MediaRef, ...]:

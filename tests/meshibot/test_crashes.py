@@ -16,8 +16,9 @@ from sqlalchemy import func, select
 from meshibot.daemon import Daemon
 from meshibot.database import Database, Picture, PictureState, Post, PostState, Slot
 from meshibot.outbox import CRASH_POINTS, CRASH_POINTS_OF_DELETION, Outbox
-from meshibot.publishers import open_publisher
 from meshibot.publishers.base import Publisher
+from meshibot.publishers.folder import FolderPublisher
+from meshibot.publishers.x import XPublisher
 from meshibot.slots import Schedule
 from tests.fakes.x import CREDENTIALS, FakeX
 from tests.meshibot.ledger import (
@@ -34,7 +35,7 @@ from tests.meshibot.ledger import (
 
 PUBLISHERS = ("reconciling", "keyed", "folder", "x")
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload([__name__, "meshibot.publishers.x", "meshibot.publishers.folder"])
+processes.set_forkserver_preload([__name__, "meshibot.publishers.x.client", "meshibot.publishers.folder"])
 
 
 def make(name: str, folder: Path, api_base: str, clock: MovableClock) -> Publisher:
@@ -42,7 +43,9 @@ def make(name: str, folder: Path, api_base: str, clock: MovableClock) -> Publish
         return LedgerPublisher(Ledger(folder / "ledger"), clock)
     if name == "keyed":
         return KeyedPublisher(Ledger(folder / "ledger"), clock)
-    return open_publisher(name, folder=folder / "posts", x_credentials=CREDENTIALS, x_api_base=api_base)
+    if name == "folder":
+        return FolderPublisher(folder / "posts")
+    return XPublisher(CREDENTIALS, api_base=api_base)
 
 
 def work(folder: Path, name: str, api_base: str, start: datetime, crash_at: str) -> None:

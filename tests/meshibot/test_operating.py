@@ -9,6 +9,7 @@ import typer.main
 
 from meshibot.cli import app
 from meshibot.config import SETTINGS, load_settings
+from meshibot.publishers.x import XSettings
 from tests.meshibot.command import ROOT
 
 PAGES = [ROOT / "docs" / "operating.md", ROOT / "README.md", ROOT / "README.ja.md"]
@@ -89,7 +90,9 @@ def test_the_example_of_several_accounts_is_sound(tmp_path: Path, monkeypatch: p
     assert accounts["archive"].publisher == "folder"
     assert {str(account.timezone) for account in accounts.values()} == {"Asia/Tokyo"}
     for name in ("night", "lunch"):
-        assert accounts[name].x_credentials.access_token == "planted"
+        account = accounts[name]
+        assert isinstance(account, XSettings)
+        assert account.x_credentials.access_token == "planted"
 
 
 def test_the_unit_runs_a_command_in_the_home_that_the_page_names() -> None:

@@ -13,7 +13,8 @@ from sqlalchemy import select
 
 from meshibot.database import Account, Database, Slot, SlotState
 from meshibot.errors import UsageError
-from meshibot.slots import HORIZON, QuietHours, Schedule, cron_lines, plan, write_slots
+from meshibot.quiet import QuietHours
+from meshibot.slots import HORIZON, Schedule, cron_lines, plan, write_slots
 from tests.meshibot.ledger import new_database
 
 TOKYO = ZoneInfo("Asia/Tokyo")

@@ -136,14 +136,14 @@ class Copy:
     """A training's state in memory, to go back to after what should leave no trace."""
 
     def __init__(self, training: Training) -> None:
-        self._tensors = {name: tensor.detach().clone() for name, tensor in _tensors(training).items()}
+        self.tensors = {name: tensor.detach().clone() for name, tensor in _tensors(training).items()}
         self._counters = _counters(training)
 
     @torch.no_grad()
     def restore(self, training: Training) -> None:
         """In place: the training's tensors stay the same ones."""
-        _fill(training, self._tensors, self._counters)
-        training.rng.set_state(self._tensors["rng"])
+        _fill(training, self.tensors, self._counters)
+        training.rng.set_state(self.tensors["rng"])
 
 
 def _counters(training: Training) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """What every publisher promises, whichever network it is."""
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,19 +10,20 @@ import pytest
 from PIL import Image
 
 from meshibot.errors import UsageError
-from meshibot.publishers import NAMES, open_publisher, publisher_class
-from meshibot.publishers.base import Draft, MediaRef, Publisher, Rejected
-from tests.fakes.x import CREDENTIALS, FakeX
+from meshibot.publishers import PUBLISHERS, publisher_class
+from meshibot.publishers.base import Draft, MediaRef, Publisher, Rejected, too_long
+from meshibot.publishers.settings import PublisherSettings
+from meshibot.publishers.x import XPublisher, XSettings
+from tests.fakes.x import FakeX
+from tests.meshibot.publishers.openings import OPENINGS
 
 SINCE = datetime.now(UTC) - timedelta(minutes=1)
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=OPENINGS)
 def publisher(request: pytest.FixtureRequest, fake_x: FakeX, tmp_path: Path) -> Iterator[Publisher]:
     """Each publisher in turn, empty."""
-    opened = open_publisher(
-        request.param, folder=tmp_path / "posts", x_credentials=CREDENTIALS, x_api_base=fake_x.url
-    )
+    opened = OPENINGS[request.param](tmp_path, fake_x)
     yield opened
     opened.close()
     opened.close()
@@ -78,9 +80,9 @@ def test_uploading_again_does_no_harm(publisher: Publisher, draft: Draft) -> Non
 
 
 def test_several_pictures_make_one_post(publisher: Publisher, tmp_path: Path) -> None:
-    draft = make_draft(tmp_path, 7, pictures=publisher.max_media)
+    draft = make_draft(tmp_path, 7, pictures=publisher.limits.media)
     media = publisher.upload(draft)
-    assert len({item.id for item in media}) == publisher.max_media
+    assert len({item.id for item in media}) == publisher.limits.media
     assert publisher.find(draft, SINCE) is None
     assert publisher.send(draft, media) == publisher.find(draft, SINCE)
 
@@ -99,14 +101,17 @@ def test_beyond_a_limit_is_rejected_before_anything_is_sent(
     publisher: Publisher, draft: Draft, tmp_path: Path
 ) -> None:
     big = tmp_path / "big.jpg"
-    big.write_bytes(b"\xff\xd8\xff" + bytes(publisher.max_image_bytes))
+    big.write_bytes(b"\xff\xd8\xff" + bytes(publisher.limits.image_bytes))
     text = tmp_path / "menu.txt"
     text.write_text("ramen")
+    long = "麺 " * 300 + "No.0042"
+    says = too_long(publisher, long)
+    beyond = {re.escape(says): {"caption": long}} if says else {}
     wrong = {
-        "weighs": {"caption": "麺" * 140 + " No.0042"},
+        **beyond,
         "lacks its serial": {"caption": "No.00421"},
-        "characters": {"alt_text": "a" * (publisher.max_alt_text + 1)},
-        "takes 1 to 4": {"media": draft.media * 5},
+        "characters": {"alt_text": "a" * (publisher.limits.alt_text + 1)},
+        f"takes 1 to {publisher.limits.media}": {"media": draft.media * 5},
         "bytes": {"media": (big,)},
         "can't be read": {"media": (tmp_path / "gone.jpg",)},
         r"menu\.txt": {"media": (text,)},
@@ -114,8 +119,9 @@ def test_beyond_a_limit_is_rejected_before_anything_is_sent(
     for says, change in wrong.items():
         with pytest.raises(Rejected, match=says):
             publisher.upload(dataclasses.replace(draft, **change))  # type: ignore[arg-type]
-    with pytest.raises(Rejected, match="weighs"):
-        publisher.send(dataclasses.replace(draft, caption="麺" * 140 + " No.0042"), (MediaRef("1"),))
+    for says, change in beyond.items():
+        with pytest.raises(Rejected, match=says):
+            publisher.send(dataclasses.replace(draft, **change), (MediaRef("1"),))  # type: ignore[arg-type]
     assert publisher.find(draft, SINCE) is None
 
 
@@ -126,25 +132,31 @@ def test_it_says_who_it_is_and_publishes_nothing_by_that(publisher: Publisher, d
     assert publisher.find(draft, SINCE) is None
 
 
-@pytest.mark.parametrize("name", NAMES)
+def test_every_network_is_opened_above() -> None:
+    assert set(PUBLISHERS) <= set(OPENINGS)
+
+
+@pytest.mark.parametrize("name", PUBLISHERS)
 def test_limits_are_known_without_an_account(name: str) -> None:
     kind = publisher_class(name)
     assert kind.name == name
     assert kind.idempotency in ("key", "record", "reconcile")
     assert (kind.idempotency == "key") == (kind.key_valid_for is not None)
-    assert 0 < kind.max_image_bytes <= 5_000_000
-    assert kind.max_image_side >= 1024
-    assert "image/jpeg" in kind.media_types
-    assert 0 <= kind.price_per_alt_text <= kind.price_per_post <= kind.price_per_post_with_url
+    assert 0 < kind.limits.image_bytes <= 5_000_000
+    assert kind.limits.image_side >= 1024
+    assert "image/jpeg" in kind.limits.media_types
+    assert 0 <= kind.price.alt_text <= kind.price.post <= kind.price.link
+    assert issubclass(kind.settings, PublisherSettings)
+    own = set(kind.settings.model_fields) - set(PublisherSettings.model_fields)
+    assert all(field.startswith(f"{name}_") for field in own)
+    assert all(kind.settings.model_fields[field].description for field in own)
 
 
-def test_an_unknown_publisher_is_one_sentence(tmp_path: Path) -> None:
+def test_an_unknown_publisher_is_one_sentence() -> None:
     with pytest.raises(UsageError, match="no publisher 'myspace': set MESHIBOT_PUBLISHER to folder or x"):
         publisher_class("myspace")
-    with pytest.raises(UsageError, match="no publisher 'myspace'"):
-        open_publisher("myspace", folder=tmp_path)
 
 
 def test_x_without_its_four_values_names_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="MESHIBOT_X_CONSUMER_KEY, MESHIBOT_X_CONSUMER_SECRET"):
-        open_publisher("x", folder=tmp_path)
+        XPublisher.open(XSettings(name="main", sole=True), tmp_path)

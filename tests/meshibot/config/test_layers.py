@@ -1,15 +1,16 @@
 """Settings: which layer wins, what a value may be, and the one sentence for what it may not."""
 
 import re
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from meshibot.config import SETTINGS, Settings, load_settings, parse_duration
+from meshibot.config import SETTINGS, Account, Settings, load_settings
 from meshibot.errors import UsageError
+from meshibot.publishers.x import XSettings
 
 SECRET = "s3cr3t-planted-value"
 KEYS = ("X_CONSUMER_KEY", "X_CONSUMER_SECRET", "X_ACCESS_TOKEN", "X_ACCESS_TOKEN_SECRET")
@@ -24,6 +25,12 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(here)
     monkeypatch.setenv("MESHIBOT_HOME", str(tmp_path / "home"))
     return here
+
+
+def of_x(account: Account) -> XSettings:
+    """What the account sets for X, which every account may."""
+    assert isinstance(account, XSettings)
+    return account
 
 
 def refusal() -> str:
@@ -63,7 +70,7 @@ def test_an_empty_value_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("MESHIBOT_X_CONSUMER_KEY", "")
     (account,) = load_settings().accounts
     assert account.captions == "ja"
-    assert account.x_consumer_key is None
+    assert of_x(account).x_consumer_key is None
 
 
 def test_files_in_home_serve_where_the_current_folder_has_none(tmp_path: Path, place: Path) -> None:
@@ -90,7 +97,11 @@ def test_an_account_says_more_than_the_general_settings_of_the_same_layer(
     tokyo, paris = load_settings().accounts
     assert tokyo.schedule == "0 23 * * *; 0 1 * * 6"
     assert (tokyo.captions, tokyo.timezone.key, paris.captions) == ("ja", "Asia/Tokyo", "en")
-    assert (paris.quiet_hours, paris.jitter, paris.daily_budget) == ("01:00-06:30", timedelta(minutes=15), 2)
+    assert (str(paris.quiet_hours), paris.jitter, paris.daily_budget) == (
+        "01:00-06:30",
+        timedelta(minutes=15),
+        2,
+    )
     assert paris.grace == timedelta(hours=1)
     monkeypatch.setenv("MESHIBOT_SCHEDULE", "5 5 * * *")
     monkeypatch.setenv("MESHIBOT_PARIS_2_SCHEDULE", "6 6 * * *")
@@ -116,7 +127,7 @@ def credentials_in_the_environment(monkeypatch: pytest.MonkeyPatch, part: str = 
 def test_credentials_of_the_only_account_need_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
     credentials_in_the_environment(monkeypatch)
     settings = load_settings()
-    assert settings.account(None).x_credentials.access_token == f"{SECRET}-x_access_token"
+    assert of_x(settings.account(None)).x_credentials.access_token == f"{SECRET}-x_access_token"
     assert len(settings.secrets) == 4
 
 
@@ -125,14 +136,14 @@ def test_an_access_token_without_a_name_serves_no_account_of_several(
 ) -> None:
     (place / "meshibot.toml").write_text("[accounts.a]\npublisher = 'x'\n[accounts.b]\n")
     credentials_in_the_environment(monkeypatch)
-    account = load_settings().account("a")
+    account = of_x(load_settings().account("a"))
     assert account.x_consumer_key is not None
     with pytest.raises(
         UsageError, match=r"lacks MESHIBOT_A_X_ACCESS_TOKEN, MESHIBOT_A_X_ACCESS_TOKEN_SECRET:"
     ):
         account.x_credentials  # noqa: B018 (asked for what it raises)
     credentials_in_the_environment(monkeypatch, "A_")
-    assert load_settings().account("a").x_credentials.access_token == f"{SECRET}-a_x_access_token"
+    assert of_x(load_settings().account("a")).x_credentials.access_token == f"{SECRET}-a_x_access_token"
 
 
 def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,6 +239,7 @@ def test_a_wrong_value_is_named_as_it_is_written(place: Path) -> None:
         (".env", "MESHIBOT_SHEDULE=x\n", "MESHIBOT_SHEDULE in .* did you mean MESHIBOT_SCHEDULE"),
         ("meshibot.toml", "qwertz = 1\n", "qwertz in .* is no setting: see .env.example"),
         ("meshibot.toml", "[accounts.a]\nhome = '/x'\n", r"home of \[accounts.a\] in .* is no setting"),
+        ("meshibot.toml", "publisher = ['x']\n", r"publisher in .* is \['x'\]: set it to folder or x"),
         ("meshibot.toml", "accounts = 1\n", "accounts in meshibot.toml are tables"),
         ("meshibot.toml", "[accounts.'A B']\n", "The account name 'A B' in meshibot.toml can't be used"),
         ("meshibot.toml", "[accounts.a-b]\n[accounts.a_b]\n", "a-b and a_b .* spelled the same"),
@@ -242,6 +254,14 @@ def test_a_file_that_is_wrong_is_refused(place: Path, file: str, text: str | byt
         load_settings()
 
 
+def test_reading_settings_needs_no_library_of_a_network() -> None:
+    """Every command reads them, and the daemon that waits stays small."""
+    heavy = {"tweepy", "requests", "urllib3", "sqlalchemy", "PIL", "numpy", "torch"}
+    script = f"import sys, meshibot.config as c; c.load_settings(); print(*{heavy} & set(sys.modules))"
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == ""
+
+
 def test_an_unknown_name_in_the_environment_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MESHIBOT_SHEDULE", SECRET)
     monkeypatch.setenv("MESHIBOT_CRASH_AT", "nowhere")
@@ -250,21 +270,13 @@ def test_an_unknown_name_in_the_environment_is_a_warning(monkeypatch: pytest.Mon
 
 
 def test_a_broken_checkpoint_folder_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("meshibot.config.__file__", str(tmp_path / "config.py"))
+    monkeypatch.setattr("meshibot.__file__", str(tmp_path / "__init__.py"))
     with pytest.raises(UsageError, match="ships no checkpoint: set MESHIBOT_CHECKPOINT"):
         load_settings().checkpoint_file  # noqa: B018 (asked for what it raises)
 
 
-@given(st.integers(0, 365), st.integers(0, 23), st.integers(0, 59), st.integers(0, 59), st.booleans())
-def test_durations(days: int, hours: int, minutes: int, seconds: int, parted: bool) -> None:
-    expected = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
-    whole = int(expected.total_seconds())
-    text = f"{days}d{hours}h{minutes}m{seconds}s" if parted else str(whole)
-    assert parse_duration(text) == expected
-
-
 def test_every_setting_is_explained() -> None:
-    text = (Path(__file__).resolve().parents[2] / ".env.example").read_text("utf-8")
+    text = (Path(__file__).resolve().parents[3] / ".env.example").read_text("utf-8")
     named = set(re.findall(r"^#? ?(MESHIBOT_[A-Z_]+)=", text, re.MULTILINE))
     assert named == set(SETTINGS)
     assert all(field.description for name, field in Settings.model_fields.items() if name in _PLAIN)

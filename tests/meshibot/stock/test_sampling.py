@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from meshibot import sampler
 from meshibot.errors import MeshibotError, NothingToDo, UsageError
-from meshibot.sampler import SamplingRequest, SamplingResult, sample_in_child
-from meshibot.sampling import sample
-from meshibot.selection import LOOK_ALIKE_DISTANCE, distance
+from meshibot.stock import sampler
+from meshibot.stock.sampler import SamplingRequest, SamplingResult, sample_in_child
+from meshibot.stock.sampling import sample
+from meshibot.stock.selection import LOOK_ALIKE_DISTANCE, distance
 from tests.checkpoints import make_checkpoint
 from tests.meshibot.command import ROOT
 from trainer.checkpoint import load, read_metadata
@@ -121,7 +121,7 @@ def test_the_child_answers_as_the_room_does(request_: SamplingRequest) -> None:
 
 
 def test_the_parent_needs_no_torch() -> None:
-    code = "import sys, meshibot.sampler, meshibot.stock; sys.exit('torch' in sys.modules)"
+    code = "import sys, meshibot.stock.sampler, meshibot.stock.stock; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 

@@ -11,10 +11,10 @@ import pytest
 from meshibot.database import Database, Picture, PictureState
 from meshibot.database.migrate import upgrade
 from meshibot.errors import NothingToDo
-from meshibot.sampler import SampledPicture, SamplingRequest, SamplingResult, sample_in_child
-from meshibot.sampling import sample
-from meshibot.selection import LOOK_ALIKE_DISTANCE, distance
-from meshibot.stock import AFTER_FAILURE, Restocker, Stock, recent_hashes, waiting
+from meshibot.stock.sampler import SampledPicture, SamplingRequest, SamplingResult, sample_in_child
+from meshibot.stock.sampling import sample
+from meshibot.stock.selection import LOOK_ALIKE_DISTANCE, distance
+from meshibot.stock.stock import AFTER_FAILURE, Restocker, Stock, recent_hashes, waiting
 from tests.checkpoints import make_checkpoint
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -59,14 +59,14 @@ def no_child(monkeypatch: pytest.MonkeyPatch) -> None:
     def sample_here(request: SamplingRequest, *, stopping: Callable[[], bool]) -> SamplingResult:
         return sample(request)
 
-    monkeypatch.setattr("meshibot.stock.sample_in_child", sample_here)
+    monkeypatch.setattr("meshibot.stock.stock.sample_in_child", sample_here)
 
 
 def test_filling_adds_what_is_missing_and_no_more(stock: Stock, monkeypatch: pytest.MonkeyPatch) -> None:
     def by_a_known_seed(request: SamplingRequest, *, stopping: Callable[[], bool]) -> SamplingResult:
         return sample_in_child(replace(request, seed=3), stopping=stopping)
 
-    monkeypatch.setattr("meshibot.stock.sample_in_child", by_a_known_seed)
+    monkeypatch.setattr("meshibot.stock.stock.sample_in_child", by_a_known_seed)
     filling = stock.fill(3)
     assert (filling.added, filling.stock, filling.candidates) == (3, 3, 12)
     assert filling.acceptance == pytest.approx(0.5, abs=0.3)

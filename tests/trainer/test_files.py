@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from meshibot.files import atomic_write
+from trainer.files import replace_file
 
 
 def test_it_replaces_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
     target = tmp_path / "new" / "folder" / "bowl.jpg"
     for data in (b"first", b"", b"third" * 1000):
-        atomic_write(target, data)
+        replace_file(target, data)
         assert target.read_bytes() == data
     assert list(target.parent.iterdir()) == [target]
     assert stat.S_IMODE(target.stat().st_mode) == 0o644
@@ -23,19 +23,19 @@ def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "bowl").mkdir()
     (tmp_path / "bowl" / "inside").write_text("old")
     with pytest.raises(OSError, match=r"directory"):
-        atomic_write(tmp_path / "bowl", b"new")
+        replace_file(tmp_path / "bowl", b"new")
     assert [path.name for path in tmp_path.rglob("*")] == ["bowl", "inside"]
 
 
 def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     """Killed between the write and the rename, which is where half a file would show."""
     target = tmp_path / "bowl.jpg"
-    atomic_write(target, b"old")
+    replace_file(target, b"old")
     script = (
         "import os, pathlib, signal, sys\n"
-        "from meshibot.files import atomic_write\n"
+        "from trainer.files import replace_file\n"
         "os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "atomic_write(pathlib.Path(sys.argv[1]), b'new')\n"
+        "replace_file(pathlib.Path(sys.argv[1]), b'new')\n"
     )
     done = subprocess.run([sys.executable, "-c", script, target], check=False)
     assert done.returncode == -9

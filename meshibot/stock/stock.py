@@ -20,8 +20,8 @@ from meshibot.clock import Clock, SystemClock
 from meshibot.database import Database, Picture, PictureState, Post, PostPicture
 from meshibot.database.queries import choose_pictures
 from meshibot.errors import MeshibotError, NothingToDo
-from meshibot.files import sync_folder
-from meshibot.sampler import SampledPicture, SamplingRequest, SamplingResult, sample_in_child
+from meshibot.stock.sampler import SampledPicture, SamplingRequest, SamplingResult, sample_in_child
+from trainer.files import sync_folder
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshibot.selection import (
+from meshibot.stock.selection import (
     COPY_DISTANCE,
     LOOK_ALIKE_DISTANCE,
     Refusal,

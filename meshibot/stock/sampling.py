@@ -1,9 +1,9 @@
 """The only room with torch: a child process that samples, scores, chooses, writes PNGs, and ends.
 
-`python -m meshibot.sampling` reads a SamplingRequest as JSON from standard input and writes a SamplingResult
-as JSON to standard output. A failure is one sentence, the last line of standard error, and the exit status of
-the bot's own errors. Its other side is `meshibot.sampler`, which needs no torch. It knows nothing of the
-database.
+`python -m meshibot.stock.sampling` reads a SamplingRequest as JSON from standard input and writes a
+SamplingResult as JSON to standard output. A failure is one sentence, the last line of standard error, and
+the exit status of the bot's own errors. Its other side is `meshibot.stock.sampler`, which needs no torch.
+It knows nothing of the database.
 """
 
 import hashlib
@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from meshibot.errors import MeshibotError, NothingToDo
-from meshibot.sampler import SampledPicture, SamplingRequest, SamplingResult
-from meshibot.selection import Refusal, Rules, choose
-from trainer.checkpoint import Checkpoint, Metadata, load, to_uint8
+from meshibot.stock.sampler import SampledPicture, SamplingRequest, SamplingResult
+from meshibot.stock.selection import Refusal, Rules, choose
+from trainer.checkpoint import Checkpoint, Metadata, load
 from trainer.errors import TrainerError
 from trainer.files import atomic_write
 from trainer.hashes import perceptual_hash
@@ -108,6 +108,8 @@ def _batches(
     checkpoint: Checkpoint, request: SamplingRequest, kept: list[SampledPicture]
 ) -> Iterator[_Batch]:
     """Batches of candidates, several at a time through the networks while several pictures are missing."""
+    from trainer.pictures import to_uint8  # brings torch
+
     numbers = random.Random(request.seed)  # noqa: S311 (a picture's number, not a secret)
     size = request.candidates
     left = request.batch_limit

@@ -1,6 +1,7 @@
 """The door to the sampling room: what is asked of the child process, what it answers, and the call.
 
-Needs no torch: the child (`python -m meshibot.sampling`) imports it, and gives its memory back by ending.
+Needs no torch: the child (`python -m meshibot.stock.sampling`) imports it, and gives its memory back by
+ending.
 """
 
 import json
@@ -110,7 +111,7 @@ def sample_in_child(
     Raises what the child says: NothingToDo where no candidate passed, UsageError for a checkpoint that can't
     be used, MeshibotError where it failed, was killed or stopped.
     """
-    command = [sys.executable, "-P", "-m", "meshibot.sampling"]
+    command = [sys.executable, "-P", "-m", "meshibot.stock.sampling"]
     pipe = subprocess.PIPE
     with subprocess.Popen(
         command, stdin=pipe, stdout=pipe, stderr=pipe, encoding="utf-8", errors="replace", env=_environment()

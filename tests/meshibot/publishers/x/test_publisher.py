@@ -31,7 +31,8 @@ from meshibot.publishers.base import (
 )
 from meshibot.publishers.credentials import OAuth1Credentials
 from meshibot.publishers.transport import Timeouts
-from meshibot.publishers.x import Client, XPublisher
+from meshibot.publishers.x import XPublisher
+from meshibot.publishers.x.client import Client
 from tests.fakes.x import CREDENTIALS, Endpoint, FakeX
 from tests.meshibot.publishers.test_contract import make_draft
 

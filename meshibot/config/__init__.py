@@ -1,0 +1,23 @@
+"""Settings: environment over `.env` over `meshibot.toml` over defaults; secrets in the first two only.
+
+`models` says what can be set, `values` reads what is written in a setting, `places` finds the files, and
+`layers` puts together what the places say.
+"""
+
+from meshibot.config.layers import load_settings
+from meshibot.config.models import (
+    DEFAULT_MIN_QUANTILE,
+    Account,
+    Settings,
+    account_fields,
+    general_fields,
+    shipped_checkpoint,
+)
+from meshibot.layered import variable
+
+_SETTINGS_FIELDS = general_fields()
+_ACCOUNT_FIELDS = account_fields()
+SETTINGS = tuple(variable(name) for name in (*_SETTINGS_FIELDS, *_ACCOUNT_FIELDS))
+"""The name of every setting, as in the environment."""
+
+__all__ = ["DEFAULT_MIN_QUANTILE", "SETTINGS", "Account", "Settings", "load_settings", "shipped_checkpoint"]

@@ -1,0 +1,172 @@
+"""What can be set: the bot's settings, and those of each account with its networks'."""
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal, cast
+from urllib.parse import unquote, unquote_plus
+from zoneinfo import ZoneInfo
+
+from pydantic import BeforeValidator, Field, PlainValidator, SecretStr, create_model
+
+import meshibot
+from meshibot.config import values
+from meshibot.errors import UsageError
+from meshibot.layered import Layered
+from meshibot.publishers import PUBLISHERS, publisher_class
+from meshibot.publishers.settings import PublisherSettings
+from meshibot.quiet import QuietHours
+
+DEFAULT_MIN_QUANTILE = 0.1
+
+
+def default_home() -> Path:
+    """The platform's folder for a user's data."""
+    from platformdirs import user_data_path
+
+    return user_data_path("meshibot", appauthor=False)
+
+
+def shipped_checkpoint() -> Path:
+    """The one checkpoint inside the package. UsageError for an installation that has none."""
+    found = sorted((Path(meshibot.__file__).parent / "assets").glob("*.safetensors"))
+    if len(found) != 1:
+        raise UsageError(
+            "This installation ships no checkpoint: set MESHIBOT_CHECKPOINT to a file made by trainer fit."
+        )
+    return found[0]
+
+
+def _publisher(value: object) -> str:
+    if not isinstance(value, str) or value not in PUBLISHERS:
+        raise ValueError("not a publisher")
+    return value
+
+
+Duration = Annotated[timedelta, PlainValidator(values.parse_duration)]
+FilePath = Annotated[Path, PlainValidator(values.path)]
+
+
+class Account(PublisherSettings):
+    """One account: what it posts, when, and where to.
+
+    Those that `load_settings` gives are of a class that has every network's settings as well, see
+    `account_model`.
+    """
+
+    publisher: Annotated[str, PlainValidator(_publisher)] = Field(
+        "folder", description=" or ".join(PUBLISHERS)
+    )
+    schedule: Annotated[str, PlainValidator(values.schedule)] = Field(
+        "0 23 * * *", description="cron lines such as '0 23 * * *', with ';' between several"
+    )
+    timezone: Annotated[ZoneInfo, PlainValidator(values.zone)] = Field(
+        default_factory=values.machine_zone, description="a time zone such as Asia/Tokyo"
+    )
+    jitter: Duration = Field(timedelta(0), description="a duration such as 15m, 2h or 90 (seconds)")
+    grace: Annotated[timedelta, PlainValidator(values.grace)] = Field(
+        timedelta(hours=2), description="a duration of at least a minute, such as 15m, 2h or 90 (seconds)"
+    )
+    quiet_hours: Annotated[QuietHours | None, PlainValidator(values.quiet_hours)] = Field(
+        None, description="a span of local time such as 01:00-06:00"
+    )
+    captions: str = Field("ja", description="ja, en or a template such as 'Ramen at {time} {marker}'")
+    daily_budget: int | None = Field(
+        None, ge=1, description="a whole number of posts, the most that a day may have"
+    )
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret value of the account, to be kept out of what is written."""
+        return tuple(self.secret_values())
+
+
+class Settings(Layered):
+    """Everything that can be set. Paths are absolute."""
+
+    home: FilePath = Field(default_factory=default_home, description="a folder")
+    database_url: SecretStr | None = Field(
+        None, description="a database address such as sqlite:////path/to/file or postgresql://user@host/name"
+    )
+    checkpoint: FilePath | None = Field(None, description="a .safetensors file made by trainer fit")
+    min_quantile: Annotated[float, BeforeValidator(values.finite)] = Field(
+        DEFAULT_MIN_QUANTILE, ge=0, le=1, description="a number from 0 (keeps every picture) to 1"
+    )
+    stock_target: int = Field(24, ge=1, le=100_000, description="a whole number from 1 to 100000")
+    log_format: Literal["text", "json"] = Field("text", description="text or json")
+    log_level: Literal["debug", "info", "warning"] | None = Field(None, description="debug, info or warning")
+    accounts: tuple[Account, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """Sentences about what was ignored."""
+
+    @property
+    def database_address(self) -> str:
+        """As SQLAlchemy takes it. May hold a password: never shown."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.home / 'meshibot.sqlite3'}"
+
+    @property
+    def checkpoint_file(self) -> Path:
+        """The configured checkpoint, or the one in the package."""
+        return self.checkpoint or shipped_checkpoint()
+
+    @property
+    def pictures_folder(self) -> Path:
+        """Where stocked pictures lie."""
+        return self.home / "pictures"
+
+    @property
+    def posts_folder(self) -> Path:
+        """Where the `folder` publisher writes."""
+        return self.home / "posts"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret value, to be kept out of logs."""
+        accounts = (secret for account in self.accounts for secret in account.secrets)
+        if self.database_url is None:
+            return tuple(accounts)
+        return (*passwords(self.database_url.get_secret_value()), *accounts)
+
+    def account(self, name: str | None) -> Account:
+        """The named account; without a name the only one. UsageError that lists those that there are."""
+        known = {account.name: account for account in self.accounts}
+        if name is None and len(known) == 1:
+            return self.accounts[0]
+        if name is None:
+            raise UsageError(f"There are several accounts: give --account, one of {', '.join(known)}.")
+        if name not in known:
+            raise UsageError(f"There is no account {name!r}: give one of {', '.join(known)}.")
+        return known[name]
+
+
+def account_model() -> type[Account]:
+    """The settings of an account, and of every network beside them, whichever one it posts to."""
+    return _account_model(tuple(PUBLISHERS))
+
+
+@cache
+def _account_model(publishers: tuple[str, ...]) -> type[Account]:
+    models = dict.fromkeys(publisher_class(name).settings for name in publishers)
+    own = [model for model in models if model is not PublisherSettings]
+    return cast(type[Account], create_model("Account", __base__=(Account, *own)))
+
+
+def passwords(address: str) -> Iterator[str]:
+    """A database's password, as it is written in the address and as it is meant."""
+    for found in re.findall(r"://[^/@\s]*?:([^/@\s]*)@|[?&]\w*password=([^&\s]*)", address):
+        written = found[0] or found[1]
+        yield from {written, unquote(written), unquote_plus(written)} - {""}
+
+
+def account_fields() -> tuple[str, ...]:
+    """What can be set for an account."""
+    return tuple(name for name in account_model().model_fields if name not in ("name", "sole"))
+
+
+def general_fields() -> tuple[str, ...]:
+    """What can be set for the bot."""
+    return tuple(name for name in Settings.model_fields if name not in ("accounts", "warnings"))

@@ -1,0 +1,91 @@
+"""What is written in a setting, made into what is meant: pure, and ValueError for what can't be meant."""
+
+import math
+import re
+from datetime import timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from meshibot.errors import UsageError
+from meshibot.quiet import QuietHours
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def parse_duration(value: object) -> timedelta:
+    """`15m`, `2h`, `1h30m`, `90` or `90s` to a span of time. Raises ValueError."""
+    if isinstance(value, timedelta):
+        return value
+    text = str(value).strip().lower()
+    if not isinstance(value, bool) and re.fullmatch(r"\d{1,9}", text):
+        return timedelta(seconds=int(text))
+    if not re.fullmatch(r"(\d{1,6}[dhms])+", text):
+        raise ValueError("not a duration")
+    return timedelta(seconds=sum(int(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+)([dhms])", text)))
+
+
+def grace(value: object) -> timedelta:
+    """A duration of at least a minute."""
+    duration = parse_duration(value)
+    if duration < timedelta(minutes=1):
+        raise ValueError("too short")
+    return duration
+
+
+def quiet_hours(value: object) -> QuietHours:
+    """`01:00-06:00` to what is meant by it."""
+    if isinstance(value, QuietHours):
+        return value
+    try:
+        return QuietHours.parse(str(value))
+    except UsageError as error:  # what is wrong is said with the setting's name in its own layer
+        raise ValueError("not a span of hours") from error
+
+
+def schedule(value: object) -> str:
+    """Cron lines, in a list or with `;` between them, cleaned of what means nothing."""
+    lines = value if isinstance(value, list) else str(value).split(";")
+    cleaned = [" ".join(str(line).split()) for line in lines if str(line).strip()]
+    if not cleaned:
+        raise ValueError("no line")
+    return "; ".join(cleaned)
+
+
+def zone(value: object) -> ZoneInfo:
+    """The time zone of a name."""
+    if isinstance(value, ZoneInfo):
+        return value
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("not a name")
+    try:
+        return ZoneInfo(value.strip())
+    except (OSError, LookupError) as error:
+        # A missing zone is a KeyError, a folder such as `Asia` an OSError.
+        raise ValueError("no such zone") from error
+
+
+def machine_zone() -> ZoneInfo:
+    """The machine's own time zone; UTC where it has none."""
+    from tzlocal import get_localzone_name
+
+    try:
+        return ZoneInfo(get_localzone_name())
+    except Exception:  # noqa: BLE001 (a container may have no zone, or a broken one, in many ways)
+        return ZoneInfo("UTC")
+
+
+def finite(value: object) -> object:
+    """What may be a number, but for the texts and floats that are infinite or none."""
+    if isinstance(value, bool) or (isinstance(value, str | float) and not math.isfinite(float(value))):
+        raise ValueError("not a number")
+    return value
+
+
+def path(value: object) -> Path:
+    """An absolute path; `~` is the user's home."""
+    if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
+        raise ValueError("not a path")
+    try:
+        return Path(value).expanduser().absolute()
+    except RuntimeError as error:
+        raise ValueError("no such user") from error

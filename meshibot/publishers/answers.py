@@ -1,0 +1,130 @@
+"""From what a network answered, or did not, to what it means for a post.
+
+A publisher says it as a table of rows, of which the first that fits counts; the classes of meaning are the
+exceptions of `meshibot.publishers.base`.
+"""
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Literal
+
+from meshibot.publishers.base import AccountStopped, PublishError, RetryLater, Unclear
+
+Step = Literal["upload", "send", "read", "delete"]
+"""What was asked: only `send` makes a post."""
+
+DOING: dict[Step, str] = {
+    "upload": "uploading the picture",
+    "send": "posting",
+    "read": "reading the account",
+    "delete": "deleting the post",
+}
+
+
+class NoAnswer(Exception):  # noqa: N818 (an outcome)
+    """A request came to no whole answer; `sent` says whether a byte of it may have left."""
+
+    def __init__(self, why: str, *, sent: bool) -> None:
+        super().__init__(why)
+        self.why = why
+        self.sent = sent
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer other than the one that was hoped for, in the terms that tables are written in."""
+
+    status: int
+    said: str
+    """What the network says for people, in one line and without secrets."""
+    kinds: str = ""
+    """What it says for programs: codes and types."""
+    at: datetime | None = None
+    """When it may be asked again (UTC), where it says so."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One kind of answer and its meaning.
+
+    `says` and `then` may use {network}, {status}, {doing}, {said} and {until}, which is empty where the
+    answer names no time.
+    """
+
+    status: int | Collection[int] | None
+    """None is every status."""
+    meaning: type[PublishError]
+    says: str
+    then: str = ""
+    """What a person has to do about a stopped account."""
+    step: Step | None = None
+    """None is every step."""
+    about: re.Pattern[str] | None = None
+    """Found in what the answer says, for people or for programs."""
+
+    def fits(self, step: Step, answer: Answer) -> bool:
+        """Whether the row speaks of such an answer to such a request."""
+        known = (self.status,) if isinstance(self.status, int) else self.status
+        return (
+            (known is None or answer.status in known)
+            and self.step in (None, step)
+            and (self.about is None or self.about.search(f"{answer.said} {answer.kinds}") is not None)
+        )
+
+
+TROUBLE = (
+    Row(
+        (408, *range(500, 600)),
+        Unclear,
+        "{network} answered {status} to the post and may have made it: {said}.",
+        step="send",
+    ),
+    Row((408, *range(500, 600)), RetryLater, "{network} answered {status} to {doing}: {said}."),
+)
+"""What no network is to be believed about: after it a post may exist."""
+
+
+def meaning(table: Iterable[Row], network: str, step: Step, answer: Answer) -> PublishError:
+    """What an answer means, in words for a person and with what the network says itself.
+
+    An answer that the table does not know leaves open whether a post was made.
+    """
+    status = answer.status
+    row = next((row for row in table if row.fits(step, answer)), None)
+    if row is None:
+        row = TROUBLE[0] if step == "send" else TROUBLE[1]
+    until = f" until {answer.at:%Y-%m-%d %H:%M:%S} UTC" if answer.at else ""
+    reason, then = (
+        text.format(network=network, status=status, doing=DOING[step], said=answer.said, until=until)
+        for text in (row.says, row.then)
+    )
+    if issubclass(row.meaning, AccountStopped):
+        return row.meaning(reason, then, http_status=status)
+    if issubclass(row.meaning, RetryLater):
+        return row.meaning(reason, answer.at, http_status=status)
+    return row.meaning(reason, http_status=status)
+
+
+def without_answer(network: str, step: Step, error: NoAnswer) -> PublishError:
+    """What it means that no answer came. Only a request that never left has certainly made no post."""
+    if step == "send" and error.sent:
+        return Unclear(f"The post was sent to {network}, but no whole answer came back ({error.why}).")
+    return RetryLater(f"{network} can't be reached for {DOING[step]} ({error.why}).")
+
+
+def one_line(text: str, limit: int = 300) -> str:
+    """`text` without line breaks, and cut where it is longer than `limit` characters."""
+    text = " ".join(text.split())
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def http_date(text: str) -> datetime | None:
+    """A moment as HTTP writes it; None for anything else."""
+    try:
+        moment = parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

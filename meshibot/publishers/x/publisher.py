@@ -1,0 +1,277 @@
+"""X, through API v2 in OAuth 1.0a user context.
+
+X has no idempotency key: an answer that leaves open whether a post was made raises Unclear, and `find` looks
+for the caption's serial on the account's own timeline. The facts are those of the official documentation,
+OpenAPI 2.167 and tweepy 4.17.
+"""
+
+import logging
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
+
+from pydantic import Field
+
+from meshibot.errors import UsageError
+from meshibot.logs import Redactor
+from meshibot.publishers.answers import NoAnswer, Step, meaning, without_answer
+from meshibot.publishers.base import (
+    Count,
+    Draft,
+    Idempotency,
+    Identity,
+    Limits,
+    MediaGone,
+    MediaRef,
+    Price,
+    Rejected,
+    RetryLater,
+    Sent,
+    Unclear,
+    contains_marker,
+    read_picture,
+    require_within_limits,
+)
+from meshibot.publishers.credentials import OAuth1Credentials
+from meshibot.publishers.settings import AccountSecret, PublisherSettings, Secret, WebAddress
+from meshibot.publishers.x.answers import ANSWERS, answer_of, data_of, dicts_in, json_of
+from meshibot.publishers.x.text import MAX_WEIGHT, has_link, weighted_length
+
+if TYPE_CHECKING:
+    import requests
+
+    from meshibot.publishers.transport import Timeouts
+
+log = logging.getLogger(__name__)
+
+_MEDIA_LIFETIME = timedelta(seconds=86_400)
+_CLOCK_MARGIN = timedelta(hours=1)
+_PAGES = 32
+"""The timeline goes 3,200 posts back."""
+
+_ADDRESS = re.compile(
+    r"(?:(?:https?://)?(?:\w+\.)?(?:x|twitter)\.com/(?:i/web|\w+)/status(?:es)?/)?(\d{1,19})(?:[/?#]\S*)?",
+    re.ASCII | re.I,
+)
+"""A post's number, or its address with it; the address may go on, with a picture's number or a source."""
+
+_SHOWN = "the text that console.x.com shows"
+_SECRETS = ("x_consumer_key", "x_consumer_secret", "x_access_token", "x_access_token_secret")
+
+
+class XSettings(PublisherSettings):
+    """The four values of OAuth 1.0a, and another door to X."""
+
+    x_consumer_key: Secret = Field(default=None, description="the text that console.x.com shows")
+    x_consumer_secret: Secret = Field(default=None, description="the text that console.x.com shows")
+    x_access_token: AccountSecret = Field(default=None, description="the text that console.x.com shows")
+    x_access_token_secret: AccountSecret = Field(
+        default=None, description="the text that console.x.com shows"
+    )
+    x_api_base: WebAddress = Field(default=None, description="an address such as https://api.twitter.com")
+
+    @property
+    def x_credentials(self) -> OAuth1Credentials:
+        """The four values. UsageError that names those that are missing."""
+        return OAuth1Credentials(*self.required("X", _SECRETS, "console.x.com, your app, Keys and tokens"))
+
+
+class XPublisher:
+    """One account on X."""
+
+    name: ClassVar[str] = "x"
+    title: ClassVar[str] = "X"
+    settings: ClassVar[type[PublisherSettings]] = XSettings
+    idempotency: ClassVar[Idempotency] = "reconcile"
+    key_valid_for: ClassVar[timedelta | None] = None
+    find_lags: ClassVar[bool] = True
+    price: ClassVar[Price] = Price(post=0.015, link=0.20, alt_text=0.005)
+    limits = Limits(
+        caption=MAX_WEIGHT,
+        alt_text=1_000,
+        media=4,
+        image_bytes=5_000_000,
+        image_side=4096,
+        media_types=("image/jpeg", "image/png", "image/webp"),
+    )
+
+    def __init__(
+        self,
+        credentials: OAuth1Credentials,
+        *,
+        api_base: str | None = None,
+        timeouts: "Timeouts | None" = None,
+    ) -> None:
+        """`api_base` is another door to X (a proxy, a test's double); UsageError where it is no address."""
+        if api_base is not None and not (
+            urlsplit(api_base).scheme in ("http", "https") and urlsplit(api_base).hostname
+        ):
+            raise UsageError("MESHIBOT_X_API_BASE is no address (https://…): mend it or leave it out.")
+        from meshibot.publishers.x.client import Client  # tweepy is for those who post
+
+        self._client = Client(credentials, api_base, timeouts)
+        self._redact = Redactor(credentials.secrets())
+        self._identity: Identity | None = None
+
+    @classmethod
+    def open(cls, account: XSettings, home: Path) -> "XPublisher":
+        """With the account's credentials. UsageError that names those that are missing."""
+        return cls(account.x_credentials, api_base=account.x_api_base)
+
+    @staticmethod
+    def count(caption: str, limits: Limits) -> tuple[Count, ...]:
+        """By weight, as twitter-text does."""
+        return (
+            Count(
+                weighted_length(caption),
+                limits.caption or MAX_WEIGHT,
+                "weight",
+                "weighs {used} of the {limit}",
+                "a Japanese character or an emoji counts 2",
+            ),
+        )
+
+    @staticmethod
+    def has_link(caption: str) -> bool:
+        """A bare `example.com` is one to X."""
+        return has_link(caption)
+
+    @staticmethod
+    def post_url(remote_id: str) -> str:
+        """X leads from /i/ to the account's own address, whatever its name is by then."""
+        return f"https://x.com/i/web/status/{remote_id}"
+
+    @staticmethod
+    def named(said: str) -> Sent:
+        """By its number, or by its address as the browser shows it."""
+        found = _ADDRESS.fullmatch(said.strip())
+        if found is None:
+            raise UsageError(f"{said!r} is no post on X: give its address, or the number at the end of it.")
+        return Sent(found[1], XPublisher.post_url(found[1]))
+
+    def upload(self, draft: Draft) -> tuple[MediaRef, ...]:
+        """Upload each picture in one shot and set its alt text."""
+        require_within_limits(self, draft)
+        return tuple(self._upload_one(path, draft.alt_text) for path in draft.media)
+
+    def send(self, draft: Draft, media: tuple[MediaRef, ...]) -> Sent:
+        """Make the post, once. Never without a picture."""
+        require_within_limits(self, draft, media)
+        now = datetime.now(UTC)
+        if any(item.expires_at is not None and item.expires_at <= now for item in media):
+            raise MediaGone("The uploaded picture has expired on X and must be uploaded again.")
+        response = self._call("send", lambda: self._client.post(draft.caption, [item.id for item in media]))
+        remote_id = str(data_of(response).get("id", ""))
+        if not re.fullmatch(r"[0-9]{1,19}", remote_id):
+            raise Unclear(
+                f"X answered {response.status_code} to the post, but its answer names no post.",
+                http_status=response.status_code,
+            )
+        return Sent(remote_id, self.post_url(remote_id))
+
+    def find(self, draft: Draft, since: datetime) -> Sent | None:
+        """Read the account's own timeline from an hour before `since` (clocks differ) for the serial."""
+        user_id = self.check().id
+        start = max(since.astimezone(UTC) - _CLOCK_MARGIN, datetime(2010, 11, 6, tzinfo=UTC))
+        token: str | None = None
+        found: Sent | None = None
+        for _ in range(_PAGES):
+            response = self._read_page(user_id, start, token)
+            posts, token = self._posts_of(response)
+            for post in posts:
+                if contains_marker(str(post.get("text", "")), draft.marker):
+                    # Newest first: the last match is the post that was made first.
+                    found = Sent(str(post["id"]), self.post_url(str(post["id"])))
+            if not token:
+                return found
+        raise RetryLater(f"The timeline since {start:%Y-%m-%d %H:%M} UTC is too long to be read to its end.")
+
+    def delete(self, remote_id: str) -> None:
+        """Take a post down; one that X no longer knows is down already."""
+        try:
+            response = self._call("delete", lambda: self._client.delete_tweet(remote_id, user_auth=True))
+        except Rejected as error:
+            if error.http_status == 404:
+                return
+            raise
+        if data_of(response).get("deleted") is not True:
+            raise RetryLater(
+                "X answered without saying that the post is deleted.", http_status=response.status_code
+            )
+
+    def check(self) -> Identity:
+        """Who the credentials belong to; asked once, then remembered."""
+        if self._identity is None:
+            response = self._call("read", lambda: self._client.get_me(user_auth=True))
+            user = data_of(response)
+            if not user.get("id"):
+                raise RetryLater(
+                    "X answered without saying whose account this is.", http_status=response.status_code
+                )
+            name = str(user.get("username", ""))
+            self._identity = Identity(str(user["id"]), name, f"https://x.com/{name}")
+        return self._identity
+
+    def close(self) -> None:
+        """Close the session."""
+        self._client.session.close()
+
+    def _upload_one(self, path: Path, alt_text: str) -> MediaRef:
+        data, media_type = read_picture(self, path)
+        asked_at = datetime.now(UTC)
+        response = self._call("upload", lambda: self._client.upload_picture(path.name, data, media_type))
+        answer = data_of(response)
+        media_id = str(answer.get("id", ""))
+        if not re.fullmatch(r"[0-9]{1,19}", media_id):
+            raise RetryLater("X took the picture but named no media id.", http_status=response.status_code)
+        if alt_text:
+            self._call("upload", lambda: self._client.describe_picture(media_id, alt_text))
+        seconds = answer.get("expires_after_secs")
+        lifetime = timedelta(seconds=seconds) if isinstance(seconds, int) and seconds > 0 else _MEDIA_LIFETIME
+        return MediaRef(media_id, asked_at + lifetime)
+
+    def _read_page(self, user_id: str, start: datetime, token: str | None) -> "requests.Response":
+        return self._call(
+            "read",
+            lambda: self._client.get_users_tweets(
+                user_id,
+                start_time=start,
+                max_results=100,
+                pagination_token=token,
+                # A repost of another bot's serial would look like ours.
+                exclude=["replies", "retweets"],
+                user_auth=True,
+            ),
+        )
+
+    def _posts_of(self, response: "requests.Response") -> tuple[list[dict[str, Any]], str | None]:
+        """The posts of a page and the token of the next. RetryLater unless X says that these are all of them.
+
+        X answers 200 with `errors`, and without posts, where it could not read them: that is no absence.
+        """
+        page = json_of(response)
+        meta = page.get("meta") if isinstance(page, dict) else None
+        if not isinstance(page, dict) or not isinstance(meta, dict):
+            said = answer_of(response, self._redact).said if isinstance(page, dict) else "no page of posts"
+            raise RetryLater(
+                f"X answered the look at the timeline with something that can't be read: {said}."
+            )
+        posts = dicts_in(page.get("data"))
+        if meta.get("result_count") != len(posts) or (page.get("errors") and not posts):
+            raise RetryLater("X answered the look at the timeline with a page that can't be read to its end.")
+        token = meta.get("next_token")
+        return posts, str(token) if token else None
+
+    def _call(self, step: Step, ask: "Callable[[], requests.Response]") -> "requests.Response":
+        """Ask X, and return an answer of 2xx; anything else becomes the exception that it means."""
+        try:
+            response = ask()
+        except NoAnswer as error:
+            log.debug("No answer from X", exc_info=error)
+            raise without_answer(self.title, step, error) from None
+        if 200 <= response.status_code < 300:
+            return response
+        raise meaning(ANSWERS, self.title, step, answer_of(response, self._redact))

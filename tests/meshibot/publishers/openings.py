@@ -1,0 +1,16 @@
+"""Every publisher opened for a test: a row for each network, beside its row in the registry."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from meshibot.publishers.base import Publisher
+from meshibot.publishers.folder import FolderPublisher
+from meshibot.publishers.x import XPublisher
+from tests.fakes.x import CREDENTIALS, FakeX
+from tests.meshibot.publishers.toy import ToyPublisher
+
+OPENINGS: Mapping[str, Callable[[Path, FakeX], Publisher]] = {
+    "folder": lambda folder, _: FolderPublisher(folder / "posts"),
+    "toy": lambda folder, _: ToyPublisher(folder / "board.jsonl", "token", 20),
+    "x": lambda _, fake_x: XPublisher(CREDENTIALS, api_base=fake_x.url),
+}

@@ -1,0 +1,167 @@
+"""One bound over a whole request, whatever part of it is slow, and what is known of one that failed."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pytest
+import requests
+
+from meshibot.publishers.answers import NoAnswer
+from meshibot.publishers.transport import Adapter, Timeouts
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+@contextmanager
+def session(timeouts: Timeouts, base: str | None = None) -> Iterator[requests.Session]:
+    """A session that sends everything through an adapter of ours."""
+    with requests.Session() as opened:
+        opened.trust_env = False
+        opened.mount("http://", Adapter(base, timeouts))
+        yield opened
+
+
+@contextmanager
+def server(serve: Callable[[socket.socket], None]) -> Iterator[str]:
+    """One that serves one connection as it is told; its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def accept() -> None:
+            with suppress(OSError):
+                connection, _ = listener.accept()
+                with connection:
+                    serve(connection)
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            with suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def refused(opened: requests.Session, url: str, data: bytes = b"") -> NoAnswer:
+    """Why there was no answer."""
+    with pytest.raises(NoAnswer) as caught:
+        opened.post(url, data=data)
+    return caught.value
+
+
+def test_a_resolver_that_hangs_does_not_hold_the_bot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can't be ended; the request is, and certainly nothing was sent."""
+    hung = threading.Event()
+
+    def hang(*_: Any) -> Any:
+        hung.wait(60)
+        raise socket.gaierror("too late")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    with session(Timeouts(connect=0.2)) as opened:
+        error = refused(opened, "http://photographs.example/")
+    hung.set()
+    assert (error.why, error.sent) == ("connecting took too long", False)
+
+
+@pytest.fixture
+def full() -> Iterator[tuple[str, int]]:
+    """The address of a listener whose queue is full: it answers no handshake, as a dead address."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        crowd = [socket.socket() for _ in range(4)]
+        for one in crowd:
+            one.setblocking(False)
+            one.connect_ex(listener.getsockname())
+        yield listener.getsockname()
+        for one in crowd:
+            one.close()
+
+
+def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[str, int]) -> None:
+    """Have every name mean these."""
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: found)
+
+
+def test_eight_dead_addresses_take_no_longer_than_one(
+    full: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve_to(monkeypatch, *[full] * 8)
+    waits: list[float] = []
+    connect = socket.socket.connect
+
+    class Timed(socket.socket):
+        def connect(self, address: Any) -> None:
+            waits.append(self.gettimeout() or 0.0)
+            connect(self, address)
+
+    monkeypatch.setattr(socket, "socket", Timed)
+    with session(Timeouts(connect=2.4)) as opened:
+        error = refused(opened, "http://photographs.example/")
+    assert (error.why, error.sent) == ("connecting took too long", False)
+    assert len(waits) == 8, "each address was tried"
+    assert sum(waits) < 2.5
+
+
+def test_the_address_that_lives_is_found_among_dead_ones(
+    full: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        connection.sendall(ANSWER)
+
+    with server(answer) as url:
+        resolve_to(monkeypatch, full, full, ("127.0.0.1", int(url.rpartition(":")[2])))
+        with session(Timeouts(connect=9.0)) as opened:
+            assert opened.post("http://photographs.example/").text == "ok"
+
+
+def test_a_slow_line_may_take_its_time() -> None:
+    """Longer than connecting may, as long as it takes some: the whole bounds it."""
+    part = 3_000_000
+
+    def read_slowly(connection: socket.socket) -> None:
+        for _ in range(5):
+            time.sleep(0.5)
+            connection.recv(part, socket.MSG_WAITALL)
+        connection.recv(part)  # as much as the headers had moved it on
+        connection.sendall(ANSWER)
+
+    with server(read_slowly) as url, session(Timeouts(connect=2.0, answer=20.0, whole=60.0)) as opened:
+        assert opened.post(url, data=bytes(5 * part)).text == "ok"
+
+
+def test_a_server_that_takes_nothing_ends_the_request() -> None:
+    """By the wait for one block, long before the whole."""
+    done = threading.Event()
+
+    def wait(_: socket.socket) -> None:
+        done.wait(60)
+
+    with (
+        server(wait) as url,
+        session(Timeouts(connect=5.0, answer=0.4)) as opened,
+    ):
+        error = refused(opened, url, bytes(20_000_000))
+        done.set()
+    assert (error.why, error.sent) == ("the answer took too long", True)
+
+
+def test_sending_that_goes_on_for_ever_ends_with_the_whole() -> None:
+    done = threading.Event()
+
+    def trickle(connection: socket.socket) -> None:
+        with suppress(OSError):
+            while not done.wait(0.05) and connection.recv(65_536):
+                pass
+
+    with server(trickle) as url, session(Timeouts(connect=5.0, answer=1.0, whole=2.0)) as opened:
+        error = refused(opened, url, bytes(50_000_000))
+        done.set()
+    assert (error.why, error.sent) == ("the answer took too long", True)

@@ -1,0 +1,179 @@
+"""On a GPU: it computes what the CPU does, compiled and captured too; states move between the two.
+
+Skipped where there is none. `benchmarks/gpu.sh check` runs these first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from trainer.config import FitConfig, make_config
+from trainer.training import state
+from trainer.training.compiled import compile_gradients, greatest_difference
+from trainer.training.graph import captured, without_a_trace
+from trainer.training.guard import Guard
+from trainer.training.step import eager, generator_gradients
+from trainer.training.training import Training
+
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here"),
+    pytest.mark.filterwarnings("default"),  # what a compiler warns of is nothing of ours
+]
+CRITICS = ["plain", "seeing"]
+
+
+@pytest.fixture(autouse=True)
+def exact_float32() -> Iterator[None]:
+    """TF32 rounds to ten bits: no comparison with a CPU bears that."""
+    kept = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = kept
+
+
+def config(critic: str, **options: object) -> FitConfig:
+    given = {"resolution": 32, "width": 16, "batch": 8, "precision": "float32", "steps": 100, **options}
+    return make_config(Path("none"), "modern", "wgan-gp", critic=critic, **given)
+
+
+def training(settings: FitConfig, device: str) -> Training:
+    rng = torch.Generator().manual_seed(5)
+    pictures = torch.randint(0, 256, (32, 32, 32, 3), dtype=torch.uint8, generator=rng)
+    return Training(settings, pictures.to(device).permute(0, 3, 1, 2))
+
+
+def same_on_the_gpu(cpu: Training) -> Training:
+    """A training with the same weights and the same vision, on the GPU."""
+    gpu = training(cpu.config, "cuda")
+    for name, network in vars(gpu.networks).items():
+        network.load_state_dict(getattr(cpu.networks, name).state_dict())
+    return gpu
+
+
+def gradients(run: Training, on: Training) -> list[Tensor]:
+    """Of both networks, on the example that `on` draws, brought to the CPU."""
+    example = on.example()
+    device = run.device
+    reals = tuple(view.to(device) for view in example.reals)
+    draw = dataclasses.replace(example.draw, **{k: v.to(device) for k, v in vars(example.draw).items()})
+    fakes = run.arithmetic.fakes(draw)
+    detached = tuple(view.detach() for view in fakes)
+    of_critic, rows = run.arithmetic.critic(reals, detached, example.epsilon.to(device))
+    of_generator, row = generator_gradients(run.networks.generator, run.arithmetic, fakes)
+    return [tensor.float().cpu() for tensor in (*of_critic, rows, *of_generator, row)]
+
+
+def apart(one: list[Tensor], other: list[Tensor]) -> float:
+    """Norm of the difference as a share of the norm."""
+    pairs = list(zip(one, other, strict=True))
+    difference = torch.stack([(a - b).norm() for a, b in pairs]).norm()
+    return float(difference / torch.stack([b.norm() for b in other]).norm())
+
+
+@pytest.mark.parametrize("critic", CRITICS)
+@pytest.mark.parametrize(("precision", "bound"), [("float32", 1e-3), ("bf16", 0.15)])
+def test_gradients_are_the_cpus(critic: str, precision: str, bound: float) -> None:
+    cpu = training(config(critic), "cpu")
+    gpu = same_on_the_gpu(cpu)
+    gpu.config = dataclasses.replace(gpu.config, precision=precision)  # type: ignore[arg-type]
+    gpu.networks.generator.train()
+    cpu.networks.generator.train()
+    assert apart(gradients(gpu, cpu), gradients(cpu, cpu)) < bound
+
+
+@pytest.mark.parametrize("critic", CRITICS)
+def test_compiled_gradients_are_autograds(critic: str) -> None:
+    run = training(config(critic), "cuda")
+    example = run.example()
+    fast = compile_gradients(run.networks, run.task, example)
+    assert greatest_difference(run.networks, eager(run.networks, run.task), fast, example) < 1e-3
+
+
+@pytest.mark.parametrize("critic", CRITICS)
+def test_a_captured_cycle_trains_as_an_eager_one(critic: str) -> None:
+    one, other = training(config(critic), "cuda"), training(config(critic), "cuda")
+    other.run = captured(other)
+    for _ in range(5):
+        one.cycle()
+        other.cycle()
+    mine, theirs = (run.networks.generator_average.state_dict() for run in (one, other))
+    for name, tensor in mine.items():
+        torch.testing.assert_close(theirs[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_capturing_leaves_no_trace() -> None:
+    run = training(config("seeing"), "cuda")
+    run.cycle()
+    before = state.Copy(run)
+    captured(run)
+    after = state.Copy(run)
+    assert run.step == 1
+    for name, tensor in before.tensors.items():
+        assert torch.equal(tensor, after.tensors[name]), name
+
+
+def test_nothing_waits_for_the_gpu_within_a_cycle() -> None:
+    run = training(config("seeing"), "cuda")
+    run.cycle()
+    with no_waiting():
+        run.run_staged()
+
+
+@contextmanager
+def no_waiting() -> Iterator[None]:
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_state_moves_between_gpu_and_cpu(tmp_path: Path) -> None:
+    gpu = training(config("seeing"), "cuda")
+    gpu.cycle()
+    path = tmp_path / "state.safetensors"
+    state.write_state(path, gpu, state.Surroundings("0" * 64, Guard(), 0))
+    cpu = training(config("seeing"), "cpu")
+    assert not state.restore_state(path, cpu)
+    assert cpu.step == 1
+    cpu.cycle()
+    state.write_state(path, cpu, state.Surroundings("0" * 64, Guard(), 0))
+    assert not state.restore_state(path, gpu)
+    gpu.cycle()
+    assert gpu.step == 3
+
+
+def test_a_graph_outlives_going_back() -> None:
+    """A restored state lies in the tensors that the graph works on: the replay gives what it gave."""
+    run = training(config("plain"), "cuda")
+    run.run = captured(run)
+    run.cycle()
+    kept = state.Copy(run)
+    run.cycle()
+    once = state.Copy(run)
+    run.cycle()
+    kept.restore(run)
+    run.cycle()
+    again = state.Copy(run)
+    for name, tensor in once.tensors.items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(again.tensors[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_without_a_trace_restores_in_place() -> None:
+    run = training(config("plain"), "cuda")
+    run.cycle()
+    first = next(run.networks.generator.parameters())
+    address, values = first.data_ptr(), first.detach().clone()
+    with without_a_trace(run):
+        run.cycle()
+    assert first.data_ptr() == address
+    assert torch.equal(first, values)
