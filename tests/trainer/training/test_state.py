@@ -21,7 +21,7 @@ from trainer.pictures import to_device
 from trainer.training.guard import Guard
 from trainer.training.state import (
     STATE_VERSION,
-    Surroundings,
+    LoopState,
     _tensors,
     newest_state,
     restore_state,
@@ -31,7 +31,7 @@ from trainer.training.state import (
 from trainer.training.training import Training
 
 CPU = torch.device("cpu")
-AROUND = Surroundings("fingerprint", Guard(), 0)
+AROUND = LoopState("fingerprint", Guard(), 0)
 
 
 VERSION_1 = Path(__file__).parent / "examples" / "state-of-version-1.safetensors"
