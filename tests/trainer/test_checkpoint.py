@@ -14,12 +14,14 @@ from safetensors.torch import save_file
 from tests.checkpoints import make_checkpoint
 from tests.shapes import small
 from trainer import checkpoint
-from trainer.checkpoint import CheckpointError, Metadata, Metric
+from trainer.checkpoint import CheckpointError, Metadata
 from trainer.errors import TrainerError
+from trainer.metrics.metric import Metric
 from trainer.metrics.realism import Realism
 from trainer.nets.critic import Critic
 from trainer.nets.generator import Generator, make_generator
 from trainer.nets.vision import Vision
+from trainer.pictures import to_uint8
 
 ARCH = small()
 ARCHITECTURE = json.loads(json.dumps(asdict(ARCH)))
@@ -121,7 +123,7 @@ class TestRoundTrip:
         one, two = loaded.sample([3, 4]), loaded.sample([4])
         torch.testing.assert_close(one[1:], two, rtol=1e-5, atol=1e-5)
         assert loaded.score(one).shape == (2,)
-        array = checkpoint.to_uint8(one)
+        array = to_uint8(one)
         assert array.shape == (2, 32, 32, 3)
         assert array.dtype == "uint8"
 

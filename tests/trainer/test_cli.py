@@ -15,10 +15,11 @@ from tests.checkpoints import make_checkpoint
 from tests.shapes import small
 from tests.trainer.photographs import fill_folder
 from trainer import checkpoint, cli
-from trainer.checkpoint import Metadata, Metric
+from trainer.checkpoint import Metadata
 from trainer.cli import app
 from trainer.config import FitConfig, make_config
 from trainer.errors import TrainerError
+from trainer.metrics.metric import Metric
 from trainer.nets.critic import Critic
 from trainer.nets.generator import make_generator
 from trainer.nets.vision import Vision

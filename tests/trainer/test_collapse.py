@@ -28,7 +28,8 @@ def dataset() -> Dataset:
 def config(**changes: object) -> FitConfig:
     options = {
         "resolution": 32, "width": 4, "batch": 8, "latent_size": 8, "steps": 32, "eval_every": 4, "snap": 16,
-        "log_every": 10, "device": "cpu", "generator": "plain", "critic": "plain", "critic_lr": 2e-3, "generator_lr": 1e-3,
+        "log_every": 10, "device": "cpu", "generator": "plain", "critic": "plain",
+        "critic_lr": 2e-3, "generator_lr": 1e-3,
     }  # fmt: skip
     return make_config(Path("bowls"), "modern", "wgan-gp", **{**options, **changes})
 

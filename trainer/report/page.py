@@ -17,9 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from trainer.checkpoint import Metadata, Metric
+from trainer.checkpoint import Metadata
 from trainer.config import FitConfig
+from trainer.durations import duration
 from trainer.metrics.catalogue import About, about
+from trainer.metrics.metric import Metric
 from trainer.report.charts import LEFT, RIGHT, WIDTH, Chart, Mark, Series, short, step_axis, svg, thinned
 from trainer.report.history import GuardDecision, History
 from trainer.templates import render as fill
@@ -266,7 +268,7 @@ def _numbers(page: Page) -> list[tuple[str, str, str]]:
     if images := history.curve("tick/images").last:
         numbers.append((f"{images:,.0f}", "images seen", "学習した枚数"))
     if history.seconds:
-        numbers.append((_duration(history.seconds), "of training", "学習時間"))
+        numbers.append((duration(history.seconds), "of training", "学習時間"))
     if rate := history.curve("tick/images_per_s").last:
         numbers.append((short(rate), "images a second", "枚/秒"))
     japanese = {"training": "学習用写真", "held out": "検証用写真", "left out": "使わなかった写真"}
@@ -274,11 +276,6 @@ def _numbers(page: Page) -> list[tuple[str, str, str]]:
     if page.best is not None:
         numbers.append((f"{page.best.step:,}", "step of the best checkpoint", "最良のチェックポイント"))
     return numbers
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
 
 
 def _figure_rows(page: Page) -> list[list[str]]:

@@ -171,7 +171,7 @@ def _nearest(path: Path, dataset: Dataset, device: str) -> tuple[Neighbour, ...]
     from trainer.metrics.memorisation import nearest_pairs
 
     chosen = choose_device(device)
-    fakes: NDArray[np.uint8] = checkpoint.to_uint8(checkpoint.load(path, str(chosen)).sample(SAMPLES))
+    fakes: NDArray[np.uint8] = checkpoint.load(path, str(chosen)).draw(SAMPLES)
     net = FeatureNet(chosen).standardise(dataset.training)
     # A mirrored copy is a copy.
     views = [net(fakes), net(fakes[:, :, ::-1])]

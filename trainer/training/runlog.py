@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from trainer.device import memory_mb
+from trainer.durations import duration
 from trainer.errors import TrainerError
 
 if TYPE_CHECKING:
@@ -160,17 +161,6 @@ def _three(value: float) -> str:
     if value == 0 or 0.001 <= abs(value) < 99_999:
         return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
     return f"{value:.0e}"
-
-
-def duration(seconds: float) -> str:
-    """As people say it: 4s, 12m 30s, 3h 05m, 4d 2h."""
-    whole = int(seconds)
-    days, hours, minutes = whole // 86_400, whole // 3600 % 24, whole // 60 % 60
-    if days:
-        return f"{days}d {hours}h"
-    if hours:
-        return f"{hours}h {minutes:02d}m"
-    return f"{minutes}m {whole % 60:02d}s" if minutes else f"{whole}s"
 
 
 def _open_tensorboard(folder: Path, resume_at: int) -> SummaryWriter | None:

@@ -15,22 +15,22 @@ from pathlib import Path
 from textwrap import fill
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from trainer import checkpoint
-from trainer.checkpoint import CheckpointError, Metadata, Metric, to_uint8
+from trainer.checkpoint import CheckpointError, Metadata
 from trainer.config import FitConfig
 from trainer.data.dataset import Dataset
 from trainer.data.sources import printable
 from trainer.errors import TrainerError
 from trainer.grids import contact_sheet, write_png
 from trainer.hashes import perceptual_hash
+from trainer.metrics.metric import Metric
 from trainer.metrics.quick import QuickFigures
 from trainer.metrics.realism import Realism
 from trainer.nets.generator import latents_from_seeds
-from trainer.pictures import to_device
+from trainer.pictures import draw, to_device
 from trainer.training import state
 from trainer.training.guard import Guard, Observation, Verdict
 from trainer.training.heldout import HeldOutLook, Look, features_of
@@ -42,7 +42,6 @@ BEST_CHECKPOINT = "best.safetensors"
 COLUMNS = 80
 """Of a terminal, as many have it."""
 GRID_SEEDS = tuple(range(1_000, 1_064))
-CHUNK = 64
 QUANTILES = 100
 MOST_CALIBRATED_ON = 1_000
 """Held-out photographs whose features go into a checkpoint; they lie in the order of their hashes."""
@@ -340,11 +339,8 @@ def sample_grid(training: Training) -> Image.Image:
 
 def _pictures(training: Training, seeds: Sequence[int]) -> NDArray[np.uint8]:
     """Pictures (n, r, r, 3) of the averaged generator, one a seed."""
-    latents = latents_from_seeds(list(seeds), training.config.latent_size).to(training.device)
-    with torch.inference_mode():
-        return np.concatenate(
-            [to_uint8(training.networks.generator_average(part)) for part in latents.split(CHUNK)]
-        )
+    latents = latents_from_seeds(list(seeds), training.config.latent_size)
+    return draw(training.networks.generator_average, latents, training.device)
 
 
 def make_metadata(

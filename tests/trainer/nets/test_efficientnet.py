@@ -1,4 +1,4 @@
-"""The frozen network against the reference implementation, its own backward, and weights that are not there."""
+"""The frozen network against the reference implementation, its own backward, and missing weights."""
 
 import sys
 from pathlib import Path

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from tests.drawings import bowls
+from trainer.nets.architecture import SEEN_AT
 from trainer.nets.efficientnet import load_pretrained
 from trainer.nets.vision import (
     MAP_CHANNELS,
-    SEEN_AT,
     SHIFT,
     SPREAD,
     PretrainedVision,
@@ -106,7 +106,7 @@ def test_there_is_nothing_to_train(vision: PretrainedVision) -> None:
     vision.requires_grad_(True).train()
     leaf = pictures.clone().requires_grad_()
     after = vision(leaf)
-    sum(view.square().mean() for view in after).backward()  # type: ignore[union-attr]
+    torch.stack([view.square().mean() for view in after]).sum().backward()
     vision.eval()
     assert list(vision.parameters()) == []
     assert leaf.grad is not None

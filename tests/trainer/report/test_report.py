@@ -20,12 +20,12 @@ from tests.checkpoints import make_checkpoint
 from tests.drawings import bowls
 from tests.trainer.photographs import fill_folder
 from trainer import checkpoint
-from trainer.checkpoint import Metric
 from trainer.config import make_config
 from trainer.data.dataset import load_dataset
 from trainer.data.dataset import write_report as write_data_report
 from trainer.errors import TrainerError
 from trainer.grids import contact_sheet, write_png
+from trainer.metrics.metric import Metric
 from trainer.report.report import MOST_SNAPSHOTS, write_report
 
 REASON = "the <critic> & its penalty exploded"

@@ -18,12 +18,10 @@ def test_rates_and_run_follow_from_a_cycle() -> None:
     found = Bench(config, "cpu", cycle_seconds=0.5)
     assert found.images_per_second == 8
     assert found.run_seconds == 4_500
-    assert found.describe().endswith("9,000 steps take about 75 minutes.")
+    assert found.describe().endswith("9,000 steps take about 1h 15m.")
 
 
-@pytest.mark.parametrize(
-    ("steps", "words"), [(60, "30 seconds"), (36_000, "5.0 hours"), (864_000, "5.0 days")]
-)
+@pytest.mark.parametrize(("steps", "words"), [(60, "30s"), (36_000, "5h 00m"), (864_000, "5d 0h")])
 def test_long_runs_are_told_in_long_units(steps: int, words: str) -> None:
     config = make_config(Path(), "modern", "wgan-gp", **SMALL, steps=steps)
     assert words in Bench(config, "cpu", 0.5).describe()

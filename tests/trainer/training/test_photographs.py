@@ -25,9 +25,7 @@ def seeing() -> PretrainedVision:
 
 
 def photographs(vision: Vision, *, mirrored: bool = True, workers: Workers | None = None) -> Photographs:
-    return Photographs(
-        PICTURES, vision, batch=BATCH, seed=0, mirrored=mirrored, workers=workers or Workers()
-    )
+    return Photographs(PICTURES, vision, batch=BATCH, seed=0, mirrored=mirrored, workers=workers or Workers())
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -83,7 +81,10 @@ def test_kept_looks_are_what_is_seen(seeing: PretrainedVision, mirrored: bool) -
                 candidates.append(seeing(picture, torch.tensor(offset))[1:])
         for row in range(BATCH):
             differences = [
-                max((ours[row] - theirs[row]).abs().max().item() for ours, theirs in zip(maps, each, strict=True))
+                max(
+                    (ours[row] - theirs[row]).abs().max().item()
+                    for ours, theirs in zip(maps, each, strict=True)
+                )
                 for each in candidates
             ]
             assert min(differences) < 0.01

@@ -219,7 +219,9 @@ def test_the_critics_gradients_take_no_more_convolutions_than_they_must(networks
     assert count.backward == 4 * layers - 1
 
 
-@pytest.mark.parametrize(("generator", "critic"), [("plain", "plain"), ("gated", "plain"), ("gated", "seeing")])
+@pytest.mark.parametrize(
+    ("generator", "critic"), [("plain", "plain"), ("gated", "plain"), ("gated", "seeing")]
+)
 def test_steps_are_those_of_the_plain_way_to_write_them(generator: GeneratorKind, critic: CriticKind) -> None:
     """Weight for weight in float64: our derivatives of folded layers, and autograd's of the plain form."""
     config = make_config(Path("none"), "modern", "wgan-gp", batch=BATCH, drift_weight=0.1)

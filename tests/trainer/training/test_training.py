@@ -69,7 +69,10 @@ def test_statistics_are_means_and_start_anew() -> None:
 def test_both_networks_are_averaged_over_the_same_half_life() -> None:
     training = start(replace(CONFIG, ema_half_life=3.0, ema_ramp=0.0))  # a batch: half of the old stays
     networks = training.networks
-    for average, network in ((networks.generator_average, networks.generator), (networks.critic_average, networks.critic)):
+    for average, network in (
+        (networks.generator_average, networks.generator),
+        (networks.critic_average, networks.critic),
+    ):
         before = [parameter.clone() for parameter in average.parameters()]
         training.cycle()
         for old, new, latest in zip(before, average.parameters(), network.parameters(), strict=True):
