@@ -34,13 +34,11 @@ from trainer.pictures import draw, to_device
 from trainer.training import state
 from trainer.training.guard import Guard, Observation, Verdict
 from trainer.training.heldout import HeldOutLook, Look, features_of
-from trainer.training.runlog import RunLog
+from trainer.training.runlog import COLUMNS, RunLog
 from trainer.training.training import TickStatistics, Training
 
 LAST_CHECKPOINT = "last.safetensors"
 BEST_CHECKPOINT = "best.safetensors"
-COLUMNS = 80
-"""Of a terminal, as many have it."""
 GRID_SEEDS = tuple(range(1_000, 1_064))
 QUANTILES = 100
 MOST_CALIBRATED_ON = 1_000
