@@ -128,9 +128,7 @@ class Case:
         training = self.training
         example = training.example()
         return self.ours(
-            compile_arithmetic(
-                training.networks, training.task, self.config.n_critic, example, lambda text: say(text)
-            )
+            compile_arithmetic(training.networks, training.task, self.config.n_critic, example, say)
         )
 
 

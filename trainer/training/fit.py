@@ -14,7 +14,7 @@ from torch import Tensor
 
 from trainer.config import FitConfig
 from trainer.data.dataset import Dataset, write_report
-from trainer.device import choose_device, device_name, keep_freed_memory
+from trainer.device import choose_device, device_name, keep_freed_memory, set_arithmetic, told_faults
 from trainer.errors import UsageError
 from trainer.pictures import to_device
 from trainer.training import state
@@ -29,6 +29,8 @@ from trainer.training.training import Training
 
 # Windows has no SIGHUP
 _STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+LESS_MEMORY = "go on with --resume and a smaller --cache-gb, or begin with a smaller --batch or --width"
+"""What helps where memory runs out."""
 LEAST_STEPS_TO_COMPILE = 1_000
 """Of shorter runs it isn't even asked whether compiling pays."""
 
@@ -56,7 +58,9 @@ def fit(
         refuse_taken(run)
     device = choose_device(config.device)
     keep_freed_memory()
+    set_arithmetic(device, config.precision)
     with (
+        told_faults(LESS_MEMORY),
         joined(device) as workers,
         held(run) if workers.lead else nullcontext(),
         stop_on_interrupt() as stopped,
@@ -73,7 +77,7 @@ def fit(
         with _companion(training, dataset, run, around) as companion:
             if training.step == 0:
                 companion.begin()
-            while not training.done and not workers.any(bool(stopped())):
+            while not training.done and not workers.asked(bool(stopped()), training.step):
                 training.cycle()
                 clock()
                 companion.after_cycle()
@@ -127,9 +131,13 @@ def _choose_arithmetic(training: Training, say: Callable[[str], None]) -> None:
             wanted = training.workers.follow(compiled.worth_it(seconds, left))
         if wanted:
             say("Compiling the gradients; this takes up to a few minutes the first time.")
-            training.arithmetic = compiled.compile_arithmetic(
+            fast = compiled.compile_arithmetic(
                 training.networks, training.task, config.n_critic, example, say
             )
+            # each process compiles for itself; where one had better not, none does
+            wanted = not training.workers.any(fast is None)
+            if wanted and fast is not None:
+                training.arithmetic = fast
     training.config = replace(config, compile="on" if wanted else "off")
 
 
