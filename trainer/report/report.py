@@ -61,7 +61,8 @@ def write_report(run: Path, data: Path | None = None, *, device: str = "auto") -
         no_neighbours=neighbours if isinstance(neighbours, str) else "",
     )
     out = run / "report.html"
-    atomic_write(out, render(page).encode())
+    # names whose bytes are no UTF-8 are shown escaped
+    atomic_write(out, render(page).encode("utf-8", "backslashreplace"))
     return out
 
 

@@ -120,7 +120,7 @@ class Guard:
     def look(self, seen: Observation) -> Verdict | None:
         """Judge one evaluation. The signs are tried from the plainest to the subtlest."""
         self.evaluations += 1
-        at_once = _not_finite(seen) or _exploded(seen)
+        at_once = _not_finite(seen) or _exploded(seen, fresh=self.evaluations == 1)
         if at_once is not None:
             return at_once
         if self.evaluations <= WARM_UP:
@@ -212,11 +212,11 @@ def _not_finite(seen: Observation) -> Verdict | None:
     return Verdict("not finite", f"{', '.join(bad)} is not a number any more") if bad else None
 
 
-def _exploded(seen: Observation) -> Verdict | None:
-    """Of any head: the others' would hide it in a mean."""
+def _exploded(seen: Observation, *, fresh: bool) -> Verdict | None:
+    """Of any head: the others' would hide it in a mean. A `fresh` critic may be steep: it was drawn so."""
     for head in seen.heads:
         where = f" (in the head {head.name})" if len(seen.heads) > 1 else ""
-        if head.penalty > EXPLODED_PENALTY and head.critic_loss > 0:
+        if not fresh and head.penalty > EXPLODED_PENALTY and head.critic_loss > 0:
             return Verdict(
                 "exploding",
                 f"the gradient penalty has grown to {head.penalty:.3g} and outweighs what is told apart"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,10 @@ from trainer.errors import TrainerError
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
+
+
+COLUMNS = 80
+"""Of a terminal, as many have it."""
 
 
 class RunLog:
@@ -59,6 +64,7 @@ class RunLog:
 
     def __enter__(self) -> Self:
         self._progress.start()
+        self._excepthook, threading.excepthook = threading.excepthook, self._of_a_thread
         return self
 
     def __exit__(
@@ -69,6 +75,7 @@ class RunLog:
         with self._tensorboard() as board:
             if board is not None:
                 board.close()
+        threading.excepthook = self._excepthook
 
     def say(self, text: str) -> None:
         """A line for people, above the progress bar where there is one."""
@@ -131,6 +138,11 @@ class RunLog:
             if board is not None:
                 board.add_image(name, picture, step, dataformats="HWC")
 
+    def _of_a_thread(self, args: threading.ExceptHookArgs) -> None:
+        """What TensorBoard's thread meets is told by `_tensorboard`, without a traceback."""
+        if not type(args.thread).__module__.startswith("tensorboard"):
+            self._excepthook(args)
+
     @contextmanager
     def _tensorboard(self) -> Iterator[SummaryWriter | None]:
         """The writer, given up with a word at its first error: a training does not end for a second copy."""
@@ -148,12 +160,14 @@ def _not_finite(value: Any) -> bool:
 def status_line(
     step: int, steps: int, rate: float, left: float, memory: float, values: Mapping[str, float]
 ) -> str:
-    """Where a training is, in 80 columns: images a second, time left, critic loss, its two parts, memory."""
+    """Where a training is: images a second, time left, critic loss and its two parts; memory if it fits."""
     loss, distance, penalty = (_three(values[name]) for name in ("critic_loss", "wasserstein", "penalty"))
-    return (
+    line = (
         f"step {step}/{steps}  {_three(rate)} images/s  left {duration(left)}  "
-        f"loss {loss}  W {distance}  gp {penalty}  {memory:.0f} MB"
+        f"loss {loss}  W {distance}  gp {penalty}"
     )
+    told = f"{line}  {memory:.0f} MB"
+    return told if len(told) <= COLUMNS else line
 
 
 def _three(value: float) -> str:

@@ -5,6 +5,7 @@ import hashlib
 import html
 import io
 import json
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import replace
@@ -261,6 +262,12 @@ def test_changes_nothing_else(full: Path) -> None:
     after = contents()
     assert after.pop(out)
     assert after == before
+
+
+def test_a_run_whose_name_is_no_utf8(run: Path) -> None:
+    moved = run.with_name(os.fsdecode(b"run-\x83\x89"))
+    run.rename(moved)
+    assert "run-\\udc83\\udc89" in page_of(write_report(moved))
 
 
 def test_settings_other_than_the_preset_s(run: Path) -> None:

@@ -76,9 +76,16 @@ def test_a_value_that_is_no_number_counts_at_once(name: str, value: float) -> No
     ],
 )
 def test_an_explosion_counts_at_once(changes: dict[str, float]) -> None:
-    verdict = Guard().look(but(**changes))
+    guard = Guard()
+    guard.look(HEALTHY)
+    verdict = guard.look(but(**changes))
     assert verdict is not None
     assert verdict.sign == "exploding"
+
+
+def test_a_critic_as_it_was_drawn_may_be_steep() -> None:
+    """Narrow networks are, at their first steps."""
+    assert Guard().look(but(penalty=6.0, critic_loss=40.0)) is None
 
 
 def test_a_steep_critic_that_gains_by_it_is_none() -> None:
@@ -162,7 +169,7 @@ def test_after_going_back_signs_are_counted_anew() -> None:
 
 
 def test_one_head_that_explodes_is_not_hidden_by_the_others() -> None:
-    verdict = Guard().look(with_heads({}, {"penalty": 6.0, "critic_loss": 40.0}, {}, {}, {}, {}))
+    verdict = warmed_up().look(with_heads({}, {"penalty": 6.0, "critic_loss": 40.0}, {}, {}, {}, {}))
     assert verdict is not None
     assert verdict.sign == "exploding"
     assert "head1" in verdict.explanation
