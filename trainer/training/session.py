@@ -13,32 +13,13 @@ import numpy as np
 from trainer.data.dataset import Dataset
 from trainer.metrics.metric import Metric
 from trainer.training import state
-<<<<<<< HEAD
 from trainer.training.evaluation import FEWEST_HELD_OUT, Evaluation, Evaluator
 from trainer.training.guard import Verdict
-from trainer.training.runlog import RunLog
+from trainer.training.runlog import COLUMNS, RunLog
 from trainer.training.setback import give_up, go_back
 from trainer.training.snapshots import BEST_CHECKPOINT, Snapshots
 from trainer.training.training import TickStatistics, Training
 
-COLUMNS = 80
-"""Of a terminal, as many have it."""
-=======
-from trainer.training.guard import Guard, Observation, Verdict
-from trainer.training.heldout import HeldOutLook, Look, features_of
-from trainer.training.runlog import COLUMNS, RunLog
-from trainer.training.training import TickStatistics, Training
-
-LAST_CHECKPOINT = "last.safetensors"
-BEST_CHECKPOINT = "best.safetensors"
-GRID_SEEDS = tuple(range(1_000, 1_064))
-QUANTILES = 100
-MOST_CALIBRATED_ON = 1_000
-"""Held-out photographs whose features go into a checkpoint; they lie in the order of their hashes."""
-FEWEST_HELD_OUT = 8
-ENOUGH_FOR_GAP = 50
-"""Of fewer held-out photographs the mean score varies too much to speak of memorising."""
->>>>>>> trainer-pages
 BEST_BY = "kid"
 
 

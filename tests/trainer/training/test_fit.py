@@ -68,7 +68,7 @@ def start(*arguments: str | Path) -> subprocess.Popen[str]:
 
 
 def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while not path.exists():
         assert process.poll() is None
         assert time.monotonic() < deadline
