@@ -17,7 +17,7 @@ from trainer import checkpoint
 from trainer.checkpoint import Checkpoint
 from trainer.data.dataset import Dataset, load_dataset
 from trainer.data.parts import judging_part
-from trainer.device import choose_device, told_faults
+from trainer.device import choose_device
 from trainer.grids import contact_sheet, write_png
 from trainer.metrics.catalogue import about
 from trainer.metrics.critic_gap import CriticScores
@@ -104,7 +104,6 @@ class EvaluationReport:
         return table
 
 
-@told_faults("close other programs, or take a smaller --n")
 def evaluate(
     path: Path,
     data: Path,
