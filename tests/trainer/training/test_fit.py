@@ -104,7 +104,8 @@ def test_a_run_folder_has_what_the_design_says(photographs: Path, fit: Fit) -> N
     ]
     with Image.open(run / "samples" / "step-00000012.png") as sheet:
         assert sheet.size == (8 * 34 + 2, 8 * 34 + 2)
-    states = ["best", "state-00000010", "state-00000012"]
+    calm = [f"calm-{step:08d}" for step in (0, 5, 10, 12)]
+    states = [*calm, "state-00000010", "state-00000012"]
     assert sorted(path.stem for path in (run / "state").iterdir()) == states
     assert any((run / "tensorboard").iterdir())
 
