@@ -82,7 +82,7 @@ def test_what_goes_wrong_shows_where_it_should() -> None:
 
 def test_kid_is_told_with_how_rough_it_is() -> None:
     """Of all fakes against all held-out photographs; other fakes differ by about its deviation."""
-    quick = QuickFigures(TRAINING, HELD_OUT)
+    quick = QuickFigures(TRAINING, HELD_OUT, fakes=40)
     kid = quick(UNSEEN)["kid"]
     net = FeatureNet().standardise(TRAINING)
     assert kid.value == mmd2(net(UNSEEN), net(HELD_OUT))
