@@ -13,12 +13,13 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainer.device import told_faults
 from trainer.errors import UsageError
 from trainer.files import atomic_write
 from trainer.metrics.metric import Metric
@@ -65,6 +66,9 @@ class Metadata:
     score_quantiles: tuple[float, ...]
     """Scores of held-out reals, each among the others, at evenly spaced probabilities 0, 1/n, ..., 1."""
     metrics: dict[str, Metric] = field(default_factory=dict)
+    held_out_apart: bool = False
+    """Whether the held-out photographs that chose this checkpoint, those that calibrated it and those that
+    judge it are not the same ones (`trainer.data.parts`)."""
     training_hashes: tuple[str, ...] = ()
     """Perceptual hashes (`trainer.hashes`, in hex) of the training pictures; may be empty."""
     versions: dict[str, str] = field(default_factory=dict)
@@ -120,7 +124,7 @@ class Metadata:
         values["score_quantiles"] = marks
         values["training_hashes"] = tuple(str(text) for text in values.get("training_hashes", ()))
         values["metrics"] = {
-            str(name): Metric(float(metric["value"]), metric.get("floor"))
+            str(name): Metric(float(metric["value"]), metric.get("floor"), metric.get("deviation"))
             for name, metric in values.get("metrics", {}).items()
         }
         for name in ("step", "images_seen", "training_pictures", "held_out_pictures"):
@@ -148,7 +152,7 @@ class Checkpoint:
         from trainer.nets.generator import latents_from_seeds
 
         latents = latents_from_seeds(list(seeds), self.metadata.latent_size).to(self.device)
-        with torch.inference_mode():
+        with torch.inference_mode(), told_faults():
             pictures: Tensor = self.generator(latents)
         return pictures
 
@@ -163,7 +167,7 @@ class Checkpoint:
         """How much like photographs the critic finds pictures (n, 3, r, r) in [-1, 1]: scores (n,)."""
         import torch
 
-        with torch.inference_mode():
+        with torch.inference_mode(), told_faults():
             return self._realism(self.critic.features(self.vision(images.to(self.device))).float())
 
     @cached_property
@@ -288,49 +292,72 @@ def load(path: Path, device: str = "cpu") -> Checkpoint:
     """Both networks, built from the metadata and filled from the file, in evaluation mode.
 
     Raises CheckpointError for everything `read_metadata` refuses, and where names or shapes of the tensors
-    are not those of the architecture that the metadata claims.
+    are not those of the architecture that the metadata claims; TrainerError where this machine is at fault.
     """
     metadata = read_metadata(path)
 
     import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
     from trainer.nets.critic import Critic
     from trainer.nets.efficientnet import EfficientNetLite0
     from trainer.nets.generator import make_generator
     from trainer.nets.vision import PretrainedVision, Vision
 
-    try:
-        tensors = load_file(path)
-        arch = metadata.networks
+    arch = metadata.networks
+    with told_faults():
         with torch.device("meta"):
             generator, critic = make_generator(arch.generator), Critic(arch.critic)
             sees = arch.critic.kind == "seeing"
             vision = PretrainedVision(EfficientNetLite0()) if sees else Vision()
-        tensors = earlier.names_2(tensors, arch.resolution)
+        tensors = _read_tensors(path, arch)
         for prefix, network in _parts(generator, critic, vision).items():
-            state = {
-                name.removeprefix(prefix): tensor.float() if tensor.is_floating_point() else tensor
-                for name, tensor in tensors.items()
-                if name.startswith(prefix)
-            }
-            if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
-                raise CheckpointError(f"{path} holds weights that are not numbers: train or copy it again.")
-            network.load_state_dict(state, assign=True)
-        photographs = tensors[_PHOTOGRAPHS].float()
-        if photographs.ndim != 2 or len(photographs) < 1 or photographs.shape[1] != critic.feature_size():
-            raise ValueError("no features of photographs")
-        if not bool(torch.isfinite(photographs).all()):
-            raise CheckpointError(f"{path} holds features that are not numbers: train or copy it again.")
-    except (SafetensorError, TypeError, RuntimeError, KeyError, ValueError, OSError):
-        raise CheckpointError(
-            f"{path} does not hold the networks that its metadata claims: train or copy it again."
-        ) from None
-    for network in (generator, critic, vision):
-        network.requires_grad_(False).eval().to(device)
-    return Checkpoint(
-        generator, critic, vision, photographs.to(device), metadata, fingerprint_of(path), device
+            _fill(network, prefix, tensors, path)
+            network.requires_grad_(False).eval().to(device)
+        photographs = _photographs(tensors, critic, path).to(device)
+    return Checkpoint(generator, critic, vision, photographs, metadata, fingerprint_of(path), device)
+
+
+def _read_tensors(path: Path, arch: Architecture) -> dict[str, Tensor]:
+    """By today's names, in float32. Raises CheckpointError."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors = earlier.names_2(load_file(path), arch.resolution)
+    except (SafetensorError, OSError, LookupError) as error:
+        raise CheckpointError(f"{path} can't be read ({error}): train or copy it again.") from None
+    return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+
+
+def _fill(network: nn.Module, prefix: str, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raises CheckpointError where the tensors are not the network's, or no numbers."""
+    state = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    wanted = network.state_dict()
+    if {name: t.shape for name, t in state.items()} != {name: t.shape for name, t in wanted.items()}:
+        raise _other_networks(path)
+    _refuse_no_numbers(state.values(), path)
+    network.load_state_dict(state, assign=True)
+
+
+def _photographs(tensors: Mapping[str, Tensor], critic: Critic, path: Path) -> Tensor:
+    """The features (m, d) that a checkpoint compares by. Raises CheckpointError."""
+    features = tensors.get(_PHOTOGRAPHS)
+    if features is None or features.ndim != 2 or not len(features):
+        raise _other_networks(path)
+    if features.shape[1] != critic.feature_size():
+        raise _other_networks(path)
+    _refuse_no_numbers([features], path)
+    return features
+
+
+def _refuse_no_numbers(tensors: Iterable[Tensor], path: Path) -> None:
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+        raise CheckpointError(f"{path} holds values that are not numbers: train or copy it again.")
+
+
+def _other_networks(path: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{path} does not hold the networks that its metadata claims: train or copy it again."
     )
 
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from typer.core import TyperCommand, TyperGroup
 
 from trainer.config import FitConfig, make_config, shape_settings, with_changes
+from trainer.device import told_faults
 from trainer.errors import TrainerError, UsageError
 
 
@@ -545,30 +546,13 @@ def report(
 def main() -> None:
     """Run the command line; what a user can mend ends in one sentence and its status, not in a traceback."""
     try:
-        app()
+        with told_faults("close other programs, or ask for less: a smaller --batch, --n or --size"):
+            app()
     except TrainerError as error:
-        _end(str(error), error.exit_status)
+        _people.print(f"trainer: {error}", markup=False, style="red")
+        sys.exit(error.exit_status)
     except KeyboardInterrupt:
         sys.exit(130)
-    except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
-            raise
-        _end(
-            "The memory is not enough: take a lower --batch, --width or --resolution and another --out for "
-            "fit, a lower --n or --size for what draws pictures, or a machine with more.",
-            1,
-        )
-
-
-def _end(sentence: str, status: int) -> None:
-    _people.print(f"trainer: {sentence}", markup=False, style="red")
-    sys.exit(status)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """torch has a class for the GPU's memory only; of the CPU's it tells in words."""
-    words = ("out of memory", "can't allocate memory", "not enough memory")
-    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from rich.table import Table
 from trainer import checkpoint
 from trainer.checkpoint import Checkpoint
 from trainer.data.dataset import Dataset, load_dataset
-from trainer.device import choose_device
+from trainer.data.parts import judging_part
+from trainer.device import choose_device, told_faults
 from trainer.grids import contact_sheet, write_png
 from trainer.metrics.catalogue import about
 from trainer.metrics.critic_gap import CriticScores
@@ -61,6 +62,8 @@ class EvaluationReport:
     data_fingerprint: str
     fakes: int
     first_seed: int
+    held_out: int
+    """Held-out photographs that the figures are taken on."""
     group_size: int
     features_sha256: str
     metrics: dict[str, Metric]
@@ -101,6 +104,7 @@ class EvaluationReport:
         return table
 
 
+@told_faults("close other programs, or take a smaller --n")
 def evaluate(
     path: Path,
     data: Path,
@@ -124,6 +128,7 @@ def evaluate(
     chosen = choose_device(device)
     loaded = checkpoint.load(path, str(chosen))
     dataset = load_dataset(data, loaded.metadata.resolution, cache=cache)
+    dataset, notes = _judged_against(loaded, dataset)
     make_split(len(dataset.held_out), count)  # refuses before the long work
     fakes = loaded.draw(range(first_seed, first_seed + count))
     scores = _score(loaded, fakes, dataset, chosen)
@@ -147,8 +152,25 @@ def evaluate(
         features_sha256=weights_sha256(),
         metrics=metrics,
         closest=tuple(_name(pair, dataset, first_seed) for pair in found.closest),
-        notes=_notes(loaded, dataset, found),
+        notes=(*notes, *_notes(loaded, dataset, found)),
+        held_out=len(dataset.held_out),
     )
+
+
+def _judged_against(loaded: Checkpoint, dataset: Dataset) -> tuple[Dataset, tuple[str, ...]]:
+    """The photographs with those held out that may judge this checkpoint, and a note that says which."""
+    if not loaded.metadata.held_out_apart or loaded.metadata.data_fingerprint != dataset.fingerprint:
+        note = (
+            "The held-out photographs that judge here may have chosen the checkpoint and calibrated its "
+            "filter as well: take the figures as somewhat flattering."
+        )
+        return dataset, (note,)
+    held_out, names = judging_part(dataset)
+    note = (
+        f"Judged against {len(held_out)} held-out photographs that neither chose the checkpoint nor "
+        "calibrated its filter."
+    )
+    return replace(dataset, held_out=held_out, held_out_names=names), (note,)
 
 
 def _score(loaded: Checkpoint, fakes: Pictures, dataset: Dataset, device: torch.device) -> CriticScores:

@@ -1,6 +1,8 @@
 """The command line: help without torch, samples, inspection, and errors in one sentence."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 from dataclasses import asdict
@@ -46,9 +48,68 @@ def test_help_does_not_import_torch() -> None:
     assert "fit" in result.stdout
 
 
+def said_by(*arguments: str) -> str:
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+COMMANDS = ("fit", "bench", "sample", "inspect", "prepare", "evaluate", "morph", "report")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_flags_without_a_type(command: str) -> None:
+    said = said_by(command, "-h")
+    assert said == said_by(command, "--help")
+    assert "<bool>" not in said
+    assert "[OPTIONS]" in said
+
+
+def test_version_help_and_completion() -> None:
+    assert re.fullmatch(r"trainer \d+\.\d+.*\n", said_by("--version"))
+    said = said_by("-h")
+    assert all(command in said for command in COMMANDS)
+    assert "--install-completion" in said
+    assert "<bool>" not in said
+
+
+def test_choices_are_named() -> None:
+    said = " ".join(said_by("fit", "-h").split())
+    for choices in (
+        "wgan-gp, wgan or dcgan", "32, 64, 128, 256 or 512", "auto, cpu, cuda, or mps", "article or modern",
+        "pixel, batch or none", "gated, or plain", "seeing: looks",
+    ):  # fmt: skip
+        assert choices in said
+
+
+def test_an_interrupt_while_torch_is_imported_ends_at_once(saved: Path, tmp_path: Path) -> None:
+    """Half imported, torch makes other errors of it."""
+    code = (
+        "import os, signal, sys, importlib.abc\n"
+        "class Interrupt(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'torch.nn': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        f"sys.argv = ['trainer', 'sample', {str(saved)!r}, '--out', {str(tmp_path / 'out')!r}]\n"
+        "from trainer.__main__ import main\n"
+        "main()"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (130, "")
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_that_are_no_utf8_are_printed_as_they_are(saved: Path, tmp_path: Path) -> None:
+    out = tmp_path / os.fsdecode(b"\x83\x89")
+    result = CliRunner().invoke(app, ["sample", str(saved), "--n", "1", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert result.stdout_bytes == os.fsencode(out / "000000.png") + b"\n"
+    assert (out / "000000.png").exists()
+
+
 def test_help_shows_defaults() -> None:
     """In round brackets: what stands in square ones is taken for markup, and vanishes."""
-    said = CliRunner().invoke(app, ["fit", "--help"], env={"COLUMNS": "200"}).stdout
+    said = said_by("fit", "--help")
     for default in ("wgan-gp", "64", str(FitConfig.steps), "auto", "modern"):
         assert f"(default: {default})" in said
 
@@ -106,6 +167,18 @@ def test_inspect(saved: Path) -> None:
         (["fit"], 2, "--data FOLDER"),
         (["fit", "--data", "x", "--objective", "hinge"], 2, "--objective hinge"),
         (["fit", "--data", "x", "--device", "tpu"], 2, "--device tpu"),
+        (["fit", "--data", "x", "--device", "mps"], 2, "no usable Apple GPU"),
+        (["fit", "--data", "x", "--critic", "blind"], 2, "--critic blind"),
+        (["fit", "--data", "x", "--generator", "residual"], 2, "--generator residual"),
+        (["fit", "--data", "x", "--width", "0"], 2, "--width"),
+        (["fit", "--data", "x", "--critic-width", "9999"], 2, "--critic-width"),
+        (["fit", "--data", "x", "--cache-gb", "-1"], 2, "--cache-gb"),
+        (["fit", "--data", "x", "--minutes", "-1"], 2, "--minutes"),
+        (["fit", "--data", "x", "--init", "none.safetensors"], 2, "no checkpoint at"),
+        (["fit", "--data", "x", "--init", "a", "--width", "8", "--critic", "plain"], 2, "--critic, --width"),
+        (["fit", "--kind", "plain"], 2, "No such option"),
+        (["fit", "--resume", "--out", "none"], 1, "not a run folder"),
+        (["prepare", ".", "--out", "../ready", "--keep", "2"], 2, "--keep 2"),
         (["fit", "--wrong"], 2, "No such option"),
         (["fit", "--data", "x", "--seed", "1" + 20 * "0"], 2, "--seed"),
         (["sample", "none.safetensors", "--out", "x", "--seed", "-1"], 2, "--seed"),

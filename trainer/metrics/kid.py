@@ -33,6 +33,14 @@ def kid(a: Tensor, b: Tensor, *, subset_size: int = 1000, subsets: int = 100, se
     return Kid(float(np.mean(values)), float(np.std(values)))
 
 
+def sharp_kid(a: Tensor, b: Tensor, *, blocks: int = 10) -> Kid:
+    """Of all of (n, d) against all of (m, d): unbiased, it needs no equal halves. The deviation is that of
+    the mean over blocks of `a`, for the same `b`: how much another draw of `a` would change it."""
+    parts = [mmd2(part, b) for part in a.chunk(blocks) if len(part) > 1]
+    rough = float(np.std(parts, ddof=1) / np.sqrt(len(parts))) if len(parts) > 1 else 0.0
+    return Kid(mmd2(a, b), rough)
+
+
 def mmd2(a: Tensor, b: Tensor) -> float:
     """Unbiased MMD² of (n, d) and (m, d), with k(x, y) = (x·y / d + 1)³, in float64."""
     n, m, size = len(a), len(b), a.shape[1]

@@ -11,3 +11,5 @@ class Metric:
 
     value: float
     floor: float | None = None
+    deviation: float | None = None
+    """How much the value would change with other pictures of the same generator, where that is known."""

@@ -66,7 +66,7 @@ class Workers:
         return bool(flags.item())
 
     def asked(self, flag: bool, step: int) -> bool:
-        """The same, but of several processes only at every tenth step: asking means waiting for the device."""
+        """The same, but of several processes only at every tenth step: asking means waiting for a device."""
         return (self.size == 1 or step % ASKED_EVERY == 0) and self.any(flag)
 
     def follow(self, decision: Any = None) -> Any:

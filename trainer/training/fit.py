@@ -24,7 +24,8 @@ from trainer.training.guard import Guard
 from trainer.training.initial import begin_as, initial_vision, load_initial
 from trainer.training.runfolder import held, refuse_differences, refuse_taken, write_run_config
 from trainer.training.runlog import RunLog
-from trainer.training.session import LAST_CHECKPOINT, Follower, Session
+from trainer.training.session import Follower, Session
+from trainer.training.snapshots import LAST_CHECKPOINT
 from trainer.training.training import Training
 
 # Windows has no SIGHUP
@@ -67,14 +68,14 @@ def fit(
     ):
         say(f"Training on {device_name(device)}.")
         training = _begin(config, to_device(dataset.training, device), workers, resume, say)
-        around = state.Surroundings(dataset.fingerprint, Guard(), 0)
+        loop = state.LoopState(dataset.fingerprint, Guard(), 0)
         if resume:
-            around = _restore(training, dataset, run, say)
+            loop = _restore(training, dataset, run, say)
         clock = _clock(training)
         training.keep_looks(show=workers.lead)
         _choose_arithmetic(training, say)
         graph_cycles(training, say)
-        with _companion(training, dataset, run, around) as companion:
+        with _companion(training, dataset, run, loop) as companion:
             if training.step == 0:
                 companion.begin()
             while not training.done and not workers.asked(bool(stopped()), training.step):
@@ -143,7 +144,7 @@ def _choose_arithmetic(training: Training, say: Callable[[str], None]) -> None:
 
 @contextmanager
 def _companion(
-    training: Training, dataset: Dataset, run: Path, around: state.Surroundings
+    training: Training, dataset: Dataset, run: Path, loop: state.LoopState
 ) -> Iterator[Session | Follower]:
     """Who looks after the training between its cycles: the first process, or one that follows it."""
     if not training.workers.lead:
@@ -151,23 +152,21 @@ def _companion(
         return
     write_run_config(run, training.config)
     write_report(dataset, run / "data_report.json")
-    with RunLog(run, training.config.steps, resume_at=training.step, length=around.log_length) as log:
-        yield Session(training, dataset, run, log, around.guard)
+    with RunLog(run, training.config.steps, resume_at=training.step, length=loop.log_length) as log:
+        yield Session(training, dataset, run, log, loop)
 
 
-def _restore(
-    training: Training, dataset: Dataset, run: Path, say: Callable[[str], None]
-) -> state.Surroundings:
+def _restore(training: Training, dataset: Dataset, run: Path, say: Callable[[str], None]) -> state.LoopState:
     path, document = state.newest_state(run / "state", say)
     refuse_differences(run, state.saved_config(document), training.config)
     training.seconds = float(document.get("seconds", 0.0))
-    around = state.surroundings_of(document)
-    if around.data_fingerprint != dataset.fingerprint:
+    loop = state.loop_state_of(document)
+    if loop.data_fingerprint != dataset.fingerprint:
         raise UsageError(f"{run} was trained on other photographs: give the folder it began with as --data.")
     for word in state.restore_state(path, training):
         say(word)
     say(f"Resumed at step {training.step} from {path.name}.")
-    return around
+    return loop
 
 
 @contextmanager

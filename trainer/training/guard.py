@@ -13,13 +13,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 WARM_UP = 3
 """Evaluations before which only non-finite and exploding values count: at first all fakes look alike."""
 PATIENCE = 3
 """Evaluations in a row for which a sign has to show that might pass."""
+CALM_KEPT = 4
+"""Calm evaluations whose states are kept; the oldest of them has been followed by three."""
 
 EXPLODED_PENALTY = 5.0
 """Mean (‖∇‖ - 1)², where it costs the critic more than telling apart gives, so that its loss is positive.
@@ -59,23 +61,39 @@ CLEAR_SEPARATION = 0.5
 
 
 @dataclass(frozen=True)
+class Head:
+    """What one evaluation saw of one of the critic's heads: it has one a view."""
+
+    name: str
+    critic_loss: float
+    penalty: float
+    separation: float
+    """E[f(real)] - E[f(fake)] in units of the scores' spread: the same bound fits every head."""
+    gap: float
+    """r_v, a share: so does this one."""
+
+
+@dataclass(frozen=True)
 class Observation:
     """What one evaluation saw. Figures are None where too few photographs are held out to have any."""
 
-    critic_loss: float
-    penalty: float
+    heads: tuple[Head, ...]
     generator_loss: float
     """Mean of the last training steps."""
     wasserstein: float
-    """E[f(real)] - E[f(fake)] in the batches of the last training steps."""
-    separation: float
+    """E[f(real)] - E[f(fake)] in the batches of the last training steps, mean over the heads."""
     spread: float
+    """Standard deviation of the scores, mean over the heads."""
     slope: float
     """Of a Wasserstein critic that no penalty holds; else 0."""
-    gap: float
     distance: float | None = None
     diversity: float | None = None
     variety: float | None = None
+
+    @property
+    def separation(self) -> float:
+        """Mean over the heads: it is together that they teach the generator."""
+        return fmean(head.separation for head in self.heads)
 
 
 @dataclass(frozen=True)
@@ -96,11 +114,13 @@ class Guard:
     """For how many evaluations in a row each passing sign has shown."""
     separations: list[float] = field(default_factory=list)
     """Of the last evaluations after the warm-up."""
+    calm_steps: list[int] = field(default_factory=list)
+    """Of the last calm evaluations: the first one's state is gone back to."""
 
     def look(self, seen: Observation) -> Verdict | None:
         """Judge one evaluation. The signs are tried from the plainest to the subtlest."""
         self.evaluations += 1
-        at_once = _not_finite(seen) or _exploded(seen)
+        at_once = _not_finite(seen) or _exploded(seen, fresh=self.evaluations == 1)
         if at_once is not None:
             return at_once
         if self.evaluations <= WARM_UP:
@@ -125,10 +145,24 @@ class Guard:
         """Whether no sign is showing: only then is a state worth going back to."""
         return not any(self.counts.values())
 
-    def start_over(self) -> None:
-        """After going back: signs are counted anew, the best figure stays."""
+    def note_calm(self, step: int) -> None:
+        """Remember that this step's state may be gone back to, once some calm ones have followed."""
+        self.calm_steps = [*self.calm_steps, step][-CALM_KEPT:]
+
+    @property
+    def trusted_step(self) -> int | None:
+        """Whose state to go back to: the newest that a few calm evaluations followed, or the oldest there is.
+
+        Not the one with the best figure: of many evaluations that is the luckiest, on the average half the
+        run ago. Nor the last calm one: what shows now had begun before.
+        """
+        return self.calm_steps[0] if self.calm_steps else None
+
+    def start_over(self, step: int) -> None:
+        """After going back to `step`: signs are counted anew, the best figure stays."""
         self.counts.clear()
         self.separations.clear()
+        self.calm_steps = [calm for calm in self.calm_steps if calm <= step]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -171,20 +205,27 @@ class Guard:
 
 
 def _not_finite(seen: Observation) -> Verdict | None:
-    bad = [name for name, value in asdict(seen).items() if value is not None and not math.isfinite(value)]
+    values = [(name, value) for name, value in vars(seen).items() if isinstance(value, float)]
+    for head in seen.heads:
+        values += [(name, value) for name, value in vars(head).items() if isinstance(value, float)]
+    bad = dict.fromkeys(name for name, value in values if not math.isfinite(value))
     return Verdict("not finite", f"{', '.join(bad)} is not a number any more") if bad else None
 
 
-def _exploded(seen: Observation) -> Verdict | None:
-    if seen.penalty > EXPLODED_PENALTY and seen.critic_loss > 0:
-        return Verdict(
-            "exploding",
-            f"the gradient penalty has grown to {seen.penalty:.3g} and outweighs what is told apart",
-        )
+def _exploded(seen: Observation, *, fresh: bool) -> Verdict | None:
+    """Of any head: the others' would hide it in a mean. A `fresh` critic may be steep: it was drawn so."""
+    for head in seen.heads:
+        where = f" (in the head {head.name})" if len(seen.heads) > 1 else ""
+        if not fresh and head.penalty > EXPLODED_PENALTY and head.critic_loss > 0:
+            return Verdict(
+                "exploding",
+                f"the gradient penalty has grown to {head.penalty:.3g} and outweighs what is told apart"
+                + where,
+            )
+        if abs(head.critic_loss) > EXPLODED_LOSS:
+            return Verdict("exploding", f"the critic's loss has grown to {head.critic_loss:.3g}{where}")
     if seen.slope > STEEPEST:
         return Verdict("exploding", f"the critic's slope has grown to {seen.slope:.3g}, and nothing holds it")
-    if abs(seen.critic_loss) > EXPLODED_LOSS:
-        return Verdict("exploding", f"the critic's loss has grown to {seen.critic_loss:.3g}")
     return None
 
 
@@ -207,10 +248,12 @@ def _diversity(seen: Observation) -> Verdict | None:
 
 
 def _memorising(seen: Observation) -> Verdict | None:
-    if seen.gap <= WIDEST_GAP or seen.separation < CLEAR_SEPARATION:
+    """Where more than half of the heads have: single ones may, while the others still teach."""
+    known = [head for head in seen.heads if head.gap > WIDEST_GAP and head.separation >= CLEAR_SEPARATION]
+    if 2 * len(known) <= len(seen.heads):
         return None
     return Verdict(
         "overfitting",
-        f"the critic has memorised its photographs: held-out ones have moved {seen.gap:.0%} of the way "
-        "from the training ones to the fakes",
+        "the critic has memorised its photographs: held-out ones have moved "
+        f"{fmean(head.gap for head in known):.0%} of the way from the training ones to the fakes",
     )

@@ -1,4 +1,4 @@
-"""Looks at the held-out photographs: the critic's losses on them, its scores and its features."""
+"""What the critic makes of held-out photographs: losses beside those on training ones, scores, features."""
 
 from __future__ import annotations
 
@@ -22,24 +22,31 @@ LOOKED_AT = 512
 
 @dataclass(frozen=True)
 class Losses:
-    """Means over samples, without augmentation."""
+    """Of each head, means over samples, without augmentation."""
 
-    critic_loss: float
-    """Mean over the critic's heads, too."""
+    losses: tuple[float, ...]
+    """With the penalty."""
     apart: tuple[float, ...]
-    """E[f(real)] - E[f(fake)] of each head."""
-    penalty: float
-    """Mean over the heads."""
+    """E[f(real)] - E[f(fake)]."""
+    penalties: tuple[float, ...]
+
+    @property
+    def critic_loss(self) -> float:
+        """Mean over the heads, as are the next two."""
+        return fmean(self.losses)
 
     @property
     def wasserstein(self) -> float:
-        """E[f(real)] - E[f(fake)], mean over the heads."""
         return fmean(self.apart)
+
+    @property
+    def penalty(self) -> float:
+        return fmean(self.penalties)
 
 
 @dataclass(frozen=True)
-class Look:
-    """One look: losses on both kinds of photographs, and how the critic's scores are spread."""
+class CriticComparison:
+    """A critic's losses on both kinds of photographs against the same fakes, and its scores' spread."""
 
     training: Losses
     held_out: Losses
@@ -97,16 +104,16 @@ def features_of(critic: Critic, vision: Vision, pictures: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _in_chunks(critic: Critic, vision: Vision, judge: Callable[[Views], Tensor], pictures: Tensor) -> Tensor:
-    """What `judge`, the critic or a part of it, says of the pictures."""
+def _in_chunks(critic: Critic, vision: Vision, ask: Callable[[Views], Tensor], pictures: Tensor) -> Tensor:
+    """What `ask`, the critic or a part of it, says of the pictures."""
     was_training = critic.training
     critic.eval()
-    judged = torch.cat([judge(vision(to_float(part))).float() for part in pictures.split(CHUNK)])
+    said = torch.cat([ask(vision(to_float(part))).float() for part in pictures.split(CHUNK)])
     critic.train(was_training)
-    return judged
+    return said
 
 
-class HeldOutLook:
+class CriticWatch:
     """Measures the critic on training and on held-out reals against the same fakes, with its own seed.
 
     Its random numbers are its own, so that how often one looks does not change the training.
@@ -126,7 +133,7 @@ class HeldOutLook:
         self.objective = objective
         self.vision = vision
 
-    def __call__(self, critic: Critic, generator: Generator) -> Look:
+    def __call__(self, critic: Critic, generator: Generator) -> CriticComparison:
         """Losses on training reals and on held-out reals, against the same fakes of `generator`."""
         modes = critic.training, generator.training
         critic.eval()
@@ -138,7 +145,7 @@ class HeldOutLook:
         generator.train(modes[1])
         scores = [torch.cat(parts) for parts in zip(*(each.scores for each in sums), strict=True)]
         penalties = [torch.cat(parts) for parts in zip(*(each.penalties for each in sums), strict=True)]
-        return self._look(*scores, *penalties)
+        return self._compare(*scores, *penalties)
 
     def _chunk(self, critic: Critic, generator: Generator, rows: slice) -> _Chunk:
         """Scores and penalties of some of the pictures; no graph outlives it."""
@@ -156,14 +163,14 @@ class HeldOutLook:
         )
         return _Chunk(scores, penalties)
 
-    def _look(
+    def _compare(
         self, training: Tensor, held_out: Tensor, fakes: Tensor, penalty: Tensor, held_out_penalty: Tensor
-    ) -> Look:
+    ) -> CriticComparison:
         spreads = torch.cat([training, fakes]).std(0)
         slope = 0.0
         if self.objective.name != "dcgan" and not self.objective.penalty_weight:
             slope = 1.0 + penalty.mean(0).max().sqrt().item()
-        return Look(
+        return CriticComparison(
             self._losses(training, fakes, penalty),
             self._losses(held_out, fakes, held_out_penalty),
             tuple(spreads.tolist()),
@@ -173,6 +180,7 @@ class HeldOutLook:
     def _losses(self, reals: Tensor, fakes: Tensor, penalty: Tensor) -> Losses:
         """Of scores (n, heads) and penalties (n, heads)."""
         weight = self.objective.penalty_weight
-        loss = self.objective.critic_loss(reals, fakes) + weight * penalty
+        losses = (self.objective.critic_loss(reals, fakes) + weight * penalty).mean(0)
+        penalties = penalty.mean(0) if weight else torch.zeros_like(losses)
         apart = (reals - fakes).mean(0)
-        return Losses(loss.mean().item(), tuple(apart.tolist()), (penalty.mean().item() if weight else 0.0))
+        return Losses(tuple(losses.tolist()), tuple(apart.tolist()), tuple(penalties.tolist()))

@@ -5,7 +5,8 @@ whole or not at all; the last two are kept, and one that is damaged is skipped w
 """
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,45 +29,48 @@ _KEY = "trainer-state"
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What has to be resumed besides the training itself."""
+class LoopState:
+    """What the loop has beside the training itself, and has to be resumed with it."""
 
     data_fingerprint: str
     guard: Guard
     log_length: int
     """Bytes of metrics.jsonl that had been written."""
+    lowest: float = math.inf
+    """The least of the figure by which the best checkpoint is chosen."""
 
 
-def save_state(folder: Path, training: Training, surroundings: Surroundings) -> Path:
+def save_state(folder: Path, training: Training, loop: LoopState) -> Path:
     """Write `state-<step>.safetensors` atomically and drop all but the last two. Raises TrainerError."""
     path = _path_of(folder, training.step)
-    write_state(path, training, surroundings)
+    write_state(path, training, loop)
     for old in _states(folder)[KEPT:]:
         old.unlink(missing_ok=True)
     return path
 
 
-def save_setback(folder: Path, training: Training, surroundings: Surroundings) -> None:
+def save_setback(folder: Path, training: Training, loop: LoopState) -> None:
     """Save the state that the guard has gone back to, and drop those of the steps that it gave up.
 
     Left there, they would be resumed from as the newest. They go last, so that there always is a state.
     """
-    write_state(_path_of(folder, training.step), training, surroundings)
+    write_state(_path_of(folder, training.step), training, loop)
     for given_up in _states(folder):
         if given_up > _path_of(folder, training.step):
             given_up.unlink(missing_ok=True)
 
 
-def write_state(path: Path, training: Training, surroundings: Surroundings) -> None:
+def write_state(path: Path, training: Training, loop: LoopState) -> None:
     """Write one state atomically. Raises TrainerError."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(training).items()}
     document = {
         "version": STATE_VERSION,
         **_counters(training),
         "seconds": training.seconds,
-        "data_fingerprint": surroundings.data_fingerprint,
-        "guard": surroundings.guard.to_json(),
-        "log_length": surroundings.log_length,
+        "data_fingerprint": loop.data_fingerprint,
+        "guard": loop.guard.to_json(),
+        "log_length": loop.log_length,
+        "lowest": loop.lowest,
         "config": training.config.to_json(),
         "device": training.device.type,
         "torch": torch.__version__,
@@ -74,14 +78,23 @@ def write_state(path: Path, training: Training, surroundings: Surroundings) -> N
     atomic_write(path, serialise(tensors, {_KEY: json.dumps(document)}))
 
 
-def best_state(folder: Path) -> Path:
-    """The state that the guard goes back to, also the last resort of a resume."""
-    return folder / "best.safetensors"
+def save_calm(folder: Path, training: Training, loop: LoopState, also: Collection[int] = ()) -> None:
+    """Write the state of a calm evaluation, and drop those that the guard no longer knows but for `also`."""
+    write_state(calm_state(folder, training.step), training, loop)
+    kept = {calm_state(folder, step) for step in (*loop.guard.calm_steps, *also)}
+    for old in folder.glob("calm-*.safetensors"):
+        if old not in kept:
+            old.unlink(missing_ok=True)
+
+
+def calm_state(folder: Path, step: int) -> Path:
+    """A state that the guard may go back to, also the last resort of a resume."""
+    return folder / f"calm-{step:08d}.safetensors"
 
 
 def newest_state(folder: Path, say: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:
     """The newest readable state and its document. Raises TrainerError where there is none."""
-    for path in filter(Path.exists, (*_states(folder), best_state(folder))):
+    for path in (*_states(folder), *sorted(folder.glob("calm-*.safetensors"), reverse=True)):
         document = read_document(path)
         if document is None:
             say(f"Skipped {path.name}: it is damaged or was only half written.")
@@ -186,9 +199,12 @@ def _from_version_1(saved: dict[str, Tensor], training: Training) -> dict[str, T
     return {**latest, **tensors, "critic_sums": saved["critic_sums"][:, None]}
 
 
-def surroundings_of(document: dict[str, Any]) -> Surroundings:
-    return Surroundings(
-        str(document["data_fingerprint"]), Guard.from_json(document["guard"]), int(document["log_length"])
+def loop_state_of(document: dict[str, Any]) -> LoopState:
+    return LoopState(
+        str(document["data_fingerprint"]),
+        Guard.from_json(document["guard"]),
+        int(document["log_length"]),
+        float(document.get("lowest", math.inf)),
     )
 
 

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.trainer.photographs import broken_files, fill_folder, jpeg, odd_files, write_files
+from tests.trainer.photographs import bowl, broken_files, encode, fill_folder, jpeg, odd_files, write_files
 from trainer.data import cache as datacache
 from trainer.data.cache import default_cache
-from trainer.data.dataset import Dataset, load_dataset, write_report
+from trainer.data.dataset import MOST_NAMED, Dataset, load_dataset, write_report
 from trainer.data.decode import decode_square
 from trainer.data.sources import FolderSource, LeftOut
 from trainer.errors import TrainerError, UsageError
@@ -99,7 +99,7 @@ def test_odd_and_broken_files(tmp_path: Path, load: Load) -> None:
         for name, (_, reason) in broken.items():
             assert reasons[name].startswith(reason), name
     assert dataset.from_cache
-    assert "15 files left out" in dataset.describe()
+    assert "16 left out, 0 duplicates." in dataset.describe()[-1]
 
 
 def test_the_same_content_is_used_once(photographs: Path, load: Load) -> None:
@@ -168,7 +168,7 @@ def test_an_empty_folder_is_one_clear_error(tmp_path: Path, load: Load) -> None:
 
 def test_nothing_usable_says_why(tmp_path: Path, load: Load) -> None:
     write_files(tmp_path / "bad", {name: data for name, (data, _) in broken_files().items()})
-    with pytest.raises(TrainerError, match=r"15 left out: 5 not a picture, .*at least 32 px"):
+    with pytest.raises(TrainerError, match=r"16 left out: 5 not a picture, .*at least 32 px"):
         load(tmp_path / "bad", 64)
 
 
@@ -245,7 +245,7 @@ def test_a_tenth_is_held_out(tmp_path: Path, load: Load) -> None:
     for number in range(600):  # a comment makes the content, and so the hash, each one's own
         path = tmp_path / "many" / f"{number}.jpg"
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(DRAWN[1] + number.to_bytes(2, "big"))
+        path.write_bytes(DRAWN[1 + number % 2] + number.to_bytes(2, "big"))
     dataset = load(tmp_path / "many")
     assert 35 <= len(dataset.held_out) <= 85  # 60 ± 3.4 σ, and always the same
 
@@ -439,7 +439,52 @@ def test_a_user_without_a_home_has_a_cache_all_the_same(
     assert default_cache().name == "datasets"
 
 
+def test_a_cache_that_may_not_be_written_stays_as_it_is(photographs: Path, tmp_path: Path) -> None:
+    """As in a rehearsal: what is there is used, and nothing is left behind."""
+    cache = tmp_path / "cache"
+    load_dataset(photographs, 32, cache=cache, progress=False, write=False)
+    assert not cache.exists()
+    load_dataset(photographs, 32, cache=cache, progress=False)
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in cache.iterdir()}
+    assert load_dataset(photographs, 32, cache=cache, progress=False, write=False).from_cache
+    assert before == {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in cache.iterdir()}
+
+
+def test_a_broken_entry_that_cant_be_removed_is_passed_over(photographs: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    whole = load_dataset(photographs, 32, cache=cache, progress=False)
+    (array,) = cache.glob("*.npy")
+    array.write_bytes(array.read_bytes()[:-5])
+    again = load_dataset(photographs, 32, cache=cache, progress=False, write=False)
+    assert not again.from_cache
+    assert np.array_equal(again.training, whole.training)
+
+
 # --- what is said, and what is imported ---
+
+
+def test_one_picture_many_times_is_no_set_of_photographs(tmp_path: Path) -> None:
+    """Files that differ, pixels that don't: every figure would divide by their spread of 0."""
+    picture = bowl(1)
+    write_files(tmp_path, {f"{n}.png": encode(picture, "PNG", compress_level=n) for n in range(1, 8)})
+    with pytest.raises(TrainerError, match="one and the same picture 7 times: give"):
+        load_dataset(tmp_path, 32, progress=False)
+
+
+def test_many_unusable_files_are_told_in_few_lines(photographs: Path, tmp_path: Path) -> None:
+    write_files(photographs, {f"{n}.txt": b"menu %d" % n for n in range(MOST_NAMED - 1)})
+    write_files(photographs, {"tiny.png": encode(bowl(1, (9, 8)), "PNG")})
+    named = load_dataset(photographs, 32, progress=False).describe()
+    assert "left out tiny.png: smaller than 16 px on its short side (9 × 8)" in named
+    assert len(named) == MOST_NAMED + 1
+    write_files(photographs, {"tinier.png": encode(bowl(1, (8, 7)), "PNG")})
+    counted = load_dataset(photographs, 32, progress=False).describe()
+    assert counted == [
+        f"left out {MOST_NAMED - 1} files: not a picture",
+        "left out 2 files: smaller than 16 px on its short side",
+        counted[-1],
+    ]
+    assert f"{MOST_NAMED + 1} left out, 0 duplicates." in counted[-1]
 
 
 def test_progress_is_plain_lines_where_there_is_no_terminal(

@@ -9,8 +9,10 @@ from tests.trainer.metrics.pictures import blurred, discs
 from trainer.errors import TrainerError
 from trainer.metrics.catalogue import about
 from trainer.metrics.critic_gap import CriticScores
+from trainer.metrics.features import FeatureNet
 from trainer.metrics.inception import inception_figures, require_torch_fidelity
-from trainer.metrics.quick import QuickFigures, quick
+from trainer.metrics.kid import mmd2
+from trainer.metrics.quick import QuickFigures
 from trainer.metrics.suite import PictureFigures, evaluate_pictures
 
 TRAINING, HELD_OUT, UNSEEN = discs(60, seed=1), discs(40, seed=2), discs(40, seed=3)
@@ -72,7 +74,19 @@ def test_what_goes_wrong_shows_where_it_should() -> None:
     assert cast["swd"].value < 1.2 * healthy["swd"].value
     assert collapsed["diversity"].value < 0.01
     assert collapsed["kid"].value > 10 * abs(healthy["kid"].value)
-    assert quick(UNSEEN, TRAINING, HELD_OUT) == healthy
+    again = QuickFigures(TRAINING, HELD_OUT, fakes=40)
+    assert again(UNSEEN) == healthy
+
+
+def test_kid_is_told_with_how_rough_it_is() -> None:
+    """Of all fakes against all held-out photographs; other fakes differ by about its deviation."""
+    judge = QuickFigures(TRAINING, HELD_OUT)
+    assert judge.fakes == 4 * len(HELD_OUT)
+    kid = judge(UNSEEN)["kid"]
+    net = FeatureNet().standardise(TRAINING)
+    assert kid.value == mmd2(net(UNSEEN), net(HELD_OUT))
+    assert kid.deviation is not None
+    assert 0 < kid.deviation < 1
 
 
 def test_too_few_held_out() -> None:

@@ -140,12 +140,12 @@ def test_a_state_moves_between_gpu_and_cpu(tmp_path: Path) -> None:
     gpu = training(config("seeing"), "cuda")
     gpu.cycle()
     path = tmp_path / "state.safetensors"
-    state.write_state(path, gpu, state.Surroundings("0" * 64, Guard(), 0))
+    state.write_state(path, gpu, state.LoopState("0" * 64, Guard(), 0))
     cpu = training(config("seeing"), "cpu")
     assert not state.restore_state(path, cpu)
     assert cpu.step == 1
     cpu.cycle()
-    state.write_state(path, cpu, state.Surroundings("0" * 64, Guard(), 0))
+    state.write_state(path, cpu, state.LoopState("0" * 64, Guard(), 0))
     assert not state.restore_state(path, gpu)
     gpu.cycle()
     assert gpu.step == 3

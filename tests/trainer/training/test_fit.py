@@ -68,7 +68,7 @@ def start(*arguments: str | Path) -> subprocess.Popen[str]:
 
 
 def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while not path.exists():
         assert process.poll() is None
         assert time.monotonic() < deadline
@@ -169,7 +169,7 @@ def test_interrupted_killed_and_resumed_is_bit_identical(photographs: Path, fit:
     wait_for(parts / "state" / "state-00000010.safetensors", process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
+    assert process.returncode == 130, errors
     assert "Go on with: trainer fit --resume" in errors
     stopped_at = int(errors.split("Saved at step ")[1].split(".")[0])
     assert stopped_at < 60

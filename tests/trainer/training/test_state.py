@@ -19,19 +19,23 @@ from trainer.errors import TrainerError
 from trainer.nets.vision import Vision
 from trainer.pictures import to_device
 from trainer.training.guard import Guard
+from trainer.training.setback import go_back
 from trainer.training.state import (
     STATE_VERSION,
-    Surroundings,
+    LoopState,
     _tensors,
+    calm_state,
     newest_state,
     restore_state,
+    save_calm,
     save_state,
     saved_config,
+    write_state,
 )
 from trainer.training.training import Training
 
 CPU = torch.device("cpu")
-AROUND = Surroundings("fingerprint", Guard(), 0)
+AROUND = LoopState("fingerprint", Guard(), 0)
 
 
 VERSION_1 = Path(__file__).parent / "examples" / "state-of-version-1.safetensors"
@@ -223,6 +227,57 @@ def test_a_half_written_state_is_skipped_with_a_word(keep: float, tmp_path: Path
     assert broken.name in words[0]
 
 
+def test_calm_states_are_kept_while_the_guard_or_a_saved_state_knows_them(tmp_path: Path) -> None:
+    training = start(config_for("wgan-gp"))
+    guard = Guard()
+    for step in range(6):
+        training.step = step
+        guard.note_calm(step)
+        save_calm(tmp_path, training, LoopState("fingerprint", guard, 0), also=[1])
+    kept = [int(path.stem.removeprefix("calm-")) for path in sorted(tmp_path.iterdir())]
+    assert kept == [1, 2, 3, 4, 5]
+    assert guard.trusted_step == 2
+
+
 def test_nothing_to_resume_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(TrainerError, match="no saved state"):
         newest_state(tmp_path / "state", print)
+
+
+def test_where_the_states_are_gone_the_one_to_go_back_to_is_resumed_from(tmp_path: Path) -> None:
+    training = start(config_for("wgan-gp"))
+    training.cycle()
+    calm = calm_state(tmp_path, 1)
+    write_state(calm, training, AROUND)
+    newer = save_state(tmp_path, training, AROUND)
+    said: list[str] = []
+    assert newest_state(tmp_path, said.append)[0] == newer
+    newer.write_bytes(newer.read_bytes()[:1000])
+    assert newest_state(tmp_path, said.append)[0] == calm
+    assert said == [f"Skipped {newer.name}: it is damaged or was only half written."]
+    calm.unlink()
+    with pytest.raises(TrainerError, match="with another --out"):
+        newest_state(tmp_path, said.append)
+
+
+@pytest.mark.parametrize("damaged", [True, False])
+def test_going_back_to_a_state_that_is_damaged_or_gone_takes_the_newest(
+    tmp_path: Path, damaged: bool
+) -> None:
+    training = start(config_for("wgan-gp"))
+    training.cycle()
+    save_state(tmp_path, training, AROUND)
+    kept = {name: tensor.clone() for name, tensor in training.networks.generator.state_dict().items()}
+    training.cycle()
+    if damaged:
+        calm_state(tmp_path, 2).write_bytes(b"cut short")
+    said: list[str] = []
+    go_back(training, tmp_path, 2, 1, said.append)
+    assert (training.step, training.setbacks) == (1, 1)
+    for name, tensor in training.networks.generator.state_dict().items():
+        assert torch.equal(tensor, kept[name])
+    assert "damaged or gone: taking the newest state" in said[0]
+    for path in tmp_path.iterdir():
+        path.unlink()
+    with pytest.raises(TrainerError, match="no saved state"):
+        go_back(training, tmp_path, 2, 2, said.append)

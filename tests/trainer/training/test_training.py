@@ -1,14 +1,19 @@
 """One cycle of a training: learning rates over its course, statistics, and what a setback changes."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from tests.drawings import bowls
-from trainer.config import FitConfig, make_config
-from trainer.pictures import to_device
+from trainer.config import FitConfig, Precision, make_config
+from trainer.pictures import to_device, to_float
+from trainer.training import training as training_module
+from trainer.training.augment import Augmentation
+from trainer.training.step import critic_step
 from trainer.training.training import Training, decay
 
 CONFIG = make_config(
@@ -64,6 +69,126 @@ def test_statistics_are_means_and_start_anew() -> None:
     statistics = training.take_statistics()
     assert list(statistics.critic.values()) == pytest.approx((sums / shown)[:, 0].tolist())
     assert training.critic_sums.abs().sum() == 0
+
+
+def shown(monkeypatch: pytest.MonkeyPatch, training: Training, cycles: int) -> list[torch.Tensor]:
+    """What the critic's steps were given of photographs, batch by batch."""
+    seen = []
+    step = critic_step
+
+    def watched(*arguments: Any, **options: Any) -> None:
+        seen.append(arguments[4][0])
+        step(*arguments, **options)
+
+    monkeypatch.setattr(training_module, "critic_step", watched)
+    for _ in range(cycles):
+        training.cycle()
+    return seen
+
+
+def test_each_photograph_is_shown_once_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of ten in batches of two, with two critic steps: five batches hold them all."""
+    training = start(replace(CONFIG, mirror=False, batch=2, n_critic=2))
+    batches = shown(monkeypatch, training, 5)
+    pictures = to_float(training.photographs.pictures)
+    first = torch.cat(batches[:5])
+    found = [int((pictures == row).flatten(1).all(1).nonzero()) for row in first]
+    assert sorted(found) == list(range(10))
+    assert found != sorted(found)
+    assert not torch.equal(torch.cat(batches[5:]), first)
+
+
+def test_photographs_are_mirrored_by_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    training = start(replace(CONFIG, mirror=True))
+    pictures = to_float(training.photographs.pictures)
+    rows = torch.cat(shown(monkeypatch, training, 8))
+    upright = [bool((pictures == row).flatten(1).all(1).any()) for row in rows]
+    turned = [bool((pictures.flip(3) == row).flatten(1).all(1).any()) for row in rows]
+    assert all(a != b for a, b in zip(upright, turned, strict=True))
+    assert 0 < sum(turned) < len(rows)
+
+
+def test_photographs_are_augmented_as_fakes_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    training = start(replace(CONFIG, mirror=False, colour=1.0, translation=0.25))
+    assert training.task.augmentation == Augmentation(1.0, 0.25)
+    pictures = to_float(training.photographs.pictures)
+    for row in torch.cat(shown(monkeypatch, training, 2)):
+        assert not (pictures == row).flatten(1).all(1).any()
+
+
+@pytest.mark.parametrize(
+    ("objective", "kind"),
+    [("wgan-gp", torch.optim.Adam), ("wgan", torch.optim.RMSprop), ("dcgan", torch.optim.Adam)],
+)
+def test_each_objective_has_its_optimiser(objective: str, kind: type[torch.optim.Optimizer]) -> None:
+    """WGAN's authors found momentum to hurt (Arjovsky et al. 2017, section 5)."""
+    training = start(
+        make_config(
+            Path("bowls"),
+            "modern",
+            objective,
+            resolution=32,
+            width=4,
+            batch=3,
+            latent_size=8,
+            generator="plain",
+            critic="plain",
+        )
+    )
+    assert type(training.critic_optimiser) is type(training.generator_optimiser) is kind
+    assert training.task.joined is (objective != "dcgan")
+    if kind is torch.optim.Adam:
+        betas = (training.config.beta1, training.config.beta2)
+        assert training.critic_optimiser.defaults["betas"] == betas
+
+
+@pytest.mark.parametrize("precision", ["bf16", "float32"])
+def test_a_step_computes_in_the_precision_that_is_asked_for(
+    precision: Precision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """bf16 in both networks' convolutions; neither in float32."""
+    training = start(replace(CONFIG, precision=precision))
+    kinds: dict[str, torch.dtype] = {}
+
+    def note(name: str) -> Any:
+        return lambda module, given, out: kinds.update({name: out.dtype})
+
+    networks = training.networks
+    for name, network in (("generator", networks.generator), ("critic", networks.critic)):
+        convolution = next(m for m in network.modules() if isinstance(m, torch.nn.Conv2d))
+        convolution.register_forward_hook(note(name))
+    training.cycle()
+    wanted = torch.bfloat16 if precision == "bf16" else torch.float32
+    assert kinds == {"generator": wanted, "critic": wanted}
+
+
+@pytest.mark.parametrize("objective", ["wgan-gp", "wgan", "dcgan"])
+def test_a_seeing_critic_is_trained_and_what_it_sees_by_is_not(objective: str) -> None:
+    """Never trained, averaged, clipped, drawn anew or moved by `train()`."""
+    training = start(
+        make_config(
+            Path("bowls"),
+            "modern",
+            objective,
+            resolution=32,
+            width=4,
+            batch=2,
+            latent_size=8,
+            n_critic=1,
+        )
+    )
+    networks = training.networks
+    before = {name: t.clone() for name, t in networks.vision.state_dict().items()}
+    heads = {name: p.clone() for name, p in networks.critic.named_parameters()}
+    training.cycle()
+    training.networks.vision.train()
+    training.cycle()
+    assert all(torch.equal(t, before[name]) for name, t in networks.vision.state_dict().items())
+    moved = {name.split(".")[1] for name, p in networks.critic.named_parameters() if not p.equal(heads[name])}
+    assert moved == set(networks.critic.head_names)
+    statistics = training.take_statistics()
+    assert set(statistics.heads) == set(networks.critic.head_names)
+    assert all(math.isfinite(value) for value in statistics.critic.values())
 
 
 def test_both_networks_are_averaged_over_the_same_half_life() -> None:

@@ -1,0 +1,416 @@
+"""Which changes to the code the tests notice: each is made in a copy, and its tests are run on it.
+
+    python -m benchmarks.mutations MODULE ... [--tests PATH ...] [--sample N] [--seed 0] [--timeout 300]
+    python -m benchmarks.mutations --named
+
+MODULE is as in an import, `trainer.training.guard`. Its tests are those that mirror it
+(`tests/trainer/training/test_guard.py`), and those of --tests. What is changed, one at a time: comparisons,
+arithmetic, numbers, truth values, conditions negated, statements left out. With --sample only so many of
+them, drawn at random. --named makes the changes that once went unnoticed, by name.
+
+Prints a table in Markdown, and each change that survived. Uses fork: runs on Linux and macOS. Not for CI: it
+takes hours.
+"""
+
+import argparse
+import ast
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
+}  # fmt: skip
+ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult,
+    ast.Mod: ast.Mult, ast.Pow: ast.Mult,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Change:
+    """A part of a file, and what is written in its place."""
+
+    path: str
+    line: int
+    old: str
+    new: str
+    start: int
+    end: int
+    """Offsets in the file's bytes."""
+
+    def __str__(self) -> str:
+        old, new = (" ".join(text.split()) for text in (self.old, self.new))
+        return f"{self.path}:{self.line}: `{old[:70]}` → `{new[:70]}`"
+
+
+@dataclass(frozen=True)
+class Named:
+    """A change of the issue that asked for tests that see it."""
+
+    name: str
+    path: str
+    old: str
+    new: str
+    tests: str
+
+
+TRAINING = "trainer/training"
+NAMED = (
+    Named(
+        "the checkpoint ships the latest generator",
+        f"{TRAINING}/snapshots.py",
+        "                networks.generator_average,",
+        "                networks.generator,",
+        "test_session.py",
+    ),
+    Named(
+        "the checkpoint ships the latest critic",
+        f"{TRAINING}/snapshots.py",
+        "                networks.critic_average,",
+        "                networks.critic,",
+        "test_session.py",
+    ),
+    Named(
+        "sheets and figures of the latest generator",
+        f"{TRAINING}/snapshots.py",
+        "draw(training.networks.generator_average,",
+        "draw(training.networks.generator.eval(),",
+        "test_session.py",
+    ),
+    Named(
+        "always the first batch",
+        f"{TRAINING}/training.py",
+        "order.indices(shown + k * config.batch,",
+        "order.indices(0,",
+        "test_training.py",
+    ),
+    Named(
+        "always mirrored",
+        f"{TRAINING}/photographs.py",
+        "mirror(images, look % 2 == 1)",
+        "mirror(images, look >= 0)",
+        "test_training.py",
+    ),
+    Named(
+        "DCGAN's reals and fakes joined",
+        f"{TRAINING}/training.py",
+        'joined=config.critic_norm != "batch"',
+        "joined=True",
+        "test_training.py",
+    ),
+    Named(
+        "no augmentation of photographs",
+        f"{TRAINING}/photographs.py",
+        "self._see(augment(images), offset)",
+        "self._see(images, offset)",
+        "test_training.py",
+    ),
+    Named(
+        "no augmentation of fakes",
+        f"{TRAINING}/step.py",
+        "task.augmentation(widened(generator(draw.latents)), draw.numbers)",
+        "widened(generator(draw.latents))",
+        "test_step.py",
+    ),
+    Named(
+        "r_v with held-out and training photographs exchanged",
+        f"{TRAINING}/heldout.py",
+        "(apart - held) / apart if apart > 0",
+        "(held - apart) / held if held > 0",
+        "test_heldout.py",
+    ),
+    Named(
+        "the sign of r_v turned",
+        f"{TRAINING}/heldout.py",
+        "(apart - held) / apart",
+        "(held - apart) / apart",
+        "test_heldout.py",
+    ),
+    Named(
+        "the held-out penalty taken on training photographs",
+        f"{TRAINING}/heldout.py",
+        "            for reals in (training, held_out)\n",
+        "            for reals in (training, training)\n",
+        "test_heldout.py",
+    ),
+    Named(
+        "the best kept while a sign shows",
+        f"{TRAINING}/session.py",
+        "        elif self.guard.calm:",
+        "        else:",
+        "test_session.py",
+    ),
+    Named(
+        "overfitting without clear separation",
+        f"{TRAINING}/guard.py",
+        " and head.separation >= CLEAR_SEPARATION",
+        "",
+        "test_guard.py",
+    ),
+    Named(
+        "WGAN with Adam",
+        f"{TRAINING}/training.py",
+        'if self.config.objective == "wgan":',
+        "if False:",
+        "test_training.py",
+    ),
+    Named(
+        "realism in raw units",
+        "trainer/metrics/realism.py",
+        "return (features - self._mean) / self._spread",
+        "return features",
+        "../metrics/test_realism.py",
+    ),
+    Named(
+        "no autocast at all",
+        f"{TRAINING}/training.py",
+        "return torch.autocast(self.device.type, torch.bfloat16)",
+        "return contextlib.nullcontext()",
+        "test_training.py",
+    ),
+    Named(
+        "distributed batch norm that keeps no statistics",
+        "trainer/nets/layers.py",
+        "self.get_buffer(name).lerp_(value, self.momentum or 0.1)",
+        "pass",
+        "test_distributed.py",
+    ),
+)
+
+
+class Finder(ast.NodeVisitor):
+    """Collects a file's changes."""
+
+    def __init__(self, path: str, source: bytes) -> None:
+        self.path = path
+        self.source = source
+        self.starts = [0]
+        for line in source.splitlines(keepends=True):
+            self.starts.append(self.starts[-1] + len(line))
+        self.changes: list[Change] = []
+
+    def add(self, node: Any, new: str) -> None:
+        start = self.starts[node.lineno - 1] + node.col_offset
+        end = self.starts[node.end_lineno - 1] + node.end_col_offset
+        old = self.source[start:end].decode()
+        self.changes.append(Change(self.path, node.lineno, old, new, start, end))
+
+    def visit_Compare(self, node: ast.Compare) -> None:
+        if len(node.ops) == 1:
+            swapped = COMPARISONS[type(node.ops[0])]()
+            self.add(node, f"({ast.unparse(ast.Compare(node.left, [swapped], node.comparators))})")
+        self.generic_visit(node)
+
+    def visit_BinOp(self, node: ast.BinOp) -> None:
+        other = ARITHMETIC.get(type(node.op))
+        if other is not None and not isinstance(node.left, ast.Constant | ast.JoinedStr):
+            self.add(node, f"({ast.unparse(ast.BinOp(node.left, other(), node.right))})")
+        self.generic_visit(node)
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> None:
+        other = ast.Or() if isinstance(node.op, ast.And) else ast.And()
+        self.add(node, f"({ast.unparse(ast.BoolOp(other, node.values))})")
+        self.generic_visit(node)
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> None:
+        if isinstance(node.op, ast.Not | ast.USub):
+            self.add(node, f"({ast.unparse(node.operand)})")
+        self.generic_visit(node)
+
+    def visit_Constant(self, node: ast.Constant) -> None:
+        if isinstance(node.value, bool):
+            self.add(node, repr(not node.value))
+        elif isinstance(node.value, int | float):
+            self.add(node, repr(node.value + 1))
+
+    def visit_If(self, node: ast.If) -> None:
+        self.add(node.test, f"(not ({ast.unparse(node.test)}))")
+        self.generic_visit(node)
+
+    def visit_IfExp(self, node: ast.IfExp) -> None:
+        self.add(node.test, f"(not ({ast.unparse(node.test)}))")
+        self.generic_visit(node)
+
+    def visit_Expr(self, node: ast.Expr) -> None:
+        if not isinstance(node.value, ast.Constant):  # a docstring
+            self.add(node, "pass")
+            self.generic_visit(node)
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> None:
+        self.add(node, "pass")
+        self.generic_visit(node)
+
+    def visit_Assign(self, node: ast.Assign) -> None:
+        if isinstance(node.targets[0], ast.Attribute | ast.Subscript):
+            self.add(node, "pass")
+        self.generic_visit(node)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        if node.value is not None:
+            self.visit(node.value)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        for default in (*node.args.defaults, *filter(None, node.args.kw_defaults)):
+            self.visit(default)
+        for statement in node.body:
+            self.visit(statement)
+
+    def visit_Raise(self, node: ast.Raise) -> None:
+        """Its words are for people."""
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
+        """Words as well."""
+
+
+def changes_of(path: str) -> list[Change]:
+    source = (ROOT / path).read_bytes()
+    finder = Finder(path, source)
+    finder.visit(ast.parse(source))
+    return finder.changes
+
+
+@contextmanager
+def copied() -> Iterator[Path]:
+    """A copy of the working tree that may be changed."""
+    with tempfile.TemporaryDirectory(prefix="mutations-") as folder:
+        files = subprocess.run(
+            ["git", "ls-files", "-co", "--exclude-standard"],
+            cwd=ROOT, check=True, capture_output=True, text=True,
+        ).stdout.splitlines()  # fmt: skip
+        for name in filter(lambda name: (ROOT / name).is_file(), files):
+            (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, Path(folder) / name)
+        yield Path(folder)
+
+
+def passes(tree: Path, tests: list[str], timeout: float) -> bool:
+    """Whether the tests pass in the copy; a run that takes too long does not.
+
+    In a fork: torch, which takes seconds to import, is in memory by then; our own modules are not.
+    """
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.setpgid(0, 0)
+            nothing = os.open(os.devnull, os.O_RDWR)
+            for stream in range(3):
+                os.dup2(nothing, stream)
+            os.chdir(tree)
+            sys.path.insert(0, str(tree))
+            os.environ["PYTHONPATH"] = str(tree)  # for processes that the tests start
+            status = int(pytest.main(["-x", "-q", "-n", "0", "-p", "no:cacheprovider", *tests]))
+        finally:
+            os._exit(status)  # whatever happens: the copy is its parent's to remove
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status) == 0
+        time.sleep(0.05)
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return False
+
+
+def noticed(tree: Path, path: str, changed: bytes, tests: list[str], timeout: float) -> bool:
+    """Whether the tests fail with the file changed, which is put back afterwards."""
+    file = tree / path
+    kept = file.read_bytes()
+    file.write_bytes(changed)
+    try:
+        return not passes(tree, tests, timeout)
+    finally:
+        file.write_bytes(kept)
+
+
+def mirrored(path: str) -> list[str]:
+    """The tests of a module, where they lie."""
+    module = Path(path)
+    test = Path("tests") / module.parent / f"test_{module.name}"
+    return [str(test)] if (ROOT / test).exists() else []
+
+
+def print_named(timeout: float) -> None:
+    print("| change | its tests | noticed |\n|---|---|---|", flush=True)
+    with copied() as tree:
+        for change in NAMED:
+            source = (ROOT / change.path).read_text(encoding="utf-8")
+            assert source.count(change.old) == 1, f"{change.path} no longer holds {change.old!r} once"
+            tests = [os.path.normpath(f"tests/trainer/training/{change.tests}")]
+            changed = source.replace(change.old, change.new).encode()
+            seen = noticed(tree, change.path, changed, tests, timeout)
+            print(f"| {change.name} | `{tests[0]}` | {'yes' if seen else '**no**'} |", flush=True)
+
+
+def print_modules(options: argparse.Namespace) -> None:
+    survivors: list[Change] = []
+    print("| module | changes | noticed | survived |\n|---|---:|---:|---:|", flush=True)
+    with copied() as tree:
+        for module in options.modules:
+            path = module.replace(".", "/") + ".py"
+            tests = [*mirrored(path), *options.tests]
+            assert tests, f"{module} has no tests of its own: give --tests"
+            assert passes(tree, tests, options.timeout), f"{', '.join(tests)} fail without any change"
+            source, changes = (ROOT / path).read_bytes(), changes_of(path)
+            if options.sample:
+                chosen = random.Random(options.seed).sample(changes, min(options.sample, len(changes)))
+                changes = sorted(chosen, key=lambda change: change.start)
+            left = [
+                change
+                for change in changes
+                if not noticed(
+                    tree,
+                    path,
+                    source[: change.start] + change.new.encode() + source[change.end :],
+                    tests,
+                    options.timeout,
+                )
+            ]
+            survivors += left
+            count = len(changes)
+            print(f"| {module} | {count} | {count - len(left)} | {len(left)} |", flush=True)
+    print()
+    for change in survivors:
+        print(f"- {change}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("modules", nargs="*")
+    parser.add_argument("--tests", nargs="+", default=[])
+    parser.add_argument("--sample", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--timeout", type=float, default=300.0)
+    parser.add_argument("--named", action="store_true")
+    options = parser.parse_args()
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ.pop("PYTHONPATH", None)
+    sys.dont_write_bytecode = True
+    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
+    import torch  # noqa: F401
+
+    if options.named:
+        print_named(options.timeout)
+    else:
+        print_modules(options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""What a session keeps and shows: averages, the best of what was calm, and which photographs say so."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.drawings import bowls
+from trainer import checkpoint
+from trainer.config import make_config
+from trainer.data.dataset import Dataset
+from trainer.data.parts import parts_of
+from trainer.grids import contact_sheet
+from trainer.metrics.metric import Metric
+from trainer.metrics.quick import QuickFigures
+from trainer.metrics.realism import Realism
+from trainer.nets.generator import latents_from_seeds
+from trainer.pictures import draw, to_device
+from trainer.training import evaluation
+from trainer.training.guard import Guard
+from trainer.training.heldout import features_of
+from trainer.training.runlog import RunLog
+from trainer.training.session import Session
+from trainer.training.snapshots import GRID_SEEDS
+from trainer.training.state import LoopState
+from trainer.training.training import Training
+
+CPU = torch.device("cpu")
+CONFIG = make_config(
+    Path("bowls"), "modern", "wgan-gp", resolution=32, width=4, batch=4, latent_size=8, steps=100,
+    generator="plain", critic="plain", eval_every=1, snap=0, log_every=100,
+)  # fmt: skip
+
+
+def dataset(held_out: int = 10) -> Dataset:
+    pictures = bowls(16 + held_out, 32)
+    names = tuple(map(str, range(len(pictures))))
+    return Dataset(pictures[:16], pictures[16:], names[:16], names[16:], (), 0, "drawn", from_cache=False)
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[Session]:
+    data = dataset()
+    training = Training(CONFIG, to_device(data.training, CPU))
+    with RunLog(tmp_path, CONFIG.steps) as log:
+        made = Session(training, data, tmp_path, log, LoopState(data.fingerprint, Guard(), 0))
+        made.begin()
+        training.cycle()
+        yield made
+
+
+def lines(session: Session, kind: str) -> list[dict[str, float]]:
+    text = (session.states.parent / "metrics.jsonl").read_text()
+    return [line for line in map(json.loads, text.splitlines()) if line["kind"] == kind]
+
+
+def test_a_checkpoint_ships_the_averages(session: Session) -> None:
+    session.snapshot()
+    networks = session.training.networks
+    loaded = checkpoint.load(session.snapshots.checkpoints / "last.safetensors")
+    for shipped, average, latest in (
+        (loaded.generator, networks.generator_average, networks.generator),
+        (loaded.critic, networks.critic_average, networks.critic),
+    ):
+        for name, tensor in shipped.named_parameters():
+            assert torch.equal(tensor, average.get_parameter(name))
+        assert any(not t.equal(latest.get_parameter(name)) for name, t in shipped.named_parameters())
+    wanted = features_of(networks.critic_average, networks.vision, session.snapshots.calibrated_on)
+    assert torch.equal(loaded.photographs, wanted)
+    assert loaded.metadata.score_quantiles == pytest.approx(Realism(wanted).quantiles(100))
+
+
+def test_sheets_and_figures_are_of_the_averaged_generator(session: Session) -> None:
+    networks, size = session.training.networks, CONFIG.latent_size
+    session.snapshot()
+
+    def drawn(seeds: range | tuple[int, ...]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+        return draw(networks.generator_average, latents_from_seeds(list(seeds), size), CPU)
+
+    with Image.open(session.snapshots.samples / "step-00000001.png") as sheet:
+        assert np.array_equal(np.asarray(sheet), np.asarray(contact_sheet(drawn(GRID_SEEDS))))
+    figures = QuickFigures(session.evaluator.reals, session.evaluator.held_out)
+    assert session.evaluator().figures == figures(drawn(range(figures.fakes)))
+    latest = draw(networks.generator.eval(), latents_from_seeds(list(GRID_SEEDS), size), CPU)
+    assert not np.array_equal(latest, drawn(GRID_SEEDS))
+
+
+class _Figures:
+    """Evaluations whose kid is told beforehand."""
+
+    def __init__(self, session: Session, monkeypatch: pytest.MonkeyPatch, *kids: float) -> None:
+        seen = session.evaluator()
+        told = iter(kids)
+
+        def evaluated(self: evaluation.Evaluator) -> evaluation.Evaluation:
+            figures = {**seen.figures, "kid": Metric(next(told), 0.0, deviation=0.1)}
+            return replace(seen, step=self.training.step, figures=figures)
+
+        monkeypatch.setattr(evaluation.Evaluator, "__call__", evaluated)
+        self.session = session
+
+    def best_step(self) -> int:
+        path = self.session.snapshots.checkpoints / "best.safetensors"
+        return checkpoint.read_metadata(path).step
+
+
+def test_near_ties_go_to_the_later_step(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And do not add up: what counts is the least figure so far."""
+    figures = _Figures(session, monkeypatch, 1.0, 1.05, 1.12, 0.5, 0.7)
+    best = []
+    for _ in range(5):
+        session.after_cycle()
+        best.append(figures.best_step())
+        session.training.cycle()
+    assert best == [1, 2, 2, 4, 4]
+
+
+def test_nothing_is_kept_while_a_sign_shows(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither as the best, nor to go back to."""
+    figures = _Figures(session, monkeypatch, 1.0, 0.1, 0.5)
+    session.after_cycle()
+    session.training.cycle()
+    session.guard.counts["diversity"] = 1
+    monkeypatch.setattr(Guard, "look", lambda guard, seen: None)
+    session.after_cycle()
+    assert figures.best_step() == 1
+    assert session.guard.calm_steps == [0, 1]
+    session.guard.counts.clear()
+    session.training.cycle()
+    session.after_cycle()
+    assert figures.best_step() == 3
+    assert session.guard.calm_steps == [0, 1, 3]
+
+
+def test_a_figure_is_told_with_how_rough_it_is(session: Session, capsys: pytest.CaptureFixture[str]) -> None:
+    session.after_cycle()
+    (figures,) = lines(session, "figures")
+    assert figures["kid_deviation"] > 0
+    assert "±" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("held_out", "apart"), [(30, False), (300, True)])
+def test_what_chooses_does_not_calibrate(held_out: int, apart: bool, tmp_path: Path) -> None:
+    data = dataset(held_out)
+    training = Training(CONFIG, to_device(data.training, CPU))
+    with RunLog(tmp_path, CONFIG.steps) as log:
+        session = Session(training, data, tmp_path, log, LoopState(data.fingerprint, Guard(), 0))
+        session.snapshot()
+    parts = parts_of(held_out)
+    assert np.array_equal(session.evaluator.held_out, data.held_out[parts.choosing])
+    wanted = to_device(data.held_out[parts.calibrating], CPU)
+    assert torch.equal(session.snapshots.calibrated_on, wanted)
+    metadata = checkpoint.read_metadata(session.snapshots.checkpoints / "last.safetensors")
+    assert metadata.held_out_apart is apart

@@ -1,0 +1,121 @@
+"""What a run shows of itself in files: sheets of samples, and checkpoints with their calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib import metadata as packages
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from trainer import checkpoint
+from trainer.checkpoint import Metadata
+from trainer.config import FitConfig
+from trainer.data.dataset import Dataset
+from trainer.data.parts import parts_of
+from trainer.data.sources import printable
+from trainer.grids import contact_sheet, write_png
+from trainer.hashes import perceptual_hash
+from trainer.metrics.metric import Metric
+from trainer.metrics.realism import Realism
+from trainer.nets.generator import latents_from_seeds
+from trainer.pictures import draw, to_device
+from trainer.training.heldout import features_of
+from trainer.training.training import Training
+
+LAST_CHECKPOINT = "last.safetensors"
+BEST_CHECKPOINT = "best.safetensors"
+GRID_SEEDS = tuple(range(1_000, 1_064))
+QUANTILES = 100
+MOST_CALIBRATED_ON = 1_000
+"""Held-out photographs whose features go into a checkpoint; they lie in the order of their hashes."""
+NUMBERED_KEPT = 10
+LICENCE_NOTE = (
+    "Trained on the photographs described under provenance; the pictures it makes show no real dish. "
+    "Whoever ships this file answers for the right to have trained on them."
+)
+
+
+class Snapshots:
+    """Writes sheets and checkpoints of the averaged networks into the run folder."""
+
+    def __init__(self, training: Training, dataset: Dataset, run: Path) -> None:
+        self.training = training
+        self.dataset = dataset
+        self.samples = run / "samples"
+        self.checkpoints = run / "checkpoints"
+        self.parts = parts_of(len(dataset.held_out))
+        photographs = dataset.held_out[self.parts.calibrating[:MOST_CALIBRATED_ON]]
+        self.calibrated_on = to_device(photographs, training.device)
+
+    def write_sheet(self) -> Image.Image:
+        """The same 64 latents through the averaged generator, 8 by 8."""
+        sheet = contact_sheet(draw_seeds(self.training, GRID_SEEDS))
+        write_png(self.samples / f"step-{self.training.step:08d}.png", sheet)
+        return sheet
+
+    def write_checkpoint(self, *names: str, metrics: dict[str, Metric]) -> None:
+        """The same file under each name; `metrics` are those of this very step, if any."""
+        networks = self.training.networks
+        photographs = features_of(networks.critic_average, networks.vision, self.calibrated_on)
+        document = self._metadata(Realism(photographs).quantiles(QUANTILES), metrics)
+        for name in names:
+            checkpoint.save(
+                self.checkpoints / name,
+                networks.generator_average,
+                networks.critic_average,
+                networks.vision,
+                photographs,
+                document,
+            )
+
+    def write_numbered(self, *, metrics: dict[str, Metric]) -> None:
+        """A checkpoint under its step's number and as the last one; of the numbered ones a few are kept."""
+        name = f"step-{self.training.step:08d}.safetensors"
+        self.write_checkpoint(name, LAST_CHECKPOINT, metrics=metrics)
+        for old in sorted(self.checkpoints.glob("step-*.safetensors"))[:-NUMBERED_KEPT]:
+            old.unlink()
+
+    @cached_property
+    def _training_hashes(self) -> tuple[str, ...]:
+        """By which the bot knows a copy of a training picture."""
+        hashes = (perceptual_hash(Image.fromarray(picture)) for picture in self.dataset.training)
+        return tuple(f"{each:016x}" for each in hashes)
+
+    def _metadata(self, quantiles: tuple[float, ...], metrics: dict[str, Metric]) -> Metadata:
+        training, dataset = self.training, self.dataset
+        config = training.config
+        return Metadata(
+            architecture=asdict(config.architecture),
+            objective=config.objective,
+            preset=config.preset,
+            step=training.step,
+            images_seen=training.images_seen,
+            data_fingerprint=dataset.fingerprint,
+            training_pictures=len(dataset.training),
+            held_out_pictures=len(dataset.held_out),
+            score_quantiles=quantiles,
+            held_out_apart=self.parts.apart,
+            training_hashes=self._training_hashes,
+            metrics=metrics,
+            versions={name: packages.version(name) for name in ("torch", "numpy", "safetensors")},
+            provenance=_provenance(config, dataset),
+            licence_note=LICENCE_NOTE,
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+
+def draw_seeds(training: Training, seeds: Sequence[int]) -> NDArray[np.uint8]:
+    """Pictures (n, r, r, 3) of the averaged generator, one a seed."""
+    latents = latents_from_seeds(list(seeds), training.config.latent_size)
+    return draw(training.networks.generator_average, latents, training.device)
+
+
+def _provenance(config: FitConfig, dataset: Dataset) -> str:
+    begun = f", begun as {Path(config.init).name}" if config.init else ""
+    return printable(f"{len(dataset.training)} photographs from {Path(config.data).name}{begun}")
