@@ -31,8 +31,8 @@ _PASSED_ON = re.compile(
     "LD_PRELOAD|SYSTEMROOT|VIRTUAL_ENV|CONDA_PREFIX|PYTHON[A-Z]+|MALLOC_[A-Z_]+|CUDA_VISIBLE_DEVICES|"
     "(DYLD|OMP|GOMP|KMP|MKL|OPENBLAS|DNNL|ONEDNN|ATEN|TORCH|PYTORCH)_[A-Z0-9_]+"
 )
-"""What the child may have of the environment: where things are, and how arithmetic is done. Whatever else there
-is may be a secret."""
+"""What the child may have of the environment: where things are, and how arithmetic is done. Whatever else
+there is may be a secret."""
 
 
 @dataclass(frozen=True)
