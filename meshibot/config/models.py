@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -33,12 +34,13 @@ def default_home() -> Path:
     """The platform's folder for a user's data."""
     from platformdirs import user_data_path
 
-    folder = user_data_path("meshibot", appauthor=False)
-    if not folder.is_absolute():  # `~` stays where the user has neither HOME nor an entry in passwd
-        raise UsageError(
-            "This user has no home folder: set MESHIBOT_HOME to the folder that the bot may use."
-        )
-    return folder
+    # A user id with neither HOME nor an entry in passwd, as containers have, has no such folder. Some
+    # versions of platformdirs say so, and others leave the `~` as it is.
+    with suppress(RuntimeError):
+        folder = user_data_path("meshibot", appauthor=False)
+        if folder.is_absolute():
+            return folder
+    raise UsageError("This user has no home folder: set MESHIBOT_HOME to the folder that the bot may use.")
 
 
 def shipped_checkpoint() -> Path:

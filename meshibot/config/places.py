@@ -179,6 +179,7 @@ def _make_absolute(table: dict[str, Any], folder: Path) -> None:
     """What is a file or a folder is meant relative to the folder of `meshibot.toml`."""
     for name in ("home", "checkpoint", "captions"):
         said = table.get(name)
-        names_path = isinstance(said, str) and (name != "captions" or is_caption_file(said))
-        if names_path and not said.startswith("~"):
+        if not isinstance(said, str) or said.startswith("~"):
+            continue
+        if name != "captions" or is_caption_file(said):
             table[name] = str(folder / said)

@@ -138,7 +138,7 @@ class Adapter(HTTPAdapter):
         manager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
 
 
-class _AnswerTooLong(Exception):
+class _AnswerTooLong(Exception):  # noqa: N818 (an outcome)
     """An answer that no network gives, and that would fill the memory."""
 
 

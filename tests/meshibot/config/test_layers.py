@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -391,7 +392,7 @@ def test_a_folder_that_one_happens_to_be_in_redirects_no_secret(
 
 @pytest.mark.parametrize("name", ["CAPTIONS", "HOME", "SCHEDULE", "X_ACCESS_TOKEN"])
 def test_bytes_that_are_no_text_are_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setenv(f"MESHIBOT_{name}", "/tmp/\udc83\udc89")
+    monkeypatch.setenv(f"MESHIBOT_{name}", "/x/\udc83\udc89")
     sentence = refusal()
     assert sentence.startswith(f"MESHIBOT_{name} ")
     sentence.encode()
@@ -407,10 +408,21 @@ def test_a_home_that_no_address_can_hold_is_one_sentence(
     assert load_settings().database_address == f"sqlite:///{tmp_path}/100% ramen #1/meshibot.sqlite3"
 
 
-def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def nowhere(*_: object, **__: object) -> Path:
+    raise RuntimeError("could not determine the home directory")
+
+
+def unexpanded(*_: object, **__: object) -> Path:
+    return Path("~/.local/share/meshibot")
+
+
+@pytest.mark.parametrize("data_path", [nowhere, unexpanded])
+def test_a_user_without_a_home_is_told_what_to_set(
+    monkeypatch: pytest.MonkeyPatch, data_path: Callable[..., Path]
+) -> None:
+    """A user id that is in no passwd: the two ways in which versions of platformdirs take it."""
     monkeypatch.delenv("MESHIBOT_HOME")
-    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
-    monkeypatch.setenv("HOME", "~")  # what is left of it where neither HOME nor passwd names one
+    monkeypatch.setattr("platformdirs.user_data_path", data_path)
     assert refusal().startswith("This user has no home folder: set MESHIBOT_HOME")
 
 
