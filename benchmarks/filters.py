@@ -26,11 +26,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from trainer import checkpoint
-from trainer.checkpoint import Checkpoint, to_uint8
+from trainer.checkpoint import Checkpoint
 from trainer.data.dataset import load_dataset
 from trainer.grids import contact_sheet, write_png
 from trainer.metrics.suite import evaluate_pictures
-from trainer.pictures import to_device
+from trainer.pictures import to_device, to_uint8
 from trainer.training.heldout import scores_of
 
 Scores = NDArray[np.float64]
@@ -121,9 +121,15 @@ def candidates(loaded: Checkpoint, count: int) -> tuple[NDArray[np.uint8], Score
         images = loaded.sample(range(start, start + 64))
         pictures.append(to_uint8(images))
         with torch.inference_mode():
-            outputs.append(loaded.critic(images).double().numpy())
+            outputs.append(loaded.critic(loaded.vision(images)).mean(1).double().numpy())
         realism.append(loaded.score(images).double().numpy())
     return np.concatenate(pictures), np.concatenate(outputs), np.concatenate(realism)
+
+
+def held_out_scores(loaded: Checkpoint, pictures: NDArray[np.uint8]) -> Scores:
+    """The critic's outputs, means over its heads."""
+    reals = to_device(pictures, torch.device("cpu"))
+    return scores_of(loaded.critic, loaded.vision, reals).mean(1).double().numpy()
 
 
 def main() -> None:
@@ -137,7 +143,7 @@ def main() -> None:
     loaded = checkpoint.load(options.checkpoint)
     dataset = load_dataset(options.data, loaded.metadata.resolution, progress=False)
     pictures, outputs, realism = candidates(loaded, options.candidates)
-    held_out = scores_of(loaded.critic, to_device(dataset.held_out, torch.device("cpu"))).double().numpy()
+    held_out = held_out_scores(loaded, dataset.held_out)
     own = np.array(loaded.metadata.score_quantiles)
     slope, offset = logistic(held_out, outputs)
     everything, labels = labelled(held_out, outputs)

@@ -27,8 +27,9 @@ from torch import Tensor
 from trainer.config import FitConfig, make_config
 from trainer.data.dataset import Dataset, load_dataset
 from trainer.errors import TrainerError
-from trainer.nets.architecture import Architecture
-from trainer.nets.networks import Critic
+from trainer.nets.architecture import CriticShape
+from trainer.nets.critic import Critic
+from trainer.nets.vision import Views
 from trainer.training import training
 from trainer.training.fit import fit
 
@@ -56,12 +57,12 @@ def same(config: FitConfig) -> FitConfig:
 class ScoreNormalisedCritic(Critic):
     """Batch norm over the scores as well: photographs and fakes then have the same mean in each batch."""
 
-    def __init__(self, arch: Architecture) -> None:
-        super().__init__(arch)
-        self.norm = torch.nn.BatchNorm1d(1)
+    def __init__(self, shape: CriticShape) -> None:
+        super().__init__(shape)
+        self.norm = torch.nn.BatchNorm1d(len(self.head_names))
 
-    def forward(self, images: Tensor) -> Tensor:
-        scores: Tensor = self.norm(super().forward(images)[:, None])[:, 0]
+    def forward(self, views: Views) -> Tensor:
+        scores: Tensor = self.norm(super().forward(views))
         return scores
 
 

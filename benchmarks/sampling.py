@@ -21,7 +21,7 @@ from meshibot.config import shipped_checkpoint
 from meshibot.stock.sampler import CANDIDATES
 from tests.meshibot.command import Command
 from trainer import checkpoint
-from trainer.checkpoint import to_uint8
+from trainer.pictures import to_uint8
 from trainer.sample import write_samples
 
 TARGET_CANDIDATES = 64

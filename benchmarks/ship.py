@@ -16,8 +16,9 @@ from PIL import Image
 
 from meshibot.stock.sampler import CANDIDATES
 from trainer import checkpoint
-from trainer.checkpoint import Checkpoint, to_uint8
+from trainer.checkpoint import Checkpoint
 from trainer.grids import contact_sheet, write_png
+from trainer.pictures import to_uint8
 
 BATCHES = 512
 SHOWN = 24
@@ -29,7 +30,9 @@ FRAME = 0.5
 
 def halve(loaded: Checkpoint, path: Path) -> None:
     """Store the weights as float16, and say what that changes of 64 pictures."""
-    checkpoint.save(path, loaded.generator, loaded.critic, loaded.photographs, loaded.metadata, half=True)
+    checkpoint.save(
+        path, loaded.generator, loaded.critic, loaded.vision, loaded.photographs, loaded.metadata, half=True
+    )
     half = checkpoint.load(path)
     seeds = range(64)
     before, after = loaded.sample(seeds), half.sample(seeds)

@@ -1,12 +1,14 @@
 """Our training step against the naive one, from the same networks and the same weights, in turn.
 
-    python -m benchmarks.step [--device cpu|cuda] [--kind plain residual] [--resolution 32 64 …]
-                              [--width 16 32] [--batch 32] [--rounds 9] [--precision float32|bf16] [--compile]
+    python -m benchmarks.step [--device cpu|cuda] [--critic plain seeing] [--resolution 32 64 …]
+                              [--width 32 128] [--batch 16] [--critic-steps 1] [--rounds 9]
+                              [--precision float32|bf16] [--compile]
 
-Prints tables in Markdown. 'Naive' is the step of `benchmarks.naive`; a cycle is five critic steps and one
-generator step. Every round runs each variant once, so that a machine that slows down slows all of them; what
-is printed are medians, and ratios of medians. Peak memory is that of a process of its own for each variant.
-The matrix peak is measured in the same run. Augmentation is off on both sides.
+Prints tables in Markdown. 'Naive' is the step of `tests.naive`; a cycle is --critic-steps critic steps and
+one generator step. A plain critic has a plain generator beside it, a seeing one a gated one. Every round
+runs each variant once, so that a machine that slows down slows all of them; what is printed are medians, and
+ratios of medians. Peak memory is that of a process of its own for each variant. The matrix peak is measured
+in the same run. Augmentation is off on both sides, and what is seen in reals was looked at before.
 """
 
 import argparse
@@ -24,17 +26,17 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from benchmarks.naive import NaiveStep
+from tests.naive import NaiveStep
 from trainer.config import FitConfig, make_config
-from trainer.training.bench import device_name
+from trainer.device import choose_device, device_name
+from trainer.nets.vision import Views
 from trainer.training.compiled import compile_arithmetic
-from trainer.training.step import Arithmetic, CriticDraw, GeneratorDraw, critic_step, generator_step
-from trainer.training.training import Training, choose_device
+from trainer.training.step import Arithmetic, critic_step, generator_step
+from trainer.training.training import Training
 
-CRITIC_STEPS = 5
 PICTURES = 256
 EQUAL_STEPS = 20
-SMALL_WIDTH = 16
+GENERATORS = {"plain": "plain", "seeing": "gated"}
 
 
 @dataclass(frozen=True)
@@ -75,53 +77,58 @@ class Case:
         size = self.config.resolution
         rng = torch.Generator().manual_seed(0)
         pictures = torch.randint(0, 256, (PICTURES, size, size, 3), dtype=torch.uint8, generator=rng)
-        self.training = Training(self.config, pictures.to(self.device).permute(0, 3, 1, 2))
+        self.training = Training(self.config, pictures.to(self.device).permute(0, 3, 1, 2), staged=False)
         example = self.training.example()
-        for network in (self.training.networks.generator, self.training.networks.critic):
+        for network in vars(self.training.networks).values():
             network.to(self.dtype)
         self.training.critic_sums = self.training.critic_sums.to(self.dtype)
-        self.reals = example.reals.to(self.dtype)
-        latents, numbers = example.generator.latents.to(self.dtype), example.generator.numbers
-        self.draw = CriticDraw(latents, example.epsilon.to(self.dtype), numbers, numbers)
-        self.generator_draw = GeneratorDraw(latents, numbers)
+        self.training.generator_sums = self.training.generator_sums.to(self.dtype)
+        self.reals = tuple(view.to(self.dtype) for view in example.reals)
+        self.draw = replace(example.draw, latents=example.draw.latents.to(self.dtype))
+        self.epsilon = example.epsilon.to(self.dtype)
+        self.fakes: Views = ()
 
     def naive(self) -> Steps:
-        networks = self.training.networks
-        step = NaiveStep(networks.generator, networks.critic, self.config, self.training.autocast)
-        reals = self.reals.contiguous()
+        step = NaiveStep(self.training.networks, self.config, self.training.autocast)
+        reals = tuple(view.contiguous() for view in self.reals)
         return Steps(
-            lambda: step.critic_step(reals, self.draw), lambda: step.generator_step(self.generator_draw)
+            lambda: step.critic_step(reals, self.draw, self.epsilon), lambda: step.generator_step(self.draw)
         )
 
     def ours(self, arithmetic: Arithmetic | None = None) -> Steps:
+        """The last critic step's fakes teach the generator: their making counts there."""
         training = self.training
         arithmetic = arithmetic or training.arithmetic
-        return Steps(
-            lambda: critic_step(
+
+        def of_critic() -> None:
+            self.fakes = arithmetic.fakes(self.draw)
+            critic_step(
                 training.networks,
                 training.critic_optimiser,
                 training.task,
                 arithmetic,
                 self.reals,
-                self.draw,
+                self.fakes,
+                self.epsilon,
                 sums=training.critic_sums,
-            ),
-            lambda: generator_step(
+            )
+
+        def of_generator() -> None:
+            generator_step(
                 training.networks,
                 training.generator_optimiser,
                 arithmetic,
-                self.generator_draw,
+                self.fakes,
                 sums=training.generator_sums,
-            ),
-        )
+            )
+
+        return Steps(of_critic, of_generator)
 
     def compiled(self) -> Steps:
         training = self.training
         example = training.example()
         return self.ours(
-            compile_arithmetic(
-                training.networks, training.task, CRITIC_STEPS, example, lambda text: say(text)
-            )
+            compile_arithmetic(training.networks, training.task, self.config.n_critic, example, say)
         )
 
 
@@ -163,17 +170,13 @@ def medians(variants: dict[str, Steps], rounds: int, device: torch.device) -> di
     }
 
 
-def cycle(critic: float, generator: float) -> float:
-    return CRITIC_STEPS * critic + generator
-
-
-def flops(steps: Steps) -> int:
+def flops(steps: Steps, critic_steps: int) -> int:
     """Operations of a full cycle."""
     with Flops() as critic:
         steps.critic()
     with Flops() as generator:
         steps.generator()
-    return CRITIC_STEPS * int(critic.total) + int(generator.total)
+    return critic_steps * int(critic.total) + int(generator.total)
 
 
 def loss_difference(config: FitConfig, device: torch.device) -> float:
@@ -188,7 +191,7 @@ def loss_difference(config: FitConfig, device: torch.device) -> float:
         case.training.critic_sums.zero_()
         theirs = naive.critic()
         ours.critic()
-        loss = case.training.critic_sums[0].item() / config.batch
+        loss = case.training.critic_sums[0].sum().item() / config.batch
         worst = max(worst, abs(loss - float(theirs)))  # type: ignore[arg-type]
         naive.generator()
         ours.generator()
@@ -222,15 +225,21 @@ def measure(config: FitConfig, device: torch.device, options: argparse.Namespace
     variants = {"naive": case.naive(), "ours": case.ours()}
     if options.compile:
         variants["ours, compiled"] = case.compiled()
-    pipeline = statistics.median(seconds(lambda: case.training.reals(0), device) for _ in range(20))
+    pipeline = statistics.median(seconds(case.training.example, device) for _ in range(20))
     dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
     peak = matrix_peak(device, dtype)
     found = medians(variants, options.rounds, device)
-    work = {"naive": flops(variants["naive"]), "ours": flops(variants["ours"])}
+    count = config.n_critic
+    work = {name: flops(variants[name], count) for name in ("naive", "ours")}
+
+    def cycle(critic: float, generator: float) -> float:
+        return count * critic + generator
+
     base = found["naive"]
-    share = CRITIC_STEPS * pipeline / cycle(*found[list(found)[-1]])
+    share = count * pipeline / cycle(*found[list(found)[-1]])
+    critic_kind, width = config.critic, config.channels[0]
     print(
-        f"\n**{config.kind}, {config.resolution} px, width {config.width}, batch {config.batch}, "
+        f"\n**{critic_kind} critic, {config.resolution} px, width {width}, batch {config.batch}, "
         f"{config.precision}**: matrix peak {peak / 1e9:.0f} GFLOP/s; losses of {EQUAL_STEPS} steps differ "
         f"by {loss_difference(replace(config, precision='float32'), device):.1g} at most in float64; "
         f"drawing batches takes {share:.1%} of our quickest cycle"
@@ -239,8 +248,18 @@ def measure(config: FitConfig, device: torch.device, options: argparse.Namespace
         "\n| variant | critic step | generator step | cycle | ratios to naive | images/s | GFLOP a cycle "
         "| share of peak | memory |\n|---|---|---|---|---|---|---|---|---|"
     )
-    shape = ["--kind", config.kind, "--resolution", str(config.resolution), "--width", str(config.width)]
-    same = [*shape, "--batch", str(config.batch), "--device", device.type, "--precision", config.precision]
+    shape = ["--critic", critic_kind, "--resolution", str(config.resolution), "--width", str(width)]
+    same = [
+        *shape,
+        "--critic-steps",
+        str(count),
+        "--batch",
+        str(config.batch),
+        "--device",
+        device.type,
+        "--precision",
+        config.precision,
+    ]
     for name, (critic, generator) in found.items():
         whole = cycle(critic, generator)
         operations = work.get(name, work["ours"])
@@ -248,7 +267,7 @@ def measure(config: FitConfig, device: torch.device, options: argparse.Namespace
         print(
             f"| {name} | {critic * 1e3:.0f} ms | {generator * 1e3:.0f} ms | {whole * 1e3:.0f} ms "
             f"| {base[0] / critic:.2f}, {base[1] / generator:.2f}, **{cycle(*base) / whole:.2f}** "
-            f"| {config.batch * CRITIC_STEPS / whole:.0f} | {operations / 1e9:.1f} "
+            f"| {config.batch * count / whole:.0f} | {operations / 1e9:.1f} "
             f"| {operations / whole / peak:.0%} | {f'{memory:.0f} MiB' if memory else ''} |",
             flush=True,
         )
@@ -257,10 +276,11 @@ def measure(config: FitConfig, device: torch.device, options: argparse.Namespace
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--kind", nargs="+", choices=("plain", "residual"), default=["plain", "residual"])
-    parser.add_argument("--resolution", nargs="+", type=int, default=[32, 64, 128, 256])
-    parser.add_argument("--width", nargs="+", type=int, default=[SMALL_WIDTH, 32])
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--critic", nargs="+", choices=GENERATORS, default=list(GENERATORS))
+    parser.add_argument("--resolution", nargs="+", type=int, default=[64, 128])
+    parser.add_argument("--width", nargs="+", type=int, default=[32, 128])
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--critic-steps", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--precision", choices=("float32", "bf16"), default="float32")
     parser.add_argument("--compile", action="store_true")
@@ -272,13 +292,14 @@ def main() -> None:
     device = choose_device(options.device)
     if options.memory_of is None:
         print(f"torch {torch.__version__}, {device_name(device)}, medians of {options.rounds} rounds")
-    for kind in options.kind:
+    for critic in options.critic:
         for resolution in options.resolution:
             for width in options.width:
                 config = make_config(
-                    Path("none"), "modern", "wgan-gp", kind=kind, resolution=resolution, width=width,
-                    batch=options.batch, precision=options.precision, device=device.type, mirror=False,
-                    colour=0.0, translation=0.0, n_critic=CRITIC_STEPS,
+                    Path("none"), "modern", "wgan-gp", critic=critic, generator=GENERATORS[critic],
+                    resolution=resolution, width=width, critic_width=width, batch=options.batch,
+                    precision=options.precision, device=device.type, mirror=False, colour=0.0,
+                    translation=0.0, n_critic=options.critic_steps,
                 )  # fmt: skip
                 if options.memory_of is not None:
                     print_memory(Case(config, device), options.memory_of)

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import torch
 
+from tests.shapes import critic_shape, generator_shape
 from trainer import checkpoint
 from trainer.checkpoint import Metadata
 from trainer.metrics.realism import Realism
-from trainer.nets.architecture import Architecture
-from trainer.nets.networks import Critic, Generator, latents_from_seeds
+from trainer.nets.architecture import Architecture, CriticKind
+from trainer.nets.critic import Critic
+from trainer.nets.generator import PlainGenerator, latents_from_seeds, make_generator
+from trainer.nets.vision import PretrainedVision, make_vision
 
 
 def make_checkpoint(
@@ -21,20 +24,31 @@ def make_checkpoint(
     out_of_reach: float = 0.0,
     training_hashes: tuple[str, ...] = (),
     collapsed: bool = False,
+    critic: CriticKind = "plain",
 ) -> Path:
     """Write a checkpoint and return its path.
 
     Its "held-out photographs" are pictures of the generator itself, so that half of the candidates lie above
     the quantile 0.5. `out_of_reach` moves all quantiles up by so much: then none does.
-    A `collapsed` generator makes one and the same picture of every seed.
+    A `collapsed` generator makes one and the same picture of every seed. A `seeing` critic takes longer: it
+    looks through a real network.
     """
     torch.manual_seed(seed)
-    arch = Architecture(resolution, width, 16)
-    generator, critic = Generator(arch).eval(), Critic(arch).eval()
+    arch = Architecture(
+        generator_shape("plain", resolution, width=width, latent_size=16),
+        critic_shape(critic, resolution, width=width),
+    )
+    generator, scorer = make_generator(arch.generator).eval(), Critic(arch.critic).eval()
+    assert isinstance(generator, PlainGenerator)
     if collapsed:
         torch.nn.init.zeros_(generator.to_rgb.weight)
+    vision = make_vision(critic, seed)
     with torch.inference_mode():
-        photographs = critic.features(generator(latents_from_seeds(list(range(200)), arch.latent_size)))
+        pictures = generator(latents_from_seeds(list(range(200)), arch.latent_size))
+        if isinstance(vision, PretrainedVision):
+            pictures = pictures[:40]
+            vision.calibrate(pictures)
+        photographs = scorer.features(vision(pictures))
     marks = Realism(photographs).quantiles(20)
     metadata = Metadata(
         architecture=asdict(arch),
@@ -49,5 +63,5 @@ def make_checkpoint(
         training_hashes=training_hashes,
         provenance="random weights, for tests",
     )
-    checkpoint.save(path, generator, critic, photographs, metadata)
+    checkpoint.save(path, generator, scorer, vision, photographs, metadata)
     return path

@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 from trainer.errors import UsageError
 from trainer.files import atomic_write
+from trainer.metrics.metric import Metric
 from trainer.nets import earlier
 from trainer.nets.architecture import Architecture
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
@@ -46,14 +48,6 @@ _MAX_HEADER_BYTES = 16 * 1024 * 1024
 
 class CheckpointError(UsageError):
     """The file can't be used as a checkpoint; the sentence says why."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A figure and its floor: the same figure between two halves of the held-out reals."""
-
-    value: float
-    floor: float | None = None
 
 
 @dataclass(frozen=True)
@@ -158,6 +152,13 @@ class Checkpoint:
             pictures: Tensor = self.generator(latents)
         return pictures
 
+    def draw(self, seeds: Sequence[int]) -> NDArray[np.uint8]:
+        """The same as pictures to be looked at: uint8 (n, r, r, 3), some at a time."""
+        from trainer.nets.generator import latents_from_seeds
+        from trainer.pictures import draw
+
+        return draw(self.generator, latents_from_seeds(list(seeds), self.metadata.latent_size), self.device)
+
     def score(self, images: Tensor) -> Tensor:
         """How much like photographs the critic finds pictures (n, 3, r, r) in [-1, 1]: scores (n,)."""
         import torch
@@ -170,15 +171,6 @@ class Checkpoint:
         from trainer.metrics.realism import Realism
 
         return Realism(self.photographs)
-
-
-def to_uint8(images: Tensor) -> NDArray[Any]:
-    """Pictures (n, 3, h, w) in [-1, 1] to uint8 (n, h, w, 3) in [0, 255]."""
-    import torch
-
-    scaled = (images.float() + 1.0).mul(127.5).round().clamp(0, 255)
-    array: NDArray[Any] = scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
-    return array
 
 
 def fingerprint_of(path: Path) -> str:

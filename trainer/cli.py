@@ -4,23 +4,66 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import signal
 import sys
+from importlib import metadata as packages
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperCommand, TyperGroup
 
-from trainer.config import FitConfig, make_config, with_changes
+from trainer.config import FitConfig, make_config, shape_settings, with_changes
 from trainer.errors import TrainerError, UsageError
 
+
+class _Command(TyperCommand):
+    """Flags are shown without a type: there is nothing to give them."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _flags_bare(super().get_params(ctx))
+
+
+class _Group(TyperGroup):
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _flags_bare(super().get_params(ctx))
+
+
+def _flags_bare(params: list[Any]) -> list[Any]:
+    for param in params:
+        if getattr(param, "is_flag", False):
+            param.metavar = ""
+    return params
+
+
 app = typer.Typer(
+    cls=_Group,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Learns a folder of photographs with WGAN-GP and writes a checkpoint that meshibot samples.",
 )
 _people = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        try:
+            print(f"trainer {packages.version('meshibot')}")
+        except packages.PackageNotFoundError:
+            print("trainer (a checkout that is not installed)")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """What stands before a command."""
 
 
 def _seed(value: int | None) -> int | None:
@@ -30,12 +73,55 @@ def _seed(value: int | None) -> int | None:
     return value
 
 
+RESOLUTION_HELP = f"32, 64, 128, 256 or 512 pixels a side. (default: {FitConfig.resolution})"
+CheckpointArgument = Annotated[Path, typer.Argument(help="A .safetensors file made by fit.")]
 SeedOption = Annotated[
     int,
     typer.Option(callback=_seed, help="Seed of the first picture; the next has the next."),
 ]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+DeviceOption = Annotated[
+    str, typer.Option("--device", help="auto, cpu, cuda, or mps (Apple's GPUs; untried).")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+ObjectiveOption = Annotated[
+    str | None, typer.Option(help=f"wgan-gp, wgan or dcgan. (default: {FitConfig.objective})")
+]
+PresetOption = Annotated[str | None, typer.Option(help=f"article or modern. (default: {FitConfig.preset})")]
+ResolutionOption = Annotated[int | None, typer.Option(help=RESOLUTION_HELP)]
+BatchOption = Annotated[int | None, typer.Option(help=f"Pictures in a batch. (default: {FitConfig.batch})")]
+StepsOption = Annotated[int | None, typer.Option(help=f"Generator updates. (default: {FitConfig.steps})")]
+CriticStepsOption = Annotated[
+    int | None,
+    typer.Option(help=f"Critic updates for each generator update. (default: {FitConfig.n_critic})"),
+]
+GeneratorOption = Annotated[
+    str | None,
+    typer.Option(
+        help=f"gated, or plain: the article's kind, simpler and weaker. (default: {FitConfig.generator})"
+    ),
+]
+CriticOption = Annotated[
+    str | None,
+    typer.Option(
+        help="seeing: looks through a network that has seen a million photographs; plain: at pixels alone. "
+        f"(default: {FitConfig.critic})"
+    ),
+]
+WidthOption = Annotated[
+    int | None,
+    typer.Option(help="Feature channels of the generator at 4 pixels. (default: twice the resolution)"),
+]
+CriticWidthOption = Annotated[
+    int | None,
+    typer.Option(
+        help="The same of the critic's part that looks at the picture itself. (default: 64 or less where it "
+        "sees, else as the generator)"
+    ),
+]
+PrecisionOption = Annotated[
+    str | None,
+    typer.Option(help=f"auto (bf16 on a GPU that has it), float32 or bf16. (default: {FitConfig.precision})"),
+]
 
 
 def _say(text: str) -> None:
@@ -48,23 +134,67 @@ def _print_json(document: Any) -> None:
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
-@app.command()
+def _print_path(path: Path) -> None:
+    """On standard output, also where its bytes are no UTF-8."""
+    typer.echo(os.fsencode(path))
+
+
+def _load_torch() -> None:
+    """Import torch, with Ctrl-C ending the process at once: half imported, torch makes other errors of it."""
+    before = signal.signal(signal.SIGINT, lambda number, frame: os._exit(130))
+    try:
+        import torch  # noqa: F401
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@app.command(cls=_Command)
 def fit(
     data: Annotated[Path | None, typer.Option(help="Folder (or zip) of photographs.")] = None,
     out: Annotated[Path, typer.Option(help="Run folder: metrics, samples, states, checkpoints.")] = Path(
         "run"
     ),
-    objective: Annotated[str | None, typer.Option(help="wgan-gp, wgan or dcgan. (default: wgan-gp)")] = None,
-    resolution: Annotated[int | None, typer.Option(help="32, 64, 128 or 256. (default: 64)")] = None,
-    batch: Annotated[int | None, typer.Option(help="Pictures in a batch.")] = None,
-    steps: Annotated[
-        int | None, typer.Option(help=f"Generator updates. (default: {FitConfig.steps})")
+    objective: ObjectiveOption = None,
+    resolution: ResolutionOption = None,
+    batch: BatchOption = None,
+    steps: StepsOption = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="End after this time, with learning rates that fall towards its end; such a run can't be "
+            "repeated bit for bit. (default: 0, no limit)"
+        ),
     ] = None,
-    n_critic: Annotated[int | None, typer.Option(help="Critic updates for each generator update.")] = None,
-    critic_lr: Annotated[float | None, typer.Option(help="Learning rate of the critic.")] = None,
-    generator_lr: Annotated[float | None, typer.Option(help="Learning rate of the generator.")] = None,
-    width: Annotated[int | None, typer.Option(help="Feature channels of the widest level.")] = None,
-    generator_norm: Annotated[str | None, typer.Option(help="pixel, batch or none. (default: batch)")] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            help="Begin as this checkpoint, also of another resolution: for few photographs of one's own, or "
+            "to go on in twice the size."
+        ),
+    ] = None,
+    n_critic: CriticStepsOption = None,
+    critic_lr: Annotated[
+        float | None, typer.Option(help=f"Learning rate of the critic. (default: {FitConfig.critic_lr})")
+    ] = None,
+    generator_lr: Annotated[
+        float | None,
+        typer.Option(help=f"Learning rate of the generator. (default: {FitConfig.generator_lr})"),
+    ] = None,
+    generator: GeneratorOption = None,
+    critic: CriticOption = None,
+    width: WidthOption = None,
+    critic_width: CriticWidthOption = None,
+    generator_norm: Annotated[
+        str | None,
+        typer.Option(help=f"Of a plain one: pixel, batch or none. (default: {FitConfig.generator_norm})"),
+    ] = None,
+    cache_gb: Annotated[
+        float | None,
+        typer.Option(
+            help="Gigabytes of memory for what a seeing critic sees in the photographs, which then need not "
+            f"be looked at again; 0 keeps nothing. (default: {FitConfig.cache_gb:g})"
+        ),
+    ] = None,
     colour: Annotated[
         float | None, typer.Option(help="Augmentation in colour, 0 to 1. (default: 0, off)")
     ] = None,
@@ -75,17 +205,18 @@ def fit(
         int | None,
         typer.Option(callback=_seed, help=f"Start of all randomness. (default: {FitConfig.seed})"),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. (default: auto)")] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="auto (bf16 on a GPU), float32 or bf16. (default: auto)")
+    device: Annotated[
+        str | None,
+        typer.Option(help="auto, cpu, cuda, or mps (Apple's GPUs; untried). (default: auto)"),
     ] = None,
+    precision: PrecisionOption = None,
     compile_: Annotated[
         str | None,
         typer.Option(
             "--compile", help="auto (where it pays), on or off: compiled gradients. (default: auto)"
         ),
     ] = None,
-    preset: Annotated[str | None, typer.Option(help="article or modern. (default: modern)")] = None,
+    preset: PresetOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on exactly where --out was stopped.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be done; write nothing.")
@@ -108,27 +239,26 @@ def fit(
 ) -> None:
     """Train on a folder of photographs."""
     options: dict[str, Any] = {
-        "resolution": resolution, "batch": batch, "steps": steps, "n_critic": n_critic, "width": width,
+        "resolution": resolution, "batch": batch, "steps": steps, "n_critic": n_critic, "minutes": minutes,
         "seed": seed, "device": device, "precision": precision, "snap": snap, "eval_every": eval_every,
         "critic_lr": critic_lr, "generator_lr": generator_lr, "log_every": log_every, "guard": guard,
         "compile": compile_, "generator_norm": generator_norm, "colour": colour, "translation": translation,
+        "generator": generator, "critic": critic, "width": width, "critic_width": critic_width,
+        "cache_gb": cache_gb, "init": str(init) if init else None,
     }  # fmt: skip
-    config = _config(data, out, objective, preset, resume, options)
-
-    if config.device == "cuda":
-        from trainer.device import choose_device
-
-        choose_device(config.device)  # refuses before the photographs are read
+    if resume:
+        changes = {"data": str(data) if data else None, "objective": objective, "preset": preset, **options}
+        config = _resumed(out, changes)
+    else:
+        config = _new(data, objective, preset, options)
+    _load_torch()
+    _refuse_early(config, out, resume, dry_run)
 
     from trainer.data.dataset import load_dataset
 
-    dataset = load_dataset(Path(config.data), config.resolution)
-    for left in dataset.left_out:
-        _say(f"left out {left.path}: {left.reason}")
-    _say(
-        f"{len(dataset.training)} photographs to train on, {len(dataset.held_out)} held out, "
-        f"{len(dataset.left_out)} left out, {dataset.duplicates} duplicates."
-    )
+    dataset = load_dataset(Path(config.data), config.resolution, write=not dry_run)
+    for line in dataset.describe():
+        _say(line)
     if dry_run:
         _dry_run(config)
         return
@@ -136,29 +266,73 @@ def fit(
     from trainer.training.fit import fit as train
 
     result = train(config, dataset, out, resume=resume, say=_say)
-    if result.finished:
-        _say(f"Done at step {result.step}: {result.checkpoint}")
-    else:
-        _say(f"Saved at step {result.step}. Go on with: trainer fit --resume --out {out}")
+    if not result.finished:
+        _say(f"Saved at step {result.step}. Go on with: trainer fit --resume --out {_quoted(out)}")
+        sys.exit(128 + (result.stopped_by or signal.SIGINT))  # a shell's script must not go on
+    _say(f"Done at step {result.step}: {result.checkpoint}")
+    _say(f"How it went, as a page: trainer report {_quoted(out)}")
 
 
-def _config(
-    data: Path | None,
-    out: Path,
-    objective: str | None,
-    preset: str | None,
-    resume: bool,
-    options: dict[str, Any],
-) -> FitConfig:
-    """The settings of a new run, or those of the run that is resumed with the user's changes."""
-    if resume:
-        from trainer.training.fit import read_run_config
-
-        changes = {"data": str(data) if data else None, "objective": objective, "preset": preset, **options}
-        return with_changes(read_run_config(out), **changes)
+def _new(data: Path | None, objective: str | None, preset: str | None, options: dict[str, Any]) -> FitConfig:
+    """The settings of a new run."""
     if data is None:
         raise UsageError("Give the folder of photographs: trainer fit --data FOLDER.")
-    return make_config(data, preset or "modern", objective or "wgan-gp", **options)
+    if options["init"] is not None:
+        options = _begun_as(Path(options["init"]), options)
+    return make_config(data, preset or FitConfig.preset, objective or FitConfig.objective, **options)
+
+
+def _begun_as(init: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """Options with the shape of a checkpoint. Raises UsageError where the user wants another."""
+    from trainer.checkpoint import read_metadata
+
+    given = [
+        name
+        for name in ("generator", "critic", "width", "critic_width", "generator_norm")
+        if options[name] is not None
+    ]
+    if given:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UsageError(f"With --init the networks are the checkpoint's: leave out {names}.")
+    metadata = read_metadata(init)
+    make_config(Path(), FitConfig.preset, FitConfig.objective, resolution=options["resolution"])  # is known
+    return options | shape_settings(metadata.networks, options["resolution"] or metadata.resolution)
+
+
+def _resumed(out: Path, changes: dict[str, Any]) -> FitConfig:
+    """The settings of a run that goes on, with the user's changes. Raises UsageError where they can't be."""
+    from trainer.training.runfolder import read_run_config, refuse_differences
+
+    saved = read_run_config(out)
+    wanted = with_changes(saved, **changes)
+    refuse_differences(out, saved, wanted)
+    return wanted
+
+
+def _refuse_early(config: FitConfig, out: Path, resume: bool, dry_run: bool) -> None:
+    """Raise what can be known before the photographs are read, which may take long."""
+    from trainer.device import choose_device
+    from trainer.nets.efficientnet import read_weights
+    from trainer.training.distributed import Workers
+    from trainer.training.runfolder import held, refuse_taken
+    from trainer.training.state import newest_state
+
+    choose_device(config.device)
+    Workers(size=int(os.environ.get("WORLD_SIZE", "1"))).share(config.batch)
+    if config.critic == "seeing":
+        read_weights()
+    if not resume:
+        refuse_taken(out)
+    elif not dry_run:
+        newest_state(out / "state", lambda word: None)
+        if os.environ.get("RANK", "0") == "0":
+            with held(out):
+                pass
+
+
+def _quoted(path: Path) -> str:
+    """As a shell takes it."""
+    return shlex.quote(str(path))
 
 
 def _dry_run(config: FitConfig) -> None:
@@ -180,25 +354,30 @@ def _dry_run(config: FitConfig) -> None:
     )
 
 
-@app.command()
+@app.command(cls=_Command)
 def bench(
-    objective: Annotated[str, typer.Option(help="wgan-gp, wgan or dcgan.")] = "wgan-gp",
-    resolution: Annotated[int | None, typer.Option(help="32, 64, 128 or 256. (default: 64)")] = None,
-    batch: Annotated[int | None, typer.Option(help="Pictures in a batch.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Generator updates of the run.")] = None,
-    n_critic: Annotated[int | None, typer.Option(help="Critic updates for each generator update.")] = None,
-    width: Annotated[int | None, typer.Option(help="Feature channels of the widest level.")] = None,
+    objective: ObjectiveOption = None,
+    resolution: ResolutionOption = None,
+    batch: BatchOption = None,
+    steps: StepsOption = None,
+    n_critic: CriticStepsOption = None,
+    generator: GeneratorOption = None,
+    critic: CriticOption = None,
+    width: WidthOption = None,
+    critic_width: CriticWidthOption = None,
     device: DeviceOption = "auto",
-    precision: Annotated[str, typer.Option(help="auto (bf16 on a GPU), float32 or bf16.")] = "auto",
-    preset: Annotated[str, typer.Option(help="article or modern.")] = "modern",
+    precision: PrecisionOption = None,
+    preset: PresetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what this machine can do, and how long a run will take, before it starts."""
     options = {
         "resolution": resolution, "batch": batch, "steps": steps, "n_critic": n_critic, "width": width,
+        "generator": generator, "critic": critic, "critic_width": critic_width,
         "device": device, "precision": precision,
     }  # fmt: skip
-    config = make_config(Path(), preset, objective, **options)
+    config = make_config(Path(), preset or FitConfig.preset, objective or FitConfig.objective, **options)
+    _load_torch()
 
     from trainer.training.bench import bench as measure
 
@@ -216,9 +395,9 @@ def bench(
     typer.echo(found.describe())
 
 
-@app.command()
+@app.command(cls=_Command)
 def sample(
-    checkpoint: Annotated[Path, typer.Argument(help="A .safetensors file made by fit.")],
+    checkpoint: CheckpointArgument,
     out: Annotated[Path | None, typer.Option(help="Folder for the pictures.")] = None,
     n: Annotated[int, typer.Option("--n", min=1, help="How many pictures.")] = 16,
     grid: Annotated[Path | None, typer.Option(help="Also draw them on one sheet, a PNG.")] = None,
@@ -228,17 +407,18 @@ def sample(
     """Draw pictures from a checkpoint, one PNG a seed."""
     if out is None and grid is None:
         raise UsageError("Say where the pictures go: --out FOLDER, --grid FILE.png, or both.")
+    _load_torch()
 
     from trainer.sample import write_samples
 
     names = write_samples(checkpoint, n, out, grid, seed, device)
     for name in names:
-        typer.echo(name)
+        _print_path(name)
 
 
-@app.command()
+@app.command(cls=_Command)
 def inspect(
-    checkpoint: Annotated[Path, typer.Argument(help="A .safetensors file made by fit.")],
+    checkpoint: CheckpointArgument,
     as_json: JsonOption = False,
 ) -> None:
     """Say what a checkpoint is: architecture, objective, steps, data, calibration, figures."""
@@ -260,27 +440,41 @@ def inspect(
     )
     width = max(map(len, document))
     for name, value in document.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{key} {part}" for key, part in value.items())
-        typer.echo(f"{name:<{width}}  {value}")
+        typer.echo(f"{name:<{width}}  {_words(value)}")
 
 
-@app.command()
+def _words(value: Any) -> str:
+    """A part of a document in a line."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_words(part)}" for key, part in value.items())
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+@app.command(cls=_Command)
 def prepare(
     source: Annotated[Path, typer.Argument(help="Folder or zip of photographs as they were found.")],
     out: Annotated[Path, typer.Option(help="New folder for the squares, or a .zip.")],
     resolution: Annotated[int, typer.Option(min=32, help="Pixels a side, at most.")] = 256,
+    keep: Annotated[
+        float,
+        typer.Option(
+            help="Share of the photographs to keep, such as 0.85: the least typical are left out, by what a "
+            "pretrained network sees."
+        ),
+    ] = 1.0,
 ) -> None:
     """Check, turn upright, crop and deduplicate photographs; leaves a page of what was left out and why."""
     from trainer.prepare.prepare import prepare as prepare_photographs
 
-    report = prepare_photographs(source, out, resolution=resolution)
+    if keep != 1:
+        _load_torch()
+    report = prepare_photographs(source, out, resolution=resolution, keep=keep)
     _say(report.describe())
 
 
-@app.command()
+@app.command(cls=_Command)
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(help="A .safetensors file made by fit.")],
+    checkpoint: CheckpointArgument,
     data: Annotated[Path, typer.Option(help="Folder (or zip) of the photographs it was trained on.")],
     n: Annotated[int, typer.Option("--n", min=4, help="How many pictures are judged.")] = 512,
     seed: SeedOption = 0,
@@ -295,6 +489,8 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Judge a checkpoint's pictures against the photographs: each figure beside its floor."""
+    _load_torch()
+
     from trainer.evaluate import evaluate as judge
 
     report = judge(checkpoint, data, count=n, first_seed=seed, device=device, inception=fid, pairs=pairs)
@@ -306,9 +502,9 @@ def evaluate(
         _say(note)
 
 
-@app.command()
+@app.command(cls=_Command)
 def morph(
-    checkpoint: Annotated[Path, typer.Argument(help="A .safetensors file made by fit.")],
+    checkpoint: CheckpointArgument,
     out: Annotated[Path, typer.Option(help="The file: .gif or .mp4.")],
     seconds: Annotated[float, typer.Option(help="Length of the loop.")] = 12.0,
     fps: Annotated[float, typer.Option(help="Frames a second.")] = 25.0,
@@ -320,15 +516,17 @@ def morph(
     device: DeviceOption = "auto",
 ) -> None:
     """Walk between pictures that the critic believes in: a loop without a seam, within X's limits."""
+    _load_torch()
+
     from trainer.morph import Plan
     from trainer.morph import morph as walk
 
     result = walk(checkpoint, out, Plan(seconds, fps, keyframes, size, seed), device=device, say=_say)
     _say(result.describe())
-    typer.echo(result.path)
+    _print_path(result.path)
 
 
-@app.command()
+@app.command(cls=_Command)
 def report(
     run: Annotated[Path, typer.Argument(help="Run folder of a fit, finished or going on.")],
     data: Annotated[
@@ -337,9 +535,11 @@ def report(
     device: DeviceOption = "auto",
 ) -> None:
     """Draw a run as one page that works offline: curves, figures, how the pictures came to be."""
+    _load_torch()
+
     from trainer.report.report import write_report
 
-    typer.echo(write_report(run, data, device=device))
+    _print_path(write_report(run, data, device=device))
 
 
 def main() -> None:
@@ -347,10 +547,28 @@ def main() -> None:
     try:
         app()
     except TrainerError as error:
-        _people.print(f"trainer: {error}", markup=False, style="red")
-        sys.exit(error.exit_status)
+        _end(str(error), error.exit_status)
     except KeyboardInterrupt:
         sys.exit(130)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        _end(
+            "The memory is not enough: take a lower --batch, --width or --resolution and another --out for "
+            "fit, a lower --n or --size for what draws pictures, or a machine with more.",
+            1,
+        )
+
+
+def _end(sentence: str, status: int) -> None:
+    _people.print(f"trainer: {sentence}", markup=False, style="red")
+    sys.exit(status)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """torch has a class for the GPU's memory only; of the CPU's it tells in words."""
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
 
 
 if __name__ == "__main__":

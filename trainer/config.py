@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from trainer.errors import UsageError
+from trainer.nets import earlier
 from trainer.nets.architecture import (
     MOST_CHANNELS,
     MOST_LATENTS,
@@ -20,10 +21,14 @@ from trainer.nets.architecture import (
     GeneratorNorm,
     GeneratorShape,
     channels_for,
+    sizes_up_to,
 )
 
 PICTURE_HEAD_WIDTH = 64
 """Of a seeing critic: its head for the picture itself need only see colours and the last pixel."""
+
+FEWEST_CHANNELS = 8
+"""Of a level that is added to another checkpoint's."""
 
 PresetName = Literal["article", "modern"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -41,10 +46,14 @@ class FitConfig:
     resolution: int = 64
     steps: int = 60_000
     """Generator updates."""
+    minutes: float = 0.0
+    """Time after which it ends though there are steps left; 0 sets none."""
     batch: int = 16
     n_critic: int = 1
     """Critic updates for each generator update."""
     seed: int = 0
+    init: str = ""
+    """The checkpoint whose averages the networks begin as, if any."""
 
     generator: GeneratorKind = "gated"
     critic: CriticKind = "seeing"
@@ -120,8 +129,10 @@ class FitConfig:
                 raise UsageError(f"--{name.replace('_', '-')} has to be at least 1.")
         if self.latent_size > MOST_LATENTS:
             raise UsageError(f"--latent-size can be {MOST_LATENTS} at most.")
-        if not self.cache_gb >= 0:
+        if not 0 <= self.cache_gb < float("inf"):
             raise UsageError("--cache-gb has to be 0 (keep nothing) or more.")
+        if not 0 <= self.minutes < float("inf"):
+            raise UsageError("--minutes has to be more than 0, or 0 for no limit.")
         for name in ("snap", "eval_every"):
             if getattr(self, name) < 0:
                 raise UsageError(f"--{name.replace('_', '-')} has to be 0 (never) or more.")
@@ -147,7 +158,8 @@ class FitConfig:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "FitConfig":
-        """Raises TypeError where a value is not of its setting's kind."""
+        """Also of an earlier version's. Raises TypeError or ValueError where a value is no such setting's."""
+        document = earlier.settings_2(document)
         values = {field.name: document[field.name] for field in fields(cls) if field.name in document}
         for name in ("channels", "critic_channels"):
             values[name] = tuple(values.get(name, ()))
@@ -204,6 +216,7 @@ MAY_CHANGE = frozenset(
     {
         "data",
         "steps",
+        "minutes",
         "log_every",
         "snap",
         "eval_every",
@@ -235,6 +248,29 @@ def make_config(data: Path, preset: str, objective: str, **overrides: Any) -> Fi
     return _with_channels(config, **widths)
 
 
+def shape_settings(arch: Architecture, resolution: int) -> dict[str, Any]:
+    """The settings of networks of `resolution` px that begin as those of `arch`: theirs, with as many more
+    levels as it takes, each with half the channels of the one before."""
+    return {
+        "resolution": resolution,
+        "generator": arch.generator.kind,
+        "critic": arch.critic.kind,
+        "channels": _as_many(arch.generator.channels, resolution),
+        "critic_channels": _as_many(arch.critic.channels, resolution),
+        "latent_size": arch.latent_size,
+        "generator_norm": arch.generator.norm,
+        "critic_norm": arch.critic.norm,
+    }
+
+
+def _as_many(channels: tuple[int, ...], resolution: int) -> tuple[int, ...]:
+    """For 4, 8, ..., `resolution` pixels."""
+    counts = list(channels)
+    for _ in sizes_up_to(resolution)[len(counts) :]:
+        counts.append(max(min(FEWEST_CHANNELS, counts[-1]), counts[-1] // 2))
+    return tuple(counts[: len(sizes_up_to(resolution))])
+
+
 def _with_channels(config: FitConfig, width: int | None, critic_width: int | None) -> FitConfig:
     for name, value in (("width", width), ("critic_width", critic_width)):
         if value is not None and not 1 <= value <= MOST_CHANNELS:
@@ -264,7 +300,11 @@ def differences(saved: FitConfig, wanted: FitConfig) -> list[str]:
 
 
 def with_changes(config: FitConfig, **changes: Any) -> FitConfig:
-    """A copy with those changes that are not None, checked."""
-    changed = replace(config, **{name: value for name, value in changes.items() if value is not None})
+    """A copy with those changes that are not None, checked; widths stand for channels as in `make_config`."""
+    given = {name: value for name, value in changes.items() if value is not None}
+    widths = {name: given.pop(name, None) for name in ("width", "critic_width")}
+    changed = replace(config, **given)
     changed.check()
+    if any(widths.values()):
+        changed = _with_channels(replace(changed, channels=(), critic_channels=()), **widths)
     return changed

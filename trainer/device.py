@@ -1,12 +1,14 @@
-"""What a training runs on: which device, what it is called, how much memory it has taken."""
+"""What a training runs on: which device, its arithmetic, what it is called, its memory and its faults."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from trainer.errors import UsageError
+from trainer.errors import TrainerError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -42,6 +44,58 @@ def rounds_well(device: torch.device) -> bool:
     import torch
 
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def set_arithmetic(device: torch.device, precision: str) -> None:
+    """For a training: on a GPU kernels are chosen by trial, and float32 is float32 where it is asked for.
+
+    Elsewhere than with `--precision float32`, products may be rounded to TF32's ten bits.
+    """
+    import torch
+
+    if device.type != "cuda":
+        return
+    rounded = precision != "float32"
+    torch.backends.cudnn.benchmark = True  # a training's shapes stay the same
+    torch.backends.cudnn.allow_tf32 = rounded
+    torch.set_float32_matmul_precision("high" if rounded else "highest")
+
+
+_MACHINE_FAULTS = (
+    ("out of memory", "Memory ran out"),
+    ("can't allocate memory", "Memory ran out"),
+    ("cpuinfo", "torch can't tell what processor this is: let this process read /proc/cpuinfo"),
+    (
+        "could not create a primitive",
+        "torch may not make code as it runs: where systemd starts this, take MemoryDenyWriteExecute out",
+    ),
+)
+"""What torch says where the machine is at fault, and what that means."""
+
+
+def machine_fault(error: BaseException) -> str | None:
+    """What of this machine made torch fail, and what to do; None where it was something else."""
+    if isinstance(error, MemoryError):
+        return "Memory ran out"
+    said = str(error).lower()
+    return next((told for words, told in _MACHINE_FAULTS if words in said), None)
+
+
+@contextmanager
+def told_faults(remedy: str = "close other programs") -> Iterator[None]:
+    """Turn what the machine is to blame for into a TrainerError; `remedy` is what helps where memory ran out.
+
+    The error itself is kept as its cause. Anything else passes as it is.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        told = machine_fault(error)
+        if told is None:
+            raise
+        if told == "Memory ran out":
+            told += f": {remedy}"
+        raise TrainerError(f"{told}.") from error
 
 
 def memory_mb() -> float:

@@ -14,7 +14,7 @@ from PIL import Image
 from rich.table import Table
 
 from trainer import checkpoint
-from trainer.checkpoint import Checkpoint, Metric, to_uint8
+from trainer.checkpoint import Checkpoint
 from trainer.data.dataset import Dataset, load_dataset
 from trainer.device import choose_device
 from trainer.grids import contact_sheet, write_png
@@ -23,6 +23,7 @@ from trainer.metrics.critic_gap import CriticScores
 from trainer.metrics.features import weights_sha256
 from trainer.metrics.inception import inception_figures, require_torch_fidelity
 from trainer.metrics.memorisation import ClosestPair
+from trainer.metrics.metric import Metric
 from trainer.metrics.split import floors, make_split, values, with_floors
 from trainer.metrics.suite import PictureFigures, evaluate_pictures
 from trainer.pictures import to_device
@@ -124,7 +125,7 @@ def evaluate(
     loaded = checkpoint.load(path, str(chosen))
     dataset = load_dataset(data, loaded.metadata.resolution, cache=cache)
     make_split(len(dataset.held_out), count)  # refuses before the long work
-    fakes = _sample(loaded, count, first_seed)
+    fakes = loaded.draw(range(first_seed, first_seed + count))
     scores = _score(loaded, fakes, dataset, chosen)
     found = evaluate_pictures(fakes, dataset.training, dataset.held_out, scores, device=chosen)
     if pairs is not None:
@@ -147,17 +148,6 @@ def evaluate(
         metrics=metrics,
         closest=tuple(_name(pair, dataset, first_seed) for pair in found.closest),
         notes=_notes(loaded, dataset, found),
-    )
-
-
-def _sample(loaded: Checkpoint, count: int, first_seed: int) -> Pictures:
-    """uint8 (count, r, r, 3)."""
-    end = first_seed + count
-    return np.concatenate(
-        [
-            to_uint8(loaded.sample(range(start, min(start + _CHUNK, end))))
-            for start in range(first_seed, end, _CHUNK)
-        ]
     )
 
 

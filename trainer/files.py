@@ -41,6 +41,8 @@ def replace_file(path: Path, data: bytes) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Make a rename or a removal itself survive a power cut (POSIX needs the folder synced as well)."""
+    if os.name == "nt":
+        return  # a folder can't be opened there
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

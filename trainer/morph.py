@@ -17,11 +17,12 @@ from PIL import Image
 from torch import Tensor
 
 from trainer import checkpoint
-from trainer.checkpoint import Checkpoint, to_uint8
+from trainer.checkpoint import Checkpoint
 from trainer.device import choose_device
 from trainer.errors import TrainerError, UsageError
 from trainer.files import atomic_write
 from trainer.nets.generator import latents_from_seeds
+from trainer.pictures import draw
 
 Pictures = NDArray[np.uint8]
 
@@ -118,7 +119,7 @@ def morph(
     loaded = checkpoint.load(path, str(choose_device(device)))
     seeds = believable_seeds(loaded, plan.keyframes, plan.seed)
     latents = closed_walk(latents_from_seeds(list(seeds), loaded.metadata.latent_size), plan.frames)
-    pictures = _draw(loaded, latents)
+    pictures = draw(loaded.generator, latents, loaded.device)
     if suffix == ".gif":
         data, size = _gif_within_limit(pictures, plan, say)
     else:
@@ -176,14 +177,6 @@ def slerp(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
     direction: Tensor = first * a + second * b
     length: Tensor = (1 - share) * lengths[0] + share * lengths[1]
     return direction * length
-
-
-def _draw(loaded: Checkpoint, latents: Tensor) -> Pictures:
-    """uint8 (n, r, r, 3)."""
-    with torch.inference_mode():
-        return np.concatenate(
-            [to_uint8(loaded.generator(part.to(loaded.device))) for part in latents.split(_CHUNK)]
-        )
 
 
 def _scaled(pictures: Pictures, size: int) -> Iterator[Image.Image]:

@@ -1,9 +1,18 @@
-"""Training pictures as the networks see them: uint8 on the device, batches drawn there in a fixed order."""
+"""Pictures between files and networks: uint8 (n, r, r, 3) outside, float32 (n, 3, r, r) in [-1, 1] inside.
+
+And the fixed order in which training pictures are shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+DRAWN_AT_ONCE = 64
 
 
 def to_device(pictures: NDArray[np.uint8], device: torch.device) -> Tensor:
@@ -14,6 +23,22 @@ def to_device(pictures: NDArray[np.uint8], device: torch.device) -> Tensor:
 def to_float(pictures: Tensor) -> Tensor:
     """uint8 (n, 3, r, r) to float32 in [-1, 1]."""
     return pictures.float().mul_(1 / 127.5).sub_(1.0)
+
+
+def to_uint8(images: Tensor) -> NDArray[np.uint8]:
+    """Pictures (n, 3, h, w) in [-1, 1] to uint8 (n, h, w, 3) in [0, 255], on the CPU."""
+    scaled = (images.float() + 1.0).mul(127.5).round().clamp(0, 255)
+    array: NDArray[np.uint8] = scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return array
+
+
+def draw(
+    generator: Callable[[Tensor], Tensor], latents: Tensor, device: torch.device | str
+) -> NDArray[np.uint8]:
+    """Pictures (n, r, r, 3) of latents (n, z), some at a time; `generator` is one in evaluation mode."""
+    with torch.inference_mode():
+        parts = [to_uint8(generator(part.to(device))) for part in latents.split(DRAWN_AT_ONCE)]
+    return np.concatenate(parts)
 
 
 def mirror(images: Tensor, flags: Tensor) -> Tensor:

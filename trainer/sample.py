@@ -6,7 +6,6 @@ import numpy as np
 from PIL import Image
 
 from trainer import checkpoint
-from trainer.checkpoint import to_uint8
 from trainer.device import choose_device
 from trainer.grids import contact_sheet, write_png
 
@@ -25,7 +24,7 @@ def write_samples(
     sheet = []
     for start in range(seed, seed + count, CHUNK):
         seeds = range(start, min(start + CHUNK, seed + count))
-        pictures = to_uint8(loaded.sample(seeds))
+        pictures = loaded.draw(seeds)
         if out is not None:
             for picture_seed, picture in zip(seeds, pictures, strict=True):
                 written.append(out / f"{picture_seed:06d}.png")

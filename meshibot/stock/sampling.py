@@ -22,7 +22,7 @@ from PIL import Image
 from meshibot.errors import MeshibotError, NothingToDo
 from meshibot.stock.sampler import SampledPicture, SamplingRequest, SamplingResult
 from meshibot.stock.selection import Refusal, Rules, choose
-from trainer.checkpoint import Checkpoint, Metadata, load, to_uint8
+from trainer.checkpoint import Checkpoint, Metadata, load
 from trainer.errors import TrainerError
 from trainer.files import atomic_write
 from trainer.hashes import perceptual_hash
@@ -108,6 +108,8 @@ def _batches(
     checkpoint: Checkpoint, request: SamplingRequest, kept: list[SampledPicture]
 ) -> Iterator[_Batch]:
     """Batches of candidates, several at a time through the networks while several pictures are missing."""
+    from trainer.pictures import to_uint8  # brings torch
+
     numbers = random.Random(request.seed)  # noqa: S311 (a picture's number, not a secret)
     size = request.candidates
     left = request.batch_limit

@@ -3,12 +3,14 @@
 import io
 import struct
 import zlib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+HEIF = find_spec("pillow_heif") is not None
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
 
@@ -76,7 +78,8 @@ def broken_files() -> dict[str, tuple[bytes, str]]:
         "bomb.png": (png_that_claims(60_000, 60_000), "an absurd pixel count"),
         "torn.png": (bytes(torn), "damaged"),
         "bad_header.png": (bytes(bad_header), "damaged"),
-        "phone.heic": (b"\0\0\0\x18ftypheic" + b"\0" * 200, "HEIC"),
+        "phone.heic": (b"\0\0\0\x18ftypheic" + b"\0" * 200, "damaged" if HEIF else "HEIC"),
+        "new.jxl": (b"\xff\x0a" + b"\0" * 200, "JPEG XL"),
         "drawing.eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n", "not a picture"),
         ".hidden.jpg": (jpeg(4), "hidden"),
         "more/movie.jpg": (b"\0\0\0\x18ftypmp42" + b"\0" * 200, "not a picture"),

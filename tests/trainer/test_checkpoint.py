@@ -11,21 +11,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from tests.checkpoints import make_checkpoint
+from tests.shapes import small
 from trainer import checkpoint
-from trainer.checkpoint import CheckpointError, Metadata, Metric
+from trainer.checkpoint import CheckpointError, Metadata
 from trainer.errors import TrainerError
+from trainer.metrics.metric import Metric
 from trainer.metrics.realism import Realism
-from trainer.nets.architecture import Architecture
-from trainer.nets.networks import Critic, Generator
+from trainer.nets.critic import Critic
+from trainer.nets.generator import Generator, make_generator
+from trainer.nets.vision import Vision
+from trainer.pictures import to_uint8
 
-ARCH = Architecture(32, 4, 8)
-PHOTOGRAPHS = torch.arange(10.0)[:, None].repeat(1, ARCH.channels(4))
+ARCH = small()
+ARCHITECTURE = json.loads(json.dumps(asdict(ARCH)))
+PHOTOGRAPHS = torch.arange(10.0)[:, None].repeat(1, ARCH.critic.at(4))
 """Features of ten held-out photographs."""
 
 
 def metadata(**changes: object) -> Metadata:
     document = Metadata(
-        architecture=asdict(ARCH),
+        architecture=ARCHITECTURE,
         objective="wgan-gp",
         preset="modern",
         step=7,
@@ -42,11 +48,15 @@ def metadata(**changes: object) -> Metadata:
     return replace(document, **changes)  # type: ignore[arg-type]
 
 
+def networks() -> tuple[Generator, Critic, Vision]:
+    return make_generator(ARCH.generator), Critic(ARCH.critic), Vision()
+
+
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     path = tmp_path / "bowl.safetensors"
-    checkpoint.save(path, Generator(ARCH), Critic(ARCH), PHOTOGRAPHS, metadata())
+    checkpoint.save(path, *networks(), PHOTOGRAPHS, metadata())
     return path
 
 
@@ -72,9 +82,9 @@ def with_document(path: Path, **changes: object) -> None:
 
 class TestRoundTrip:
     def test_metadata_and_weights_come_back(self, tmp_path: Path) -> None:
-        generator, critic = Generator(ARCH), Critic(ARCH)
+        generator, critic, vision = networks()
         path = tmp_path / "a" / "b.safetensors"
-        fingerprint = checkpoint.save(path, generator, critic, PHOTOGRAPHS, metadata())
+        fingerprint = checkpoint.save(path, generator, critic, vision, PHOTOGRAPHS, metadata())
         loaded = checkpoint.load(path)
         assert loaded.metadata == metadata()
         assert checkpoint.read_metadata(path) == metadata()
@@ -85,10 +95,10 @@ class TestRoundTrip:
 
     def test_half_precision_is_computed_in_float32(self, tmp_path: Path) -> None:
         torch.manual_seed(0)
-        generator, critic = Generator(ARCH), Critic(ARCH)
+        made = networks()
         full, half = tmp_path / "full.safetensors", tmp_path / "half.safetensors"
-        checkpoint.save(full, generator, critic, PHOTOGRAPHS, metadata())
-        checkpoint.save(half, generator, critic, PHOTOGRAPHS, metadata(), half=True)
+        checkpoint.save(full, *made, PHOTOGRAPHS, metadata())
+        checkpoint.save(half, *made, PHOTOGRAPHS, metadata(), half=True)
         assert half.stat().st_size < 0.7 * full.stat().st_size
         pictures = checkpoint.load(half).sample([1, 2])
         assert pictures.dtype == torch.float32
@@ -96,15 +106,16 @@ class TestRoundTrip:
 
     def test_the_score_is_the_realism_of_the_critics_features(self, tmp_path: Path) -> None:
         torch.manual_seed(0)
-        critic, path = Critic(ARCH), tmp_path / "x.safetensors"
+        path = tmp_path / "x.safetensors"
+        generator, critic, vision = networks()
         with torch.inference_mode():
-            photographs = critic.features(torch.rand(12, 3, 32, 32) * 2 - 1)
-        checkpoint.save(path, Generator(ARCH), critic, photographs, metadata())
+            photographs = critic.features((torch.rand(12, 3, 32, 32) * 2 - 1,))
+        checkpoint.save(path, generator, critic, vision, photographs, metadata())
         loaded = checkpoint.load(path)
         assert torch.equal(loaded.photographs, photographs)
         pictures = loaded.sample([1, 2, 3])
         with torch.inference_mode():
-            wanted = Realism(photographs)(critic.features(pictures))
+            wanted = Realism(photographs)(critic.features((pictures,)))
         torch.testing.assert_close(loaded.score(pictures), wanted)
 
     def test_a_seed_is_a_picture(self, saved: Path) -> None:
@@ -112,20 +123,33 @@ class TestRoundTrip:
         one, two = loaded.sample([3, 4]), loaded.sample([4])
         torch.testing.assert_close(one[1:], two, rtol=1e-5, atol=1e-5)
         assert loaded.score(one).shape == (2,)
-        array = checkpoint.to_uint8(one)
+        array = to_uint8(one)
         assert array.shape == (2, 32, 32, 3)
         assert array.dtype == "uint8"
 
+    def test_what_a_seeing_critic_looks_through_is_in_the_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The bot needs no other package for it; the file is larger by its 6 MB in half precision."""
+        path = make_checkpoint(tmp_path / "seeing.safetensors", critic="seeing")
+        monkeypatch.setattr("trainer.nets.efficientnet.read_weights", lambda: pytest.fail("read again"))
+        loaded = checkpoint.load(path)
+        assert loaded.metadata.networks.critic.kind == "seeing"
+        assert 6e6 < path.stat().st_size < 9e6
+        pictures = loaded.sample([1, 2])
+        scores = loaded.score(pictures)
+        assert scores.shape == (2,)
+        torch.testing.assert_close(loaded.score(pictures[:1]), scores[:1], rtol=1e-3, atol=1e-3)
+        assert loaded.photographs.shape[1] == loaded.critic.feature_size()
+
     def test_nothing_half_written_is_left(self, tmp_path: Path) -> None:
-        checkpoint.save(tmp_path / "x.safetensors", Generator(ARCH), Critic(ARCH), PHOTOGRAPHS, metadata())
+        checkpoint.save(tmp_path / "x.safetensors", *networks(), PHOTOGRAPHS, metadata())
         assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
 
     def test_a_place_that_can_not_be_written_is_one_sentence(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("in the way")
         with pytest.raises(TrainerError, match="can't be written"):
-            checkpoint.save(
-                tmp_path / "file" / "x.safetensors", Generator(ARCH), Critic(ARCH), PHOTOGRAPHS, metadata()
-            )
+            checkpoint.save(tmp_path / "file" / "x.safetensors", *networks(), PHOTOGRAPHS, metadata())
 
 
 class TestRefusals:
@@ -168,16 +192,31 @@ class TestRefusals:
             checkpoint.load(path)
 
     def test_a_newer_format(self, saved: Path) -> None:
-        with_document(saved, format_version=checkpoint.FORMAT_VERSION + 1)
+        with_document(
+            saved, format_version=checkpoint.FORMAT_VERSION + 1, least_reader=checkpoint.FORMAT_VERSION + 1
+        )
         with pytest.raises(CheckpointError, match="upgrade meshibot"):
             checkpoint.load(saved)
 
+    def test_a_newer_format_that_this_version_can_read_all_the_same(self, saved: Path) -> None:
+        with_document(saved, format_version=checkpoint.FORMAT_VERSION + 1, news="of no importance")
+        assert checkpoint.load(saved).metadata == metadata()
+
     @pytest.mark.parametrize(
-        "changes",
-        [{"width": 5}, {"latent_size": 9}, {"resolution": 64}, {"kind": "residual"}, {"unknown": 1}],
+        ("network", "changes"),
+        [
+            ("generator", {"channels": [5, 4, 4, 4]}),
+            ("generator", {"latent_size": 9}),
+            ("generator", {"kind": "gated"}),
+            ("critic", {"kind": "seeing"}),
+            ("critic", {"norm": "batch"}),
+        ],
     )
-    def test_shapes_that_are_not_those_it_claims(self, saved: Path, changes: dict[str, object]) -> None:
-        with_document(saved, architecture={**asdict(ARCH), **changes})
+    def test_shapes_that_are_not_those_it_claims(
+        self, saved: Path, network: str, changes: dict[str, object]
+    ) -> None:
+        architecture = {**ARCHITECTURE, network: {**ARCHITECTURE[network], **changes}}
+        with_document(saved, architecture=architecture)
         with pytest.raises(CheckpointError, match="does not hold the networks"):
             checkpoint.load(saved)
 
@@ -185,8 +224,8 @@ class TestRefusals:
         "changes",
         [
             {"architecture": {}},
-            {"architecture": {**asdict(ARCH), "resolution": 48}},
-            {"architecture": {**asdict(ARCH), "width": 10**9}},
+            {"architecture": {**asdict(ARCH), "critic": {}}},
+            {"architecture": {**asdict(ARCH), "generator": {**asdict(ARCH.generator), "channels": [4]}}},
             {"score_quantiles": []},
             {"score_quantiles": [2, 1]},
             {"score_quantiles": [0, float("nan")]},
@@ -199,22 +238,22 @@ class TestRefusals:
             checkpoint.load(saved)
 
     def test_weights_that_are_not_numbers(self, tmp_path: Path) -> None:
-        generator = Generator(ARCH)
+        generator, critic, vision = networks()
         with torch.no_grad():
-            generator.project.weight[0, 0] = float("nan")
+            next(generator.parameters())[0, 0] = float("nan")
         path = tmp_path / "x.safetensors"
-        checkpoint.save(path, generator, Critic(ARCH), PHOTOGRAPHS, metadata())
+        checkpoint.save(path, generator, critic, vision, PHOTOGRAPHS, metadata())
         with pytest.raises(CheckpointError, match="not numbers"):
             checkpoint.load(path)
 
     @pytest.mark.parametrize(
         "features",
-        [torch.zeros(0, ARCH.channels(4)), torch.zeros(3, 5), torch.zeros(3), torch.full((2, 32), torch.nan)],
+        [torch.zeros(0, 4), torch.zeros(3, 5), torch.zeros(3), torch.full((2, 4), torch.nan)],
         ids=["none", "of another network", "flat", "no numbers"],
     )
     def test_features_that_can_not_be(self, tmp_path: Path, features: torch.Tensor) -> None:
         path = tmp_path / "x.safetensors"
-        checkpoint.save(path, Generator(ARCH), Critic(ARCH), features, metadata())
+        checkpoint.save(path, *networks(), features, metadata())
         with pytest.raises(CheckpointError, match="train or copy it again"):
             checkpoint.load(path)
 

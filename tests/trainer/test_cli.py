@@ -12,24 +12,26 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tests.checkpoints import make_checkpoint
+from tests.shapes import small
 from tests.trainer.photographs import fill_folder
 from trainer import checkpoint, cli
-from trainer.checkpoint import Metadata, Metric
+from trainer.checkpoint import Metadata
 from trainer.cli import app
 from trainer.config import FitConfig, make_config
 from trainer.errors import TrainerError
-from trainer.nets.architecture import Architecture
-from trainer.nets.networks import Critic, Generator
+from trainer.metrics.metric import Metric
+from trainer.nets.critic import Critic
+from trainer.nets.generator import make_generator
+from trainer.nets.vision import Vision
 
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    arch = Architecture(32, 4, 8)
+    arch = small()
     figures = {"kid": Metric(0.25, 0.125), "swd": Metric(31.0)}
     document = Metadata(asdict(arch), "wgan-gp", "modern", 3, 12, "f", 9, 1, (0.0, 0.5, 2.0), figures)
-    checkpoint.save(
-        tmp_path / "x.safetensors", Generator(arch), Critic(arch), torch.zeros(1, arch.channels(4)), document
-    )
+    networks = make_generator(arch.generator), Critic(arch.critic), Vision()
+    checkpoint.save(tmp_path / "x.safetensors", *networks, torch.zeros(1, arch.critic.at(4)), document)
     return tmp_path / "x.safetensors"
 
 
@@ -85,14 +87,14 @@ def test_samples_and_sheet(saved: Path, tmp_path: Path) -> None:
 def test_inspect(saved: Path) -> None:
     result = CliRunner().invoke(app, ["inspect", str(saved), "--json"])
     document = json.loads(result.stdout)
-    assert document["architecture"]["resolution"] == 32
-    assert document["format_version"] == 2
+    assert document["architecture"]["generator"]["channels"] == [4, 4, 4, 4]
+    assert document["format_version"] == checkpoint.FORMAT_VERSION
     assert document["fingerprint"] == checkpoint.fingerprint_of(saved)
     people = CliRunner().invoke(app, ["inspect", str(saved)]).stdout
     assert "wgan-gp" in people
     assert "0 perceptual hashes" in people
     assert "kid 0.25 (floor 0.125), swd 31\n" in people
-    assert "resolution 32, width 4, latent_size 8" in people
+    assert "generator kind plain, latent_size 8, channels 4 4 4 4, norm batch" in people
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from trainer.checkpoint import load
 from trainer.config import FitConfig, make_config
 from trainer.data.dataset import Dataset
 from trainer.errors import TrainerError
-from trainer.nets.networks import Critic, Generator
+from trainer.nets.critic import Critic
+from trainer.nets.generator import Generator
 from trainer.training.fit import fit
 from trainer.training.heldout import HeldOutLook, Look
 
@@ -27,7 +28,8 @@ def dataset() -> Dataset:
 def config(**changes: object) -> FitConfig:
     options = {
         "resolution": 32, "width": 4, "batch": 8, "latent_size": 8, "steps": 32, "eval_every": 4, "snap": 16,
-        "log_every": 10, "device": "cpu", "critic_lr": 2e-3, "generator_lr": 1e-3,
+        "log_every": 10, "device": "cpu", "generator": "plain", "critic": "plain",
+        "critic_lr": 2e-3, "generator_lr": 1e-3,
     }  # fmt: skip
     return make_config(Path("bowls"), "modern", "wgan-gp", **{**options, **changes})
 

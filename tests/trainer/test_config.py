@@ -51,7 +51,13 @@ def test_the_users_options_win_over_objective_and_preset() -> None:
         ("device", "tpu"),
         ("precision", "int4"),
         ("critic_norm", "batch"),
-        ("width", 1025),
+        ("width", 2049),
+        ("critic_width", 0),
+        ("latent_size", 8193),
+        ("cache_gb", -1.0),
+        ("cache_gb", float("nan")),
+        ("generator", "residual"),
+        ("critic", "blind"),
         ("compile", "always"),
         ("generator_norm", "layer"),
     ],
@@ -89,5 +95,26 @@ def test_a_resume_may_look_more_often_and_go_on_longer() -> None:
 
 def test_a_resume_with_other_mathematics_names_the_difference() -> None:
     config = make_config(DATA, "modern", "wgan-gp")
-    changed = with_changes(config, resolution=128, batch=7)
-    assert differences(config, changed) == ["resolution: 64 → 128", "batch: 8 → 7"]
+    changed = with_changes(config, critic="plain", batch=7)
+    assert differences(config, changed) == ["batch: 16 → 7", "critic: seeing → plain"]
+
+
+def test_widths_become_channels() -> None:
+    config = make_config(DATA, "modern", "wgan-gp")
+    assert config.channels == (128, 128, 64, 32, 16)
+    assert config.critic_channels == (64, 64, 32, 16, 8), "a seeing critic's own head is small"
+    plain = make_config(DATA, "modern", "wgan-gp", critic="plain", width=8, critic_width=4)
+    assert (plain.channels, plain.critic_channels) == ((8,) * 5, (4,) * 5)
+    assert plain.architecture.resolution == 64
+    assert make_config(DATA, "article", "wgan-gp").critic_channels == (128, 128, 64, 32, 16)
+
+
+def test_settings_of_an_earlier_version_are_read() -> None:
+    """A run's config.json from before networks were described by their channels."""
+    old = {"data": "ramen", "resolution": 32, "width": 4, "kind": "plain", "latent_size": 8, "beta2": 0.9}
+    config = FitConfig.from_json(old)
+    assert (config.generator, config.critic) == ("plain", "plain")
+    assert config.channels == config.critic_channels == (16, 8, 4, 2)
+    assert (config.latent_size, config.beta2) == (8, 0.9)
+    with pytest.raises(ValueError, match="residual"):
+        FitConfig.from_json({**old, "kind": "residual"})

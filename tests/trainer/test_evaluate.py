@@ -16,6 +16,7 @@ from trainer import checkpoint
 from trainer.data.dataset import load_dataset
 from trainer.errors import TrainerError, UsageError
 from trainer.evaluate import EvaluationReport, evaluate
+from trainer.pictures import to_uint8
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def test_the_same_again_and_with_the_closest_pairs_drawn(report: EvaluationRepor
         pixels = np.asarray(drawn)
     sample, training, held_out = (pixels[2:34, left : left + 32] for left in (2, 36, 70))
     made = checkpoint.load(place / "made.safetensors").sample([first.seed])
-    assert np.array_equal(sample, checkpoint.to_uint8(made)[0])
+    assert np.array_equal(sample, to_uint8(made)[0])
     assert np.array_equal(training, dataset.training[dataset.training_names.index(first.training)])
     assert np.array_equal(held_out, dataset.held_out[dataset.held_out_names.index(first.held_out)])
 
@@ -98,7 +99,9 @@ def test_says_that_the_photographs_are_others(report: EvaluationReport, place: P
     assert any("a side" in note for note in report.notes)
     loaded = checkpoint.load(place / "made.safetensors")
     same = replace(loaded.metadata, data_fingerprint=report.data_fingerprint)
-    checkpoint.save(place / "same.safetensors", loaded.generator, loaded.critic, loaded.photographs, same)
+    checkpoint.save(
+        place / "same.safetensors", loaded.generator, loaded.critic, loaded.vision, loaded.photographs, same
+    )
     found = evaluate(
         place / "same.safetensors", place / "photographs", count=8, device="cpu", cache=place / "cache"
     )

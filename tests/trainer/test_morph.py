@@ -17,7 +17,6 @@ from PIL import Image, ImageSequence
 from tests.checkpoints import make_checkpoint
 from tests.drawings import bowls
 from trainer import checkpoint
-from trainer.checkpoint import to_uint8
 from trainer.errors import TrainerError, UsageError
 from trainer.morph import (
     CANDIDATES,
@@ -32,7 +31,8 @@ from trainer.morph import (
     mp4,
     slerp,
 )
-from trainer.nets.networks import latents_from_seeds
+from trainer.nets.generator import latents_from_seeds
+from trainer.pictures import to_uint8
 
 SMALL = Plan(seconds=1.2, fps=20, keyframes=3, size=48)
 

@@ -20,7 +20,7 @@ def test_lines_where_there_is_no_terminal(
     captured = capsys.readouterr()
     assert captured.out == ""
     lines = captured.err.splitlines()
-    assert lines[:4] == ["Reading: 3 files", "Reading: 1 of 3", "Reading: 2 of 3", "Reading: 3 of 3"]
+    assert lines[:4] == ["Reading: 3", "Reading: 1 of 3", "Reading: 2 of 3", "Reading: 3 of 3"]
     assert lines[4].startswith("Reading: done in ")
 
 

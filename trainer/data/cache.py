@@ -9,11 +9,10 @@ is not even read. A cache is a convenience: nothing here raises for a broken or 
 import hashlib
 import json
 import os
-import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -36,20 +35,36 @@ Pictures = NDArray[np.uint8]
 
 
 def default_cache() -> Path:
-    """$TRAINER_CACHE, or `meshibot/datasets` in the user's cache folder."""
+    """$TRAINER_CACHE, or `meshibot/datasets` in the user's cache folder.
+
+    A user without a home (a container's odd user id) has one among the temporary files.
+    """
     if chosen := os.environ.get("TRAINER_CACHE"):
         return Path(chosen)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "meshibot" / "datasets"
+    try:
+        base = _user_cache()
+        if not base.is_absolute():  # as some versions answer
+            raise RuntimeError("no home")
+    except RuntimeError:
+        base = Path(tempfile.gettempdir()) / f"meshibot-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
+    return base / "datasets"
+
+
+def _user_cache() -> Path:
+    """Raises RuntimeError where there is no home."""
+    try:
+        from platformdirs import user_cache_path
+    except ImportError:  # a bare checkout on a rented machine
+        return Path("~/.cache/meshibot").expanduser()
+    return user_cache_path("meshibot", appauthor=False)
 
 
 class BrokenEntryError(Exception):
-    """An array that is not what its index says. It has been removed."""
+    """An array that is not what its index says. It has been removed, if it could be."""
+
+    def __init__(self, index: Path) -> None:
+        super().__init__(str(index))
+        self.index = index
 
 
 @dataclass(frozen=True)
@@ -69,12 +84,22 @@ class Entry:
 class ArrayCache:
     """The entries of one resolution and one version of the decoder."""
 
-    def __init__(self, folder: Path, resolution: int, version: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        resolution: int,
+        version: str,
+        *,
+        write: bool = True,
+        without: Collection[Path] = (),
+    ) -> None:
+        """Without `write` all stays as it is. `without`: indices of entries that are known to be broken."""
         self.folder = folder
+        self.may_write = write
         self.resolution = resolution
         self._prefix = f"{resolution}px-v{version}-"
         self._complained = False
-        self.entries = self._read_entries()
+        self.entries = [entry for entry in self._read_entries() if entry.index not in without]
         self.reasons = {digest: reason for entry in self.entries for digest, reason in entry.rejected.items()}
 
     # --- which content a source's files have ---
@@ -179,10 +204,12 @@ class ArrayCache:
             pass
         self._drop(entry.index)
         self.entries.remove(entry)
-        raise BrokenEntryError(str(entry.array))
+        raise BrokenEntryError(entry.index)
 
     def _drop(self, index: Path) -> None:
         say(f"The cached pictures in {index.with_suffix('.npy')} are damaged: decoding them again.")
+        if not self.may_write:
+            return
         for path in (index, index.with_suffix(".npy")):
             _remove(path)
 
@@ -190,6 +217,8 @@ class ArrayCache:
 
     def _write(self, path: Path, write: Callable[[IO[bytes]], object]) -> bool:
         """Through a temporary file and a rename, without fsync: the checksum finds what a power cut left."""
+        if not self.may_write:
+            return False
         temporary: Path | None = None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -209,6 +238,8 @@ class ArrayCache:
 
     def _touch(self, entry: Entry) -> None:
         """Say that it was used: the oldest go first. A cache that can only be read stays as it is."""
+        if not self.may_write:
+            return
         try:
             os.utime(entry.index)
         except OSError:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.cache import ArrayCache, BrokenEntryError, default_cache
-from trainer.data.decode import CACHE_VERSION, DECODE_VERSION, UnusableError, decode_square
+from trainer.data.decode import CACHE_VERSION, UnusableError, decode_square
 from trainer.data.sources import LeftOut, Source, open_source, printable
 from trainer.errors import TrainerError, UsageError
 from trainer.files import atomic_write
@@ -29,6 +29,8 @@ from trainer.progress import track
 __all__ = ["Dataset", "LeftOut", "load_dataset", "write_report"]
 
 Pictures = NDArray[np.uint8]
+MOST_NAMED = 20
+"""Files left out that are named one by one to a person; data_report.json has them all."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,23 @@ class Dataset:
     """Of what is learned from, at its resolution; independent of names and order."""
     from_cache: bool
 
-    def describe(self) -> str:
-        """One line for a person."""
-        parts = [f"{len(self.training):,} photographs to learn from, {len(self.held_out):,} held out"]
-        if self.duplicates:
-            parts.append(f"{self.duplicates:,} duplicates used once")
-        if self.left_out:
-            parts.append(f"{len(self.left_out):,} files left out")
-        return "; ".join(parts) + "."
+    def describe(self) -> list[str]:
+        """For a person: how many there are of each kind, and what was left out, in lines that can be read."""
+        counts = Counter(_kind(file.reason) for file in self.left_out)
+        if len(self.left_out) <= MOST_NAMED:
+            lines = [f"left out {file.path}: {file.reason}" for file in self.left_out]
+        else:
+            lines = [f"left out {count:,} files: {kind}" for kind, count in counts.most_common()]
+        return [
+            *lines,
+            f"{len(self.training)} photographs to train on, {len(self.held_out)} held out, "
+            f"{len(self.left_out)} left out, {self.duplicates} duplicates.",
+        ]
+
+
+def _kind(reason: str) -> str:
+    """A reason without what is particular to a file."""
+    return reason.partition(" (")[0]
 
 
 @dataclass(frozen=True)
@@ -98,26 +109,30 @@ def load_dataset(
     held_out_share: float = 0.1,
     progress: bool = True,
     workers: int | None = None,
+    write: bool = True,
 ) -> Dataset:
     """Read every photograph in `source` (a folder, recursively, or a zip) as resolution × resolution RGB.
 
     The share that is held out is chosen by the SHA-256 of a file's bytes: a picture keeps its side whatever
     it is called and whatever is added, except that one picture at least is always on either side. What
     can't be used is left out and named. `cache` is the folder of decoded arrays, by default $TRAINER_CACHE or
-    the user's cache folder; one that can't be written costs a line on standard error, nothing more.
+    the user's cache folder; one that can't be written costs a line on standard error, nothing more. Without
+    `write` it is read only.
 
-    Raises UsageError where there is no such source, TrainerError where fewer than two pictures can be used.
+    Raises UsageError where there is no such source, TrainerError where fewer than two pictures can be used
+    or all are one.
     """
     if not 0.0 < held_out_share < 1.0:
         raise UsageError(f"The held-out share has to lie between 0 and 1: {held_out_share} does not.")
     folder = cache or default_cache()
+    broken: set[Path] = set()
     with closing(open_source(source)) as opened:
         while True:
             try:
-                arrays = ArrayCache(folder, resolution, CACHE_VERSION)
+                arrays = ArrayCache(folder, resolution, CACHE_VERSION, write=write, without=broken)
                 return _load(opened, arrays, held_out_share, progress, workers)
-            except BrokenEntryError:
-                continue  # the entry is gone by now, so each turn has one less to stumble over
+            except BrokenEntryError as error:
+                broken.add(error.index)  # each turn has one less to stumble over
 
 
 def _load(
@@ -129,6 +144,11 @@ def _load(
         raise TrainerError(_too_few(source.path, len(names), arrays.resolution, contents.left_out))
     digests = sorted(names)
     pictures, from_cache = _gather(digests, contents, arrays)
+    if all(np.array_equal(picture, pictures[0]) for picture in pictures):
+        raise TrainerError(
+            f"{source.path} holds one and the same picture {len(pictures):,} times: give a folder of "
+            "photographs that differ."
+        )
     split = _held_out_count(digests, held_out_share)
     shown = tuple(printable(names[digest]) for digest in digests)
     return Dataset(
@@ -233,14 +253,16 @@ def _held_out_count(digests: list[str], share: float) -> int:
 
 
 def _fingerprint(digests: list[str], resolution: int) -> str:
-    whole = [*digests, f"{resolution} px", f"decoder {DECODE_VERSION}"]
+    # Of the files, not of the decoder: a better one must not part a run from its photographs. The last line
+    # is from when it was, and stays so that runs of then can be resumed.
+    whole = [*digests, f"{resolution} px", "decoder 1"]
     return hashlib.sha256("\n".join(whole).encode()).hexdigest()
 
 
 def _too_few(path: Path, usable: int, resolution: int, left_out: tuple[LeftOut, ...]) -> str:
     found = f"{path} holds {'no picture' if usable == 0 else 'only one picture'} that can be used"
     if left_out:
-        counts = Counter(file.reason for file in left_out).most_common(3)
+        counts = Counter(_kind(file.reason) for file in left_out).most_common(3)
         found += (
             f" ({len(left_out):,} left out: " + ", ".join(f"{n:,} {reason}" for reason, n in counts) + ")"
         )

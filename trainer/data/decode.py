@@ -4,27 +4,38 @@ Knows bytes and Pillow only: neither folders, nor the cache, nor the terminal.
 """
 
 import io
+import zlib
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
+from importlib import metadata as packages
 
 import numpy as np
 import PIL
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms, PngImagePlugin, UnidentifiedImageError
 
-DECODE_VERSION = 1
-"""Goes up when the same bytes give other pixels."""
-CACHE_VERSION = f"{DECODE_VERSION}-pillow{PIL.__version__}"
-"""Another Pillow may read what this one can't."""
+DECODE_VERSION = 2
+"""Goes up when the same bytes give other pixels, or another reason."""
 
 # Pillow can open far more, but PostScript starts another program and formats without a signature take text
-# for pictures.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
+# for pictures. HEIF is pillow-heif's.
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF", "JPEG2000", "PPM")
 MAX_PIXELS = 178_956_970
 """Pillow's own limit: a header that promises more is a decompression bomb or a mistake."""
+MAX_TEXT = 2**16
+"""Bytes of a PNG's text that may say how the picture lies. Any other text is of no use here."""
+
+# Pillow gives a whole picture up for a colour profile or text that unpacks to more than a megabyte.
+PngImagePlugin.MAX_TEXT_CHUNK = 2**24
 
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*")
-_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
+_JPEG_XL = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
+_HEIC_BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 mif2 msf1 miaf".split())
+_PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_PNG_ORIENTATIONS = (b"Raw profile type", b"XML:com.adobe.xmp")
+"""How the keywords of those texts begin that may hold an orientation."""
+_USUAL_GAMMA = (0.4, 0.5)
+"""What 1/2.2 is written as: the curve of sRGB is then meant."""
 _TURNS = {
     2: (Image.Transpose.FLIP_LEFT_RIGHT,),
     3: (Image.Transpose.ROTATE_180,),
@@ -35,6 +46,18 @@ _TURNS = {
     8: (Image.Transpose.ROTATE_90,),
 }
 _EXIF_ORIENTATION = 0x0112
+
+
+def _heif_version() -> str:
+    """Of pillow-heif, or nothing where it isn't installed."""
+    try:
+        return packages.version("pillow-heif")
+    except packages.PackageNotFoundError:
+        return ""
+
+
+CACHE_VERSION = f"{DECODE_VERSION}-pillow{PIL.__version__}" + (f"-heif{v}" if (v := _heif_version()) else "")
+"""Another Pillow may read what this one can't."""
 
 
 class UnusableError(Exception):
@@ -48,6 +71,8 @@ class _Opened:
     pixels: Image.Image
     orientation: int
     profile: bytes | None
+    gamma: float | None
+    """Of a PNG that has no profile: a sample is light to this power."""
 
 
 def decode_square(data: bytes, resolution: int) -> NDArray[np.uint8]:
@@ -78,6 +103,8 @@ def decode_whole(data: bytes, smallest: int) -> Image.Image:
 def _open(data: bytes, smallest: int, draft: int | None) -> _Opened:
     if not data:
         raise UnusableError("zero bytes")
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        data = _without_texts(data)
     try:
         with Image.open(io.BytesIO(data), formats=_formats()) as picture:
             width, height = picture.size
@@ -91,8 +118,7 @@ def _open(data: bytes, smallest: int, draft: int | None) -> _Opened:
             if picture.format == "PNG":
                 _check_sums(data)
             orientation = _orientation(picture)
-            profile = picture.info.get("icc_profile")
-            return _Opened(_eight_bits(picture), orientation, profile if isinstance(profile, bytes) else None)
+            return _Opened(_eight_bits(picture), orientation, *_colour_space(picture))
     except (UnusableError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -110,17 +136,73 @@ def _check_sums(data: bytes) -> None:
         again.verify()
 
 
+def _without_texts(png: bytes) -> bytes:
+    """A PNG without its texts, as long as they may be; what may hold an orientation stays if it is short."""
+    kept = []
+    start = at = 8
+    while (end := at + 12 + int.from_bytes(png[at : at + 4])) <= len(png):
+        kind, content = png[at + 4 : at + 8], png[at + 8 : end - 4]
+        useful = content.startswith(_PNG_ORIENTATIONS) and _unpacked_size(content) <= MAX_TEXT
+        if kind in _PNG_TEXTS and not useful:
+            kept.append(png[start:at])
+            start = end
+        at = end
+    return b"".join([png[:8], *kept, png[start:]]) if kept else png
+
+
+def _unpacked_size(text: bytes) -> int:
+    """Of a text chunk's content, whether its last part is packed or not; MAX_TEXT + 1 at most if it is."""
+    for at in {text.find(b"\0") + 2, text.rfind(b"\0") + 1}:
+        try:
+            return max(len(text), len(zlib.decompressobj().decompress(text[at:], MAX_TEXT + 1)))
+        except zlib.error:
+            continue
+    return len(text)
+
+
 @cache
 def _formats() -> tuple[str, ...]:
-    """Those of FORMATS that this build of Pillow can read."""
+    """Those of FORMATS that this build of Pillow can read, with pillow-heif where it is installed."""
     Image.init()
+    if _heif_version():
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _unidentified(data: bytes) -> str:
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
-        return "HEIC, which can't be read here: convert it to JPEG"
+    if data.startswith(_JPEG_XL):
+        return "JPEG XL, which can't be read here: convert it to JPEG or PNG"
+    brands = _brands(data)
+    if any(brand in (b"avif", b"avis") for brand in brands):
+        return _readable("AVIF", "convert it to JPEG or PNG")
+    if brands and _HEIC_BRANDS.intersection(brands):
+        return _readable("HEIF", 'pip install "meshibot[heif]", or convert it to JPEG', "HEIC")
     return "damaged" if data.startswith(_SIGNATURES) else "not a picture"
+
+
+def _readable(kind: str, remedy: str, called: str = "") -> str:
+    """Why a picture of this kind isn't read: it is damaged, or the kind is unknown here."""
+    return "damaged" if kind in _formats() else f"{called or kind}, which can't be read here: {remedy}"
+
+
+def _brands(data: bytes) -> list[bytes]:
+    """The brands of an ISO base media file (ISO/IEC 14496-12, section 4.3), the major one first."""
+    if data[4:8] != b"ftyp":
+        return []
+    box = data[: min(int.from_bytes(data[:4]), 512)]
+    return [box[8:12], *(box[at : at + 4] for at in range(16, len(box) - 3, 4))]
+
+
+def _colour_space(picture: Image.Image) -> tuple[bytes | None, float | None]:
+    """The embedded profile, or the gamma of a PNG that has none and isn't sRGB by its own word."""
+    profile, gamma = picture.info.get("icc_profile"), picture.info.get("gamma")
+    if isinstance(profile, bytes) and profile:
+        return profile, None
+    if picture.format != "PNG" or "srgb" in picture.info or not isinstance(gamma, float):
+        return None, None
+    return None, gamma if 0.05 <= gamma <= 20 else None
 
 
 def _orientation(picture: Image.Image) -> int:
@@ -166,6 +248,8 @@ def _finish(pixels: Image.Image, opened: _Opened) -> Image.Image:
     if opened.profile:
         colours = _to_srgb(colours, opened.profile)
     rgb = colours.convert("RGB")
+    if opened.gamma and not _USUAL_GAMMA[0] <= opened.gamma <= _USUAL_GAMMA[1]:
+        rgb = rgb.point(_curve(opened.gamma) * 3)
     if alpha:
         white = Image.new("RGB", rgb.size, "white")
         white.paste(rgb, mask=alpha)
@@ -176,15 +260,56 @@ def _finish(pixels: Image.Image, opened: _Opened) -> Image.Image:
 
 
 def _to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
-    """Through the embedded ICC profile; a profile that is broken or of another colour space is ignored."""
-    if b"sRGB" in profile[:4096] or b"s\0R\0G\0B" in profile[:4096]:
+    """Through the embedded ICC profile; one that is broken or of another colour space is ignored.
+
+    A profile is what its numbers say: many are called after sRGB and are not.
+    """
+    space = _space_of(profile)
+    if space == "GRAY" and picture.mode == "RGB" and _is_grey(picture):  # a palette, or grey with alpha
+        picture = picture.convert("L")
+    elif space == "RGB" and picture.mode == "L":
+        picture = picture.convert("RGB")
+    if picture.mode == "RGB" and _is_srgb(profile):
         return picture  # most of them: nothing to convert
+    return _converted(picture, profile) or picture
+
+
+def _converted(picture: Image.Image, profile: bytes) -> Image.Image | None:
+    """None where the profile doesn't fit."""
     try:
         embedded = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        converted = ImageCms.profileToProfile(picture, embedded, _srgb(), outputMode="RGB")
+        return ImageCms.profileToProfile(picture, embedded, _srgb(), outputMode="RGB")
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        return picture
-    return converted if converted is not None else picture
+        return None
+
+
+def _space_of(profile: bytes) -> str:
+    """Its colour space: RGB, GRAY, CMYK, ... (ICC.1:2022, section 7.2.6)."""
+    return profile[16:20].decode("ascii", "replace").strip()
+
+
+def _is_grey(picture: Image.Image) -> bool:
+    red, green, blue = (np.asarray(channel) for channel in picture.split())
+    return bool(np.array_equal(red, green) and np.array_equal(green, blue))
+
+
+@lru_cache(maxsize=64)
+def _is_srgb(profile: bytes) -> bool:
+    """Whether it leaves colours as they are, as nearly as eight bits tell."""
+    levels = np.linspace(0, 255, 9).round().astype(np.uint8)
+    colours = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(27, 27, 3)
+    converted = _converted(Image.fromarray(colours), profile)
+    apart = np.asarray(converted, dtype=np.int16) - colours if converted else np.zeros(1)
+    return bool(np.abs(apart).max() <= 2)
+
+
+@cache
+def _curve(gamma: float) -> list[int]:
+    """From samples that are light to the power of `gamma` to sRGB's (IEC 61966-2-1)."""
+    light = np.linspace(0, 1, 256) ** (1 / gamma)
+    encoded = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    curve: list[int] = np.rint(255 * encoded).astype(int).tolist()
+    return curve
 
 
 @cache

@@ -8,6 +8,7 @@ import os
 import stat
 import zipfile
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -22,6 +23,22 @@ BOMB_RATIO = 100
 BOMB_BYTES = 2**30
 
 Stamp = tuple[int, ...]
+
+_SYSTEM_FOLDERS = frozenset(
+    {
+        "@eadir",  # Synology: thumbnails of each photograph
+        "@__thumb",  # QNAP
+        "#recycle",
+        "@recycle",
+        "#snapshot",
+        "$recycle.bin",
+        "system volume information",
+        "lost+found",
+        "__macosx",
+    }
+)
+"""In small letters: what NAS and systems keep beside photographs, copies of them among it."""
+_RUN_FILES = frozenset({"config.json", "metrics.jsonl"})
 
 
 @dataclass(frozen=True)
@@ -77,40 +94,60 @@ class FolderSource:
         self.path = path
 
     def scan(self) -> Listing:
-        """Links are followed, each folder once; hidden files and folders are left out, and named."""
+        """Links are followed, each folder once; what is no place for photographs is left out, and named."""
         stamps: dict[str, Stamp] = {}
         left_out: list[LeftOut] = []
         seen: set[tuple[int, int]] = set()
-        self._walk(self.path, "", seen, stamps, left_out)
+        waiting = [""]  # not a call within a call: folders may be nested a thousand deep
+        while waiting:
+            prefix = waiting.pop()
+            try:
+                entries = self._entries(prefix, seen)
+            except OSError as error:
+                left_out.append(LeftOut(printable(prefix or str(self.path)), _unreadable(error)))
+                continue
+            if _is_run({entry.name for entry in entries}):
+                self._leave_run_out(prefix, left_out)
+                continue
+            waiting += self._sort(entries, prefix, stamps, left_out)
         if not seen:
             raise TrainerError(f"{self.path} can't be read: {left_out[0].reason}.")
         return Listing(stamps, tuple(left_out))
 
-    def _walk(
+    def _entries(self, prefix: str, seen: set[tuple[int, int]]) -> list[os.DirEntry[str]]:
+        """What lies in a folder, or nothing where it has been seen already. Raises OSError."""
+        folder = self.path / prefix
+        identity = folder.stat()
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+        known = (identity.st_dev, identity.st_ino)
+        if known in seen:
+            return []
+        seen.add(known)
+        return found
+
+    def _leave_run_out(self, prefix: str, left_out: list[LeftOut]) -> None:
+        """A run draws sheets of samples: no photographs. Raises UsageError where all of it is a run."""
+        if not prefix:
+            raise UsageError(f"{self.path} is a run folder: give the folder that holds the photographs.")
+        left_out.append(LeftOut(printable(prefix), "a run of the trainer"))
+
+    def _sort(
         self,
-        folder: Path,
+        entries: list[os.DirEntry[str]],
         prefix: str,
-        seen: set[tuple[int, int]],
         stamps: dict[str, Stamp],
         left_out: list[LeftOut],
-    ) -> None:
-        try:
-            identity = folder.stat()
-            with os.scandir(folder) as entries:
-                found = sorted(entries, key=lambda entry: entry.name)
-        except OSError as error:
-            left_out.append(LeftOut(printable(prefix or str(folder)), _unreadable(error)))
-            return
-        if (identity.st_dev, identity.st_ino) in seen:
-            return
-        seen.add((identity.st_dev, identity.st_ino))
-        for entry in found:
+    ) -> list[str]:
+        """Note files with their stamps, or why they are left out; returns the folders, the last first."""
+        folders = []
+        for entry in entries:
             name = f"{prefix}{entry.name}"
             try:
-                if entry.name.startswith("."):
-                    left_out.append(LeftOut(printable(name), "hidden"))
+                if reason := _no_place(entry.name):
+                    left_out.append(LeftOut(printable(name), reason))
                 elif entry.is_dir():
-                    self._walk(Path(entry.path), f"{name}/", seen, stamps, left_out)
+                    folders.append(f"{name}/")
                 elif reason := _unfit(status := entry.stat()):
                     left_out.append(LeftOut(printable(name), reason))
                 else:
@@ -118,12 +155,25 @@ class FolderSource:
                     stamps[name] = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
             except OSError as error:
                 left_out.append(LeftOut(printable(name), _unreadable(error)))
+        return folders[::-1]
 
     def read(self, name: str) -> bytes:
         return (self.path / name).read_bytes()
 
     def close(self) -> None:
         """Nothing is held open."""
+
+
+def _no_place(name: str) -> str | None:
+    """Why a file or folder of this name is left out unseen."""
+    if name.startswith("."):
+        return "hidden"
+    return "a system's own folder" if name.lower() in _SYSTEM_FOLDERS else None
+
+
+def _is_run(names: Collection[str]) -> bool:
+    """Whether a folder that holds these files is a run of the trainer."""
+    return _RUN_FILES.issubset(names)
 
 
 def _unfit(status: os.stat_result) -> str | None:
@@ -158,13 +208,17 @@ class ZipSource:
         status = self.path.stat()
         stamps: dict[str, Stamp] = {}
         left_out: list[LeftOut] = []
+        runs = self._runs()
         for member in self._archive.infolist():
             self._refuse(member)
             name = member.filename
             if member.is_dir():
                 continue
-            if any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts):
-                left_out.append(LeftOut(printable(name), "hidden"))
+            path = PurePosixPath(name)
+            if reason := next(filter(None, map(_no_place, path.parts)), None):
+                left_out.append(LeftOut(printable(name), reason))
+            elif runs.intersection((path, *path.parents)):
+                left_out.append(LeftOut(printable(name), "a run of the trainer"))
             elif reason := _unfit_size(member.file_size):
                 left_out.append(LeftOut(printable(name), reason))
             elif name in stamps:
@@ -173,6 +227,14 @@ class ZipSource:
                 archive = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
                 stamps[name] = (*archive, member.header_offset, member.file_size, member.CRC)
         return Listing(stamps, tuple(left_out))
+
+    def _runs(self) -> set[PurePosixPath]:
+        """The folders that are runs of the trainer."""
+        held: dict[PurePosixPath, set[str]] = {}
+        for path in map(PurePosixPath, self._archive.namelist()):
+            if path.name in _RUN_FILES:
+                held.setdefault(path.parent, set()).add(path.name)
+        return {folder for folder, names in held.items() if _is_run(names)}
 
     def read(self, name: str) -> bytes:
         try:

@@ -13,9 +13,11 @@ from trainer.metrics.distances import distances
 def pairwise_diversity(features: Tensor, reference: Tensor) -> float:
     """Mean distance between two of `features` (n, d), over the same between two of `reference` (m, d).
 
-    1 for fakes as diverse as the reals; 0 where all are one picture, the end of a mode collapse.
+    1 for fakes as diverse as the reals, also where the reals are all alike and nothing can be told; 0 where
+    all fakes are one picture, the end of a mode collapse.
     """
-    return _mean_pair(features) / _mean_pair(reference)
+    spread = _mean_pair(reference)
+    return _mean_pair(features) / spread if spread else 1.0
 
 
 def colour_variety(pictures: NDArray[np.uint8], reference: NDArray[np.uint8]) -> float:

@@ -86,7 +86,9 @@ class FeatureNet:
     @torch.no_grad()
     def _raw(self, pictures: NDArray[np.uint8]) -> Tensor:
         # TF32 and autotuned kernels would make the features differ from one GPU to the next.
-        with torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False):
+        with torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        ):
             parts = [
                 self._forward(to_float(to_device(pictures[start : start + _CHUNK], self.device)))
                 for start in range(0, len(pictures), _CHUNK)

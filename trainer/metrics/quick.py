@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainer.checkpoint import Metric
 from trainer.metrics.colour import colour_distance
 from trainer.metrics.diversity import colour_variety, pairwise_diversity
 from trainer.metrics.features import FeatureNet
 from trainer.metrics.kid import kid
+from trainer.metrics.metric import Metric
 from trainer.metrics.split import floors, make_split, values, with_floors
 from trainer.metrics.swd import sliced_wasserstein_by_level
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.checkpoint import Metric
 from trainer.errors import TrainerError
+from trainer.metrics.metric import Metric
 
 FEWEST = 4
 MOST = 256

@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainer.checkpoint import Metric
 from trainer.metrics.critic_gap import CriticScores, critic_gap, overfitting_ratio
 from trainer.metrics.features import FeatureNet
 from trainer.metrics.memorisation import ClosestPair, nearest_pairs, ratios, share_of_copies
+from trainer.metrics.metric import Metric
 from trainer.metrics.ms_ssim import mean_pair_similarity
 from trainer.metrics.nearest import nearest_neighbour_accuracy
 from trainer.metrics.prdc import prdc

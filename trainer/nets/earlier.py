@@ -35,6 +35,21 @@ def architecture_2(old: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def settings_2(old: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a run of then in today's words; today's as they are. Raises as `architecture_2` does."""
+    if "width" not in old:
+        return dict(old)
+    shapes = architecture_2(old)
+    rest = {name: value for name, value in old.items() if name not in ("kind", "width")}
+    return {
+        **rest,
+        "generator": shapes["generator"]["kind"],
+        "critic": shapes["critic"]["kind"],
+        "channels": shapes["generator"]["channels"],
+        "critic_channels": shapes["critic"]["channels"],
+    }
+
+
 def channels_2(resolution: int, width: int) -> list[int]:
     """Half the width at the picture's own size, then doubling as the size halves, up to eight times the
     width."""

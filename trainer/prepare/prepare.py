@@ -1,8 +1,11 @@
 """`trainer prepare`: a folder of photographs as found to one fit to learn from.
 
 Checks, turns upright, cuts letterbox bars and the centre square, removes exact and near duplicates, and
-writes a page of what was left out and why. Knows nothing of training; imports no torch.
+writes a page of what was left out and why. Knows nothing of training; imports no torch unless the least
+typical are to be left out.
 """
+
+from __future__ import annotations
 
 import base64
 import hashlib
@@ -17,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +34,9 @@ from trainer.hashes import perceptual_bits
 from trainer.prepare.bars import without_bars
 from trainer.prepare.page import CutRow, DuplicateRow, LeftOutRow, Page, render
 from trainer.progress import track
+
+if TYPE_CHECKING:
+    from trainer.prepare.typicality import Typicality
 
 HASH_SIDE = 16
 """Perceptual hashes of 256 bits: of 64, two bowls that differ are only 8 apart."""
@@ -60,12 +67,16 @@ class PrepareReport:
     duplicates: tuple[NearDuplicate, ...]
     cut: tuple[str, ...]
     """Those whose letterbox bars were cut off."""
+    untypical: tuple[str, ...] = ()
+    """Left out as the least typical, the least of all first."""
 
     def describe(self) -> str:
         """One line for a person."""
+        untypical = f", {len(self.untypical):,} as least typical" if self.untypical else ""
         return (
             f"{self.written:,} photographs in {self.out} (left out: {len(self.duplicates):,} as "
-            f"duplicates, {len(self.left_out):,} as unusable; bars cut: {len(self.cut):,}); see {self.page}."
+            f"duplicates, {len(self.left_out):,} as unusable{untypical}; bars cut: {len(self.cut):,}); "
+            f"see {self.page}."
         )
 
 
@@ -84,20 +95,29 @@ class _Square:
 
 
 def prepare(
-    source: Path, out: Path, *, resolution: int = 256, progress: bool = True, workers: int | None = None
+    source: Path,
+    out: Path,
+    *,
+    resolution: int = 256,
+    keep: float = 1.0,
+    progress: bool = True,
+    workers: int | None = None,
 ) -> PrepareReport:
     """Write the usable photographs of `source` (a folder or a zip) to `out` as upright sRGB JPEG squares.
 
     `out` becomes a folder, or a zip archive if its name ends in .zip; beside it lies a page named after it,
     `-report.html`. Squares larger than `resolution` px are reduced to it, smaller ones stay as they are, down
     to half of it. Names are content hashes, so that two runs over the same photographs give the same.
+    Of those that are left, the most typical share `keep` is written (see `trainer.prepare.typicality`).
 
-    Raises UsageError where `out` can't be taken, TrainerError where nothing is usable or a disk is full.
-    Either way `out` is whole or not there.
+    Raises UsageError where `out` can't be taken or `keep` is no share, TrainerError where nothing is usable,
+    a disk is full, or the pretrained network is missing that tells what is typical. Either way `out` is whole
+    or not there.
     """
     page = out.with_name(f"{out.name.removesuffix('.zip')}-report.html")
     with closing(open_source(source)) as opened:
         _check_out(source, out, page)
+        typicality = _typicality(keep)
         with _folder_beside(out) as folder:
             squares, left_out = _squares(opened, folder, resolution, progress, workers)
             if not squares:
@@ -106,6 +126,9 @@ def prepare(
                     f"give a folder of photographs, at least {(resolution + 1) // 2} px on their short side."
                 )
             kept, duplicates = _without_duplicates(squares)
+            untypical: list[_Square] = []
+            if typicality is not None:
+                kept, untypical = _most_typical(kept, keep, typicality, folder, progress)
             report = PrepareReport(
                 out,
                 page,
@@ -113,9 +136,10 @@ def prepare(
                 tuple(left_out),
                 tuple(duplicates),
                 tuple(s.name for s in kept if s.uncut),
+                tuple(s.name for s in untypical),
             )
             html = _page(report, opened, folder, squares)
-            _drop_duplicates(folder, {square.digest for square in kept})
+            _drop_others(folder, {square.digest for square in kept})
             _deliver(folder, out)
     atomic_write(page, html.encode())
     return report
@@ -244,11 +268,37 @@ def _without_duplicates(squares: list[_Square]) -> tuple[list[_Square], list[Nea
     return sorted(kept, key=lambda square: square.name), sorted(duplicates, key=lambda pair: pair.path)
 
 
-def _drop_duplicates(folder: Path, kept: set[str]) -> None:
+def _drop_others(folder: Path, kept: set[str]) -> None:
     names = {_file_name(digest) for digest in kept}
     for path in folder.iterdir():
         if path.name not in names:
             path.unlink()
+
+
+# --- what is typical ---
+
+
+def _typicality(keep: float) -> Typicality | None:
+    """Made before the photographs are read: what it lacks is said at once. None where all are kept."""
+    if not 0 < keep <= 1:
+        raise UsageError(f"--keep {keep} has to be a share: more than 0, and 1 at most.")
+    if keep == 1:
+        return None
+    from trainer.prepare.typicality import Typicality
+
+    return Typicality()
+
+
+def _most_typical(
+    squares: list[_Square], keep: float, typicality: Typicality, folder: Path, progress: bool
+) -> tuple[list[_Square], list[_Square]]:
+    """The share `keep` of the squares, in their order, and the others, the least typical first."""
+    densities = typicality([folder / _file_name(s.digest) for s in squares], progress=progress)
+    ascending = np.argsort(densities, kind="stable")
+    left_out = ascending[: len(squares) - max(1, round(keep * len(squares)))]
+    dropped = set(left_out.tolist())
+    kept = [square for index, square in enumerate(squares) if index not in dropped]
+    return kept, [squares[index] for index in left_out]
 
 
 # --- what is written ---
@@ -291,7 +341,11 @@ def _page(report: PrepareReport, source: Source, folder: Path, squares: list[_Sq
         )
         for number, file in enumerate(report.left_out)
     ]
-    return render(Page(printable(str(source.path)), report.written, left_out, duplicates, cut))
+    untypical = [
+        LeftOutRow(name, "", prepared(name) if number < MOST_THUMBNAILS else "")
+        for number, name in enumerate(report.untypical)
+    ]
+    return render(Page(printable(str(source.path)), report.written, left_out, duplicates, cut, untypical))
 
 
 def _unusable_thumbnail(source: Source, file: LeftOut) -> str:

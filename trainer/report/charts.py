@@ -1,14 +1,17 @@
-"""Line charts over steps as inline SVG, coloured by the page's style sheet. Knows nothing of training."""
+"""Line charts over steps as inline SVG (templates/chart.svg.j2), coloured by the page's style sheet.
+
+Knows nothing of training.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import pairwise
 
 from trainer.report.history import Curve, Points
+from trainer.templates import render
 
 WIDTH, HEIGHT = 460, 230
 LEFT, RIGHT, TOP, BOTTOM = 54, 8, 8, 24
@@ -53,6 +56,20 @@ class Chart:
 
 
 @dataclass(frozen=True)
+class _Drawing:
+    """A chart in pixels: what the template draws."""
+
+    words: str
+    values: list[tuple[float, str]]
+    """Heights with their labels."""
+    steps: list[tuple[float, str]]
+    marks: list[tuple[float, Mark]]
+    floor: float | None
+    lines: list[tuple[str, list[tuple[float, float]]]]
+    """Class and places of each."""
+
+
+@dataclass(frozen=True)
 class Axis:
     """Values from `low` to `high`, at pixels from `start` to `end`."""
 
@@ -79,33 +96,41 @@ def step_axis(last: int) -> Axis:
 
 
 def svg(chart: Chart, steps: Axis, marks: Sequence[Mark] = ()) -> str:
-    """The chart. `marks` are vertical lines; the floor is a dashed one across."""
-    drawn = [(series, thinned(series.curve.points)) for series in chart.series]
-    values = value_axis([value for _, points in drawn for _, value in points], chart.floor, chart.log)
-    parts = [*_grid(steps, values)]
-    parts += [
-        f'<line class="mark {mark.style}" x1="{steps.at(mark.step):.1f}" x2="{steps.at(mark.step):.1f}" '
-        f'y1="{TOP}" y2="{HEIGHT - BOTTOM}"><title>{escape(mark.label)}</title></line>'
-        for mark in marks
-    ]
-    inside = []
-    if chart.floor is not None and not (values.log and chart.floor <= 0):
-        y = values.at(chart.floor)
-        inside.append(f'<line class="floor" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-    for series, points in drawn:
-        for piece in series.curve.abandoned:
-            inside.append(_line(thinned(piece), steps, values, f"{series.style} abandoned"))
-        inside.append(_line(points, steps, values, series.style))
-    box = (LEFT - 3, TOP - 3, WIDTH - LEFT - RIGHT + 6, HEIGHT - TOP - BOTTOM + 6)
-    # an inner <svg> cuts off what lies outside of the plot
-    plot = (
-        f'<svg x="{box[0]}" y="{box[1]}" width="{box[2]}" height="{box[3]}" '
-        f'viewBox="{" ".join(map(str, box))}">{"".join(inside)}</svg>'
+    """The chart as an <svg> element. `marks` are vertical lines; the floor is a dashed one across."""
+    return render(
+        "trainer.report",
+        "chart.svg.j2",
+        drawing=_draw(chart, steps, marks),
+        width=WIDTH,
+        height=HEIGHT,
+        left=LEFT,
+        right=WIDTH - RIGHT,
+        top=TOP,
+        bottom=HEIGHT - BOTTOM,
     )
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(in_words(chart))}">'
-        f"{''.join(parts)}{plot}"
-        f'<line class="cursor" y1="{TOP}" y2="{HEIGHT - BOTTOM}" hidden="hidden"/></svg>'
+
+
+def _draw(chart: Chart, steps: Axis, marks: Sequence[Mark]) -> _Drawing:
+    kept = [(series.style, thinned(series.curve.points)) for series in chart.series]
+    values = value_axis([value for _, points in kept for _, value in points], chart.floor, chart.log)
+    abandoned = [
+        (f"{series.style} abandoned", thinned(piece))
+        for series in chart.series
+        for piece in series.curve.abandoned
+    ]
+    ticks = values.ticks()
+    floor = None if values.log and (chart.floor or 0.0) <= 0 else chart.floor
+    return _Drawing(
+        words=in_words(chart),
+        values=[(values.at(value), _tick_label(value, ticks)) for value in ticks],
+        steps=[(steps.at(step), short_step(step)) for step in steps.ticks()],
+        marks=[(steps.at(mark.step), mark) for mark in marks],
+        floor=None if floor is None else values.at(floor),
+        lines=[
+            (style, [(steps.at(step), values.at(value)) for step, value in points])
+            for style, points in (*abandoned, *kept)
+            if points
+        ],
     )
 
 
@@ -165,32 +190,6 @@ def short_step(step: float) -> str:
         if step >= size:
             return f"{step / size:g}{suffix}"
     return f"{step:g}"
-
-
-def _line(points: Points, steps: Axis, values: Axis, style: str) -> str:
-    if not points:
-        return ""
-    places = [(steps.at(step), values.at(value)) for step, value in points]
-    if len(places) == 1:
-        return f'<circle class="{style}" cx="{places[0][0]:.1f}" cy="{places[0][1]:.1f}" r="2.5"/>'
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-    return f'<polyline class="{style}" points="{path}"/>'
-
-
-def _grid(steps: Axis, values: Axis) -> list[str]:
-    parts = []
-    decimals = values.ticks()
-    for value in decimals:
-        y = values.at(value)
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(
-            f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_tick_label(value, decimals)}</text>'
-        )
-    for step in steps.ticks():
-        x = steps.at(step)
-        anchor = "end" if x > WIDTH - RIGHT - 12 else "middle"
-        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - 8}" text-anchor="{anchor}">{short_step(step)}</text>')
-    return parts
 
 
 def _tick_label(value: float, all_ticks: Sequence[float]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from trainer.errors import TrainerError
 from trainer.files import atomic_write
 from trainer.report.history import read_history
 from trainer.report.page import Neighbour, Page, Snapshot, picture_uri, render
+from trainer.training.runfolder import read_run_config
 
 MOST_SNAPSHOTS = 60
 SNAPSHOT_BYTES = 6_000_000
@@ -60,23 +61,22 @@ def write_report(run: Path, data: Path | None = None, *, device: str = "auto") -
         no_neighbours=neighbours if isinstance(neighbours, str) else "",
     )
     out = run / "report.html"
-    atomic_write(out, render(page).encode())
+    # names whose bytes are no UTF-8 are shown escaped
+    atomic_write(out, render(page).encode("utf-8", "backslashreplace"))
     return out
 
 
 def _read_settings(run: Path) -> _Settings:
-    try:
-        document = json.loads((run / "config.json").read_text(encoding="utf-8"))
-        return _Settings(FitConfig.from_json(document), document)
-    except (OSError, ValueError, TypeError, AttributeError):
-        raise TrainerError(f"{run} is not a run folder: give the --out of an earlier trainer fit.") from None
+    config = read_run_config(run)
+    return _Settings(config, json.loads((run / "config.json").read_text(encoding="utf-8")))
 
 
 def _changed(settings: _Settings) -> frozenset[str]:
-    """The settings that are other than what preset and objective bring."""
+    """The settings that are other than what preset and objective bring at this resolution."""
     config = settings.config
-    usual = asdict(make_config(Path(config.data), config.preset, config.objective))
-    return frozenset(name for name, value in settings.document.items() if usual.get(name, value) != value)
+    usual = make_config(Path(config.data), config.preset, config.objective, resolution=config.resolution)
+    wanted = json.loads(json.dumps(usual.to_json())) | {"resolution": FitConfig.resolution}
+    return frozenset(name for name, value in settings.document.items() if wanted.get(name, value) != value)
 
 
 def _metadata(path: Path) -> Metadata | None:
@@ -172,7 +172,7 @@ def _nearest(path: Path, dataset: Dataset, device: str) -> tuple[Neighbour, ...]
     from trainer.metrics.memorisation import nearest_pairs
 
     chosen = choose_device(device)
-    fakes: NDArray[np.uint8] = checkpoint.to_uint8(checkpoint.load(path, str(chosen)).sample(SAMPLES))
+    fakes: NDArray[np.uint8] = checkpoint.load(path, str(chosen)).draw(SAMPLES)
     net = FeatureNet(chosen).standardise(dataset.training)
     # A mirrored copy is a copy.
     views = [net(fakes), net(fakes[:, :, ::-1])]

@@ -10,6 +10,7 @@ import torch
 
 from trainer.config import FitConfig
 from trainer.device import choose_device, device_name
+from trainer.durations import duration
 from trainer.training.training import Training
 
 PICTURES = 64
@@ -40,7 +41,7 @@ class Bench:
         return (
             f"{config.resolution} px, batch {config.batch}, {self.device}: {self.cycle_seconds:.3g} s a "
             f"cycle of {config.n_critic} critic and 1 generator step, {self.images_per_second:.0f} images/s. "
-            f"{config.steps:,} steps take about {_long(self.run_seconds)}."
+            f"{config.steps:,} steps take about {duration(self.run_seconds)}."
         )
 
 
@@ -61,11 +62,3 @@ def _cycle(training: Training) -> float:
     training.cycle()
     training.critic_sums.sum().item()  # waits for the device
     return time.perf_counter() - started
-
-
-def _long(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.1f} hours" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"

@@ -47,6 +47,7 @@ GAIN = 0.1
 PRICE = 120.0
 """Seconds that compiling takes at most, in what was measured."""
 TIMES = 4
+_INDUCTOR_CACHE = "TORCHINDUCTOR_CACHE_DIR"
 SMALLEST = 1e-12
 """Norm below which gradients count as none."""
 
@@ -83,19 +84,19 @@ def _unchanged(networks: Networks) -> Iterator[None]:
 
 def compile_arithmetic(
     networks: Networks, task: Task, n_critic: int, example: Example, say: Callable[[str], None]
-) -> Arithmetic:
-    """The compiled gradients; autograd's where compiling fails, differs or is no faster. Says which, why."""
-    plain = eager(networks, task)
+) -> Arithmetic | None:
+    """The compiled gradients; None where compiling fails, differs or is no faster. Says which, why."""
     if not task.joined:
         say("Not compiled: the critic's batch norm keeps statistics as it goes, a compiled gradient may not.")
-        return plain
+        return None
+    plain = eager(networks, task)
     started = time.perf_counter()
     try:
         fast = compile_gradients(networks, task, example)
         difference = greatest_difference(networks, plain, fast, example)
     except Exception as error:  # noqa: BLE001 (whatever a compiler fails of, the training can do without it)
         say(f"Not compiled ({_first_line(error)}): training goes on without.")
-        return plain
+        return None
     took = time.perf_counter() - started
     with task.autocast():
         rounded = torch.is_autocast_enabled(example.epsilon.device.type)
@@ -104,14 +105,14 @@ def compile_arithmetic(
             f"Warning: compiled gradients differ from autograd's by {difference:.2g} of their size: "
             "training goes on without them."
         )
-        return plain
+        return None
     slow_seconds, fast_seconds = cycle_seconds(networks, [plain, fast], n_critic, example)
     ratio = slow_seconds / fast_seconds
     say(
         f"Compiled in {took:.0f} s: equal to autograd within {difference:.1g}, {ratio:.2f} times as fast"
         + ("." if ratio > 1 else ", so training goes on without.")
     )
-    return fast if ratio > 1 else plain
+    return fast if ratio > 1 else None
 
 
 def greatest_difference(networks: Networks, one: Arithmetic, other: Arithmetic, example: Example) -> float:
@@ -141,7 +142,7 @@ def compile_gradients(networks: Networks, task: Task, example: Example) -> Arith
 
     The generator and what the critic sees by are differentiated once: those are compiled as they are.
     """
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(default_cache().with_name("compiled"))
+    _keep_what_is_compiled()
     plain = eager(networks, task)
     with warnings.catch_warnings(), torch.autograd.set_multithreading_enabled(False):
         warnings.simplefilter("ignore")  # what a compiler says of itself is nothing to a user
@@ -154,6 +155,17 @@ def compile_gradients(networks: Networks, task: Task, example: Example) -> Arith
             )
             _gradients(networks, arithmetic, example)
     return arithmetic
+
+
+def _keep_what_is_compiled() -> None:
+    """Keep it beside the decoded photographs, unless the user has chosen a folder.
+
+    Making an optimiser sets the variable to torch's own, a temporary one.
+    """
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
+    if os.environ.get(_INDUCTOR_CACHE, default_cache_dir()) == default_cache_dir():
+        os.environ[_INDUCTOR_CACHE] = str(default_cache().with_name("compiled"))
 
 
 def _compile_critic(

@@ -8,16 +8,20 @@ follow. Gradients go through one all-reduce a step.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
 
 from trainer.errors import TrainerError, UsageError
+
+T = TypeVar("T")
+ASKED_EVERY = 10
+"""Steps after which several processes ask one another whether to stop."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +58,16 @@ class Workers:
         return statistics
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set in some process: what one is asked to do, all do at the same step."""
+        """Whether the flag is set in some process: what one is asked to do, all do. Waits for all."""
         if self.size == 1:
             return flag
-        flags: list[bool] = [False] * self.size
-        dist.all_gather_object(flags, flag)
-        return max(flags)
+        flags = torch.tensor(int(flag), device="cuda" if dist.get_backend() == "nccl" else "cpu")
+        dist.all_reduce(flags, dist.ReduceOp.MAX)
+        return bool(flags.item())
+
+    def asked(self, flag: bool, step: int) -> bool:
+        """The same, but of several processes only at every tenth step: asking means waiting for the device."""
+        return (self.size == 1 or step % ASKED_EVERY == 0) and self.any(flag)
 
     def follow(self, decision: Any = None) -> Any:
         """The first process's decision, in every process."""
@@ -69,6 +77,14 @@ class Workers:
         dist.broadcast_object_list(box)
         return box[0]
 
+    def lead_first(self, load: Callable[[], T]) -> T:
+        """What `load` gives, in the first process before the others: it leaves a cache to them."""
+        if self.size == 1 or self.lead:
+            loaded = load()
+        if self.size > 1:
+            self.any(False)
+        return loaded if self.lead else load()
+
 
 ALONE = Workers()
 
@@ -77,7 +93,7 @@ ALONE = Workers()
 def joined(device: torch.device) -> Iterator[Workers]:
     """The workers that torchrun started, or this process alone.
 
-    Raises TrainerError where another process of the run ended before this one.
+    Raises TrainerError where another process of the run ended before this one; any other error passes.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -89,10 +105,17 @@ def joined(device: torch.device) -> Iterator[Workers]:
     try:
         yield Workers(dist.get_rank(), size)
     except RuntimeError as error:
-        # what gloo and NCCL raise when the other side is gone; our own errors are no RuntimeError
+        if not _lost_another(error):
+            raise
         raise TrainerError(
             f"Another process of this run ended ({str(error).splitlines()[0][:120]}): "
             "see its own message above, then go on with --resume."
-        ) from None
+        ) from error
     finally:
         dist.destroy_process_group()
+
+
+def _lost_another(error: RuntimeError) -> bool:
+    """Whether it is what NCCL (an error of its own) and gloo (by its words) raise when the other side is
+    gone."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error).lower()

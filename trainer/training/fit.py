@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import signal
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
-from trainer.config import FitConfig, differences
+from torch import Tensor
+
+from trainer.config import FitConfig
 from trainer.data.dataset import Dataset, write_report
-from trainer.device import choose_device, keep_freed_memory
-from trainer.errors import TrainerError, UsageError
-from trainer.files import atomic_write
+from trainer.device import choose_device, device_name, keep_freed_memory, set_arithmetic, told_faults
+from trainer.errors import UsageError
 from trainer.pictures import to_device
 from trainer.training import state
-from trainer.training.distributed import joined
+from trainer.training.distributed import Workers, joined
 from trainer.training.graph import graph_cycles
 from trainer.training.guard import Guard
+from trainer.training.initial import begin_as, initial_vision, load_initial
+from trainer.training.runfolder import held, refuse_differences, refuse_taken, write_run_config
 from trainer.training.runlog import RunLog
 from trainer.training.session import LAST_CHECKPOINT, Follower, Session
 from trainer.training.training import Training
 
-_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Windows has no SIGHUP
+_STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+LESS_MEMORY = "go on with --resume and a smaller --cache-gb, or begin with a smaller --batch or --width"
+"""What helps where memory runs out."""
 LEAST_STEPS_TO_COMPILE = 1_000
 """Of shorter runs it isn't even asked whether compiling pays."""
 
@@ -36,37 +42,72 @@ class FitResult:
     step: int
     finished: bool
     checkpoint: Path
+    stopped_by: int | None = None
+    """The signal that asked this process for an end."""
 
 
 def fit(
     config: FitConfig, dataset: Dataset, run: Path, *, resume: bool, say: Callable[[str], None]
 ) -> FitResult:
-    """Train until `config.steps` or Ctrl-C, leaving a run folder that can be resumed exactly.
+    """Train until the last step, the end of the time or Ctrl-C; the run folder can be resumed exactly.
 
     Raises UsageError where a run is in the way or differs, TrainerError where nothing can be resumed or
     written.
     """
-    if not resume and (run / "state").exists():
-        raise UsageError(f"{run} holds a run already: add --resume to go on with it, or give another --out.")
+    if not resume:
+        refuse_taken(run)
     device = choose_device(config.device)
     keep_freed_memory()
-    with joined(device) as workers, stop_on_interrupt() as stopped:
-        training = Training(config, to_device(dataset.training, device), workers)
+    set_arithmetic(device, config.precision)
+    with (
+        told_faults(LESS_MEMORY),
+        joined(device) as workers,
+        held(run) if workers.lead else nullcontext(),
+        stop_on_interrupt() as stopped,
+    ):
+        say(f"Training on {device_name(device)}.")
+        training = _begin(config, to_device(dataset.training, device), workers, resume, say)
         around = state.Surroundings(dataset.fingerprint, Guard(), 0)
         if resume:
             around = _restore(training, dataset, run, say)
+        clock = _clock(training)
         training.keep_looks(show=workers.lead)
         _choose_arithmetic(training, say)
         graph_cycles(training, say)
         with _companion(training, dataset, run, around) as companion:
             if training.step == 0:
                 companion.begin()
-            while training.step < config.steps and not workers.any(stopped()):
+            while not training.done and not workers.asked(bool(stopped()), training.step):
                 training.cycle()
+                clock()
                 companion.after_cycle()
             companion.snapshot()
     last = run / "checkpoints" / LAST_CHECKPOINT
-    return FitResult(training.step, training.step >= config.steps, last)
+    return FitResult(training.step, training.done, last, stopped())
+
+
+def _begin(
+    config: FitConfig, pictures: Tensor, workers: Workers, resume: bool, say: Callable[[str], None]
+) -> Training:
+    """A training of fresh networks, or of those that it begins as."""
+    initial = None if resume else load_initial(config)
+    if initial is None:
+        return Training(config, pictures, workers)
+    training = Training(config, pictures, workers, vision=initial_vision(config, initial))
+    taken, fresh = begin_as(training.networks, initial)
+    say(f"Began as {config.init}: {taken} tensors taken over, {fresh} new ones.")
+    return training
+
+
+def _clock(training: Training) -> Callable[[], None]:
+    """What notes the time spent since now, where time is limited: the first process's, in every process."""
+    before, started = training.seconds, time.monotonic()
+
+    def note() -> None:
+        if training.config.minutes:
+            training.seconds = training.workers.follow(before + time.monotonic() - started)
+
+    return note
 
 
 def _choose_arithmetic(training: Training, say: Callable[[str], None]) -> None:
@@ -85,12 +126,18 @@ def _choose_arithmetic(training: Training, say: Callable[[str], None]) -> None:
             (seconds,) = compiled.cycle_seconds(
                 training.networks, [training.arithmetic], config.n_critic, example
             )
+            if training.config.minutes:
+                left = min(left, int(training.time_left / seconds))
             wanted = training.workers.follow(compiled.worth_it(seconds, left))
         if wanted:
             say("Compiling the gradients; this takes up to a few minutes the first time.")
-            training.arithmetic = compiled.compile_arithmetic(
+            fast = compiled.compile_arithmetic(
                 training.networks, training.task, config.n_critic, example, say
             )
+            # each process compiles for itself; where one had better not, none does
+            wanted = not training.workers.any(fast is None)
+            if wanted and fast is not None:
+                training.arithmetic = fast
     training.config = replace(config, compile="on" if wanted else "off")
 
 
@@ -102,7 +149,7 @@ def _companion(
     if not training.workers.lead:
         yield Follower(training, run)
         return
-    _write_config(run, training.config)
+    write_run_config(run, training.config)
     write_report(dataset, run / "data_report.json")
     with RunLog(run, training.config.steps, resume_at=training.step, length=around.log_length) as log:
         yield Session(training, dataset, run, log, around.guard)
@@ -112,47 +159,30 @@ def _restore(
     training: Training, dataset: Dataset, run: Path, say: Callable[[str], None]
 ) -> state.Surroundings:
     path, document = state.newest_state(run / "state", say)
-    found = differences(state.saved_config(document), training.config)
-    if found:
-        raise UsageError(
-            f"{run} can't be resumed with other settings ({'; '.join(found)}): drop those options."
-        )
+    refuse_differences(run, state.saved_config(document), training.config)
+    training.seconds = float(document.get("seconds", 0.0))
     around = state.surroundings_of(document)
     if around.data_fingerprint != dataset.fingerprint:
         raise UsageError(f"{run} was trained on other photographs: give the folder it began with as --data.")
-    if not state.restore_state(path, training):
-        say(f"The state is another device's: on {training.device.type}, random numbers are drawn anew.")
+    for word in state.restore_state(path, training):
+        say(word)
     say(f"Resumed at step {training.step} from {path.name}.")
     return around
 
 
-def read_run_config(run: Path) -> FitConfig:
-    """The settings a run was started with. Raises TrainerError where the folder is no run."""
-    path = run / "config.json"
-    try:
-        return FitConfig.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, AttributeError):
-        raise TrainerError(f"{run} is not a run folder: give the --out of an earlier trainer fit.") from None
-
-
-def _write_config(run: Path, config: FitConfig) -> None:
-    text = json.dumps(config.to_json(), indent=2, ensure_ascii=False)
-    atomic_write(run / "config.json", text.encode() + b"\n")
-
-
 @contextmanager
-def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
+def stop_on_interrupt() -> Iterator[Callable[[], int | None]]:
     """Ctrl-C, SIGTERM and a terminal that goes away ask the loop to end after the step in hand.
 
-    A second Ctrl-C does not wait.
+    Gives what tells the signal, once there was one. A second Ctrl-C does not wait.
     """
-    asked = False
+    asked: int | None = None
 
     def ask(number: int, frame: FrameType | None) -> None:
         nonlocal asked
-        if asked and number == signal.SIGINT:
+        if asked is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
-        asked = True
+        asked = number
 
     before = {number: signal.signal(number, ask) for number in _STOPPING}
     try:

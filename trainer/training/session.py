@@ -6,39 +6,40 @@ Called by `trainer.training.fit`, whose loop knows nothing of what is due when.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib import metadata as packages
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from trainer import checkpoint
-from trainer.checkpoint import CheckpointError, Metadata, Metric, to_uint8
+from trainer.checkpoint import CheckpointError, Metadata
 from trainer.config import FitConfig
 from trainer.data.dataset import Dataset
+from trainer.data.sources import printable
 from trainer.errors import TrainerError
 from trainer.grids import contact_sheet, write_png
 from trainer.hashes import perceptual_hash
+from trainer.metrics.metric import Metric
 from trainer.metrics.quick import QuickFigures
 from trainer.metrics.realism import Realism
 from trainer.nets.generator import latents_from_seeds
-from trainer.pictures import to_device
+from trainer.pictures import draw, to_device
 from trainer.training import state
 from trainer.training.guard import Guard, Observation, Verdict
 from trainer.training.heldout import HeldOutLook, Look, features_of
-from trainer.training.runlog import RunLog
+from trainer.training.runlog import COLUMNS, RunLog
 from trainer.training.training import TickStatistics, Training
 
 LAST_CHECKPOINT = "last.safetensors"
 BEST_CHECKPOINT = "best.safetensors"
 GRID_SEEDS = tuple(range(1_000, 1_064))
-CHUNK = 64
 QUANTILES = 100
 MOST_CALIBRATED_ON = 1_000
 """Held-out photographs whose features go into a checkpoint; they lie in the order of their hashes."""
@@ -62,7 +63,7 @@ class Session:
         self.run = run
         self.log = log
         self.guard = guard
-        self.best_state = best_state(run)
+        self.best_state = state.best_state(run / "state")
         self.held_out = to_device(dataset.held_out, training.device)
         self.look = HeldOutLook(
             training.photographs.pictures,
@@ -101,13 +102,14 @@ class Session:
                 step,
                 config.batch,
                 {**statistics.critic, "generator_loss": statistics.generator_loss, **_by_head(statistics)},
+                self.training.time_left,
             )
-        if evaluation_due(config, step):
+        if evaluation_due(self.training):
             self.evaluate(statistics or self.training.statistics())
             self.log.restart_clock(self.training.step)
         if self.training.step < step:
             return  # the guard went back
-        if config.snap and step % config.snap == 0 and step < config.steps:
+        if config.snap and step % config.snap == 0 and not self.training.done:
             self.snapshot()
             self.log.restart_clock(step)
 
@@ -177,7 +179,7 @@ class Session:
                 f"times and stops here{kept}. Try lower --critic-lr and --generator-lr, another --seed or "
                 "more photographs."
             )
-        go_back(training, self.best_state, setbacks)
+        go_back(training, self.best_state, setbacks, self.log.say)
         self.guard.start_over()
         factor = training.config.setback_lr**setbacks
         self.log.record(
@@ -209,10 +211,12 @@ class Session:
         self.metrics = self._figures(pictures)
         step = self.metrics_step = self.training.step
         self.log.record("figures", step, {name: metric.value for name, metric in self.metrics.items()})
-        self.log.say(
-            f"step {step}: "
-            + ", ".join(f"{name} {m.value:.4g} (floor {m.floor:.4g})" for name, m in self.metrics.items())
+        figures = ", ".join(
+            f"{name} {metric.value:.3g} (floor {metric.floor:.3g})"
+            for name, metric in self.metrics.items()
+            if not name.startswith("swd_")  # its levels are in metrics.jsonl
         )
+        self.log.say(fill(f"step {step}: {figures}", COLUMNS, subsequent_indent="  "))
 
     def begin(self) -> None:
         """Write what a new run has: its first grid, and a state to resume from and to go back to."""
@@ -262,14 +266,14 @@ class Follower:
 
     def __init__(self, training: Training, run: Path) -> None:
         self.training = training
-        self.best_state = best_state(run)
+        self.best_state = state.best_state(run / "state")
 
     def after_cycle(self) -> None:
         """Keep the statistics' intervals, and go back when the first process does."""
         training, config = self.training, self.training.config
         if training.step % config.log_every == 0:
             training.take_statistics()
-        if evaluation_due(config, training.step):
+        if evaluation_due(training):
             setbacks = training.workers.follow()
             if config.setbacks >= setbacks > training.setbacks:
                 go_back(training, self.best_state, setbacks)
@@ -305,18 +309,22 @@ def _told(look: Look, heads: Sequence[str]) -> dict[str, float]:
     return values
 
 
-def evaluation_due(config: FitConfig, step: int) -> bool:
+def evaluation_due(training: Training) -> bool:
     """Now and then, and after the last step whatever it is: a run that has ended has a best checkpoint."""
-    return bool(config.eval_every) and (step % config.eval_every == 0 or step == config.steps)
+    every = training.config.eval_every
+    return bool(every) and (training.step % every == 0 or training.done)
 
 
-def best_state(run: Path) -> Path:
-    """The state that the guard goes back to."""
-    return run / "state" / "best.safetensors"
+def go_back(
+    training: Training, path: Path, setbacks: int, say: Callable[[str], None] = lambda text: None
+) -> None:
+    """Restore a state with the learning rates of the n-th setback and new random numbers.
 
-
-def go_back(training: Training, path: Path, setbacks: int) -> None:
-    """Restore a state with the learning rates of the n-th setback and new random numbers."""
+    Where that state is damaged or gone, the newest readable one. Raises TrainerError where there is none.
+    """
+    if state.read_document(path) is None:
+        say(f"{path.name}, to which the guard would go back, is damaged or gone: taking the newest state.")
+        path, _ = state.newest_state(path.parent, say)
     state.restore_state(path, training)
     training.set_back(setbacks)
     training.draw_anew()
@@ -329,11 +337,8 @@ def sample_grid(training: Training) -> Image.Image:
 
 def _pictures(training: Training, seeds: Sequence[int]) -> NDArray[np.uint8]:
     """Pictures (n, r, r, 3) of the averaged generator, one a seed."""
-    latents = latents_from_seeds(list(seeds), training.config.latent_size).to(training.device)
-    with torch.inference_mode():
-        return np.concatenate(
-            [to_uint8(training.networks.generator_average(part)) for part in latents.split(CHUNK)]
-        )
+    latents = latents_from_seeds(list(seeds), training.config.latent_size)
+    return draw(training.networks.generator_average, latents, training.device)
 
 
 def make_metadata(
@@ -358,10 +363,15 @@ def make_metadata(
         training_hashes=training_hashes,
         metrics=metrics,
         versions={name: packages.version(name) for name in ("torch", "numpy", "safetensors")},
-        provenance=f"{len(dataset.training)} photographs from {Path(config.data).name}",
+        provenance=_provenance(config, dataset),
         licence_note=LICENCE_NOTE,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _provenance(config: FitConfig, dataset: Dataset) -> str:
+    begun = f", begun as {Path(config.init).name}" if config.init else ""
+    return printable(f"{len(dataset.training)} photographs from {Path(config.data).name}{begun}")
 
 
 def _best_so_far(path: Path) -> float:

@@ -18,6 +18,7 @@ from torch import Tensor
 from trainer.config import FitConfig
 from trainer.errors import TrainerError
 from trainer.files import atomic_write
+from trainer.nets import earlier
 from trainer.training.guard import Guard
 from trainer.training.training import Training
 
@@ -62,6 +63,7 @@ def write_state(path: Path, training: Training, surroundings: Surroundings) -> N
     document = {
         "version": STATE_VERSION,
         **_counters(training),
+        "seconds": training.seconds,
         "data_fingerprint": surroundings.data_fingerprint,
         "guard": surroundings.guard.to_json(),
         "log_length": surroundings.log_length,
@@ -72,41 +74,62 @@ def write_state(path: Path, training: Training, surroundings: Surroundings) -> N
     atomic_write(path, serialise(tensors, {_KEY: json.dumps(document)}))
 
 
+def best_state(folder: Path) -> Path:
+    """The state that the guard goes back to, also the last resort of a resume."""
+    return folder / "best.safetensors"
+
+
 def newest_state(folder: Path, say: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:
     """The newest readable state and its document. Raises TrainerError where there is none."""
-    for path in _states(folder):
-        try:
-            with safe_open(path, "pt") as file:
-                document = json.loads((file.metadata() or {})[_KEY])
-                # reading every tensor finds a file that was cut short
-                for name in file.keys():  # noqa: SIM118  (safe_open is no mapping)
-                    file.get_tensor(name)
-        except (SafetensorError, KeyError, ValueError, OSError):
+    for path in filter(Path.exists, (*_states(folder), best_state(folder))):
+        document = read_document(path)
+        if document is None:
             say(f"Skipped {path.name}: it is damaged or was only half written.")
             continue
         if int(document["version"]) > STATE_VERSION:
             raise TrainerError(f"{path} was saved by a newer version: upgrade meshibot to resume it.")
-        return path, dict(document)
-    raise TrainerError(f"There is no saved state in {folder}: start this run without --resume.")
+        return path, document
+    raise TrainerError(
+        f"There is no saved state in {folder} that could be read: begin a run anew with another --out "
+        f"(what {folder.parent} has of checkpoints stays as it is)."
+    )
+
+
+def read_document(path: Path) -> dict[str, Any] | None:
+    """What a state says of itself, or None where it is missing or damaged."""
+    try:
+        with safe_open(path, "pt") as file:
+            document = json.loads((file.metadata() or {})[_KEY])
+            # reading every tensor finds a file that was cut short
+            for name in file.keys():  # noqa: SIM118  (safe_open is no mapping)
+                file.get_tensor(name)
+            return dict(document)
+    except (SafetensorError, KeyError, ValueError, OSError):
+        return None
 
 
 @torch.no_grad()
-def restore_state(path: Path, training: Training) -> bool:
+def restore_state(path: Path, training: Training) -> tuple[str, ...]:
     """Fill a training of the same architecture from a state file, bit for bit, in place.
 
-    Returns whether the random numbers could be gone on with: those of another kind of device can't, and are
-    drawn anew from seed and step.
+    Returns in sentences what could not be taken over: random numbers of another kind of device, say, which
+    are drawn anew from seed and step then.
     """
     with safe_open(path, "pt") as file:
         document = json.loads(file.metadata()[_KEY])
         saved = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    words = []
+    if int(document["version"]) == 1:
+        saved = _from_version_1(saved, training)
+        words.append("The state is an earlier version's: from here on its run is computed as by this one.")
     _fill(training, saved, document)
-    same_device: bool = document.get("device", "cpu") == training.device.type
-    if same_device:
+    here = training.device.type
+    if document.get("device", here) == here and saved["rng"].shape == training.rng.get_state().shape:
         training.rng.set_state(saved["rng"])
     else:
         training.draw_anew()
-    return same_device
+        words.append(f"The state is another device's: on {here}, random numbers are drawn anew.")
+    return tuple(words)
 
 
 class Copy:
@@ -147,6 +170,20 @@ def _fill(training: Training, saved: dict[str, Tensor], counters: dict[str, Any]
     training.step = int(counters["step"])
     training.summed_steps = int(counters["summed_steps"])
     training.set_back(int(counters["setbacks"]))
+
+
+def _from_version_1(saved: dict[str, Tensor], training: Training) -> dict[str, Tensor]:
+    """Its tensors by today's names; parameters had the order they have today, and critics one head.
+
+    The first runs had no averaged critic: their latest stands for it.
+    """
+    tensors = earlier.names_2(saved, training.config.resolution)
+    latest = {
+        "critic_average." + name.removeprefix("critic."): tensor
+        for name, tensor in tensors.items()
+        if name.startswith("critic.")
+    }
+    return {**latest, **tensors, "critic_sums": saved["critic_sums"][:, None]}
 
 
 def surroundings_of(document: dict[str, Any]) -> Surroundings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -37,9 +38,12 @@ SHOWN_PER_LOOK = 5
 """How often a kept look has to be used, at least, to be worth having."""
 
 
-def decay(step: int, steps: int, share: float) -> float:
-    """Factor of the learning rates: 1, then linear towards 0 over the last `share` of `steps`."""
-    return min(1.0, (steps - step) / (share * steps)) if share else 1.0
+def decay(step: int, steps: int, share: float, time_used: float = 0.0) -> float:
+    """Factor of the learning rates: 1, then linear towards 0 over the last `share` of `steps`, or of the
+    time, of which the part `time_used` is gone: of whichever ends sooner."""
+    if not share:
+        return 1.0
+    return min(1.0, (steps - step) / (share * steps), max(0.0, 1.0 - time_used) / share)
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,8 @@ class Training:
         )
         self.setbacks = 0
         self.step = 0
+        self.seconds = 0.0
+        """Spent on this training where its time is limited, all of it: looks, saving and earlier parts."""
         heads = len(networks.critic.head_names)
         self.critic_sums = torch.zeros(len(CRITIC_STATISTICS), heads, device=self.device)
         self.generator_sums = torch.zeros(1, device=self.device)
@@ -166,6 +172,22 @@ class Training:
     def images_seen(self) -> int:
         """Pictures the generator's updates have made: the unit of the average's half-life."""
         return self.step * self.config.batch
+
+    @property
+    def time_used(self) -> float:
+        """The part of the time that is gone; 0 where none is set."""
+        return self.seconds / (60 * self.config.minutes) if self.config.minutes else 0.0
+
+    @property
+    def time_left(self) -> float:
+        """Seconds; infinite where no time is set."""
+        limit = self.config.minutes
+        return max(0.0, 60 * limit - self.seconds) if limit else math.inf
+
+    @property
+    def done(self) -> bool:
+        """Whether the last step has been made, or the time is up."""
+        return self.step >= self.config.steps or self.time_used >= 1.0
 
     def autocast(self) -> AbstractContextManager[object]:
         """bf16 on a GPU that has it, unless float32 is asked for; what would suffer is in float32 all the
@@ -229,9 +251,11 @@ class Training:
         update_average(networks.critic_average, networks.critic, self._decay)
 
     def _set_learning_rates(self) -> None:
-        """A function of the step and the setbacks, so that a resume has nothing to remember."""
+        """A function of the step, the setbacks and, where time is limited, the time that was spent."""
         config = self.config
-        factor = config.setback_lr**self.setbacks * decay(self.step, config.steps, config.lr_decay)
+        factor = config.setback_lr**self.setbacks * decay(
+            self.step, config.steps, config.lr_decay, self.time_used
+        )
         for optimiser, lr in (
             (self.critic_optimiser, config.critic_lr),
             (self.generator_optimiser, config.generator_lr),

@@ -418,12 +418,25 @@ def test_arrays_are_writable_and_the_cache_is_not_touched(photographs: Path, loa
 
 
 def test_the_cache_lies_where_the_user_keeps_such_things(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.delenv("TRAINER_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert default_cache() == Path("/somewhere/meshibot/datasets")
     monkeypatch.setenv("TRAINER_CACHE", "/chosen")
     assert default_cache() == Path("/chosen")
+
+
+@pytest.mark.parametrize("missing", [(), ("platformdirs",)])
+def test_a_user_without_a_home_has_a_cache_all_the_same(
+    missing: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container that runs as a user id without an entry in passwd: `~` can't be resolved."""
+    for name in ("TRAINER_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name in missing:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    assert default_cache().is_absolute()
+    assert default_cache().name == "datasets"
 
 
 # --- what is said, and what is imported ---
@@ -435,7 +448,7 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(
     load_dataset(photographs, 32, cache=tmp_path / "cache")
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert "Reading photographs: 24 files" in captured.err
+    assert "Reading photographs: 24\n" in captured.err
     assert "\x1b" not in captured.err
 
 

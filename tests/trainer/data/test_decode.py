@@ -1,12 +1,14 @@
 """What a picture's bytes say is what is learned: colours, orientation, transparency, depth."""
 
 import io
+import struct
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, PngImagePlugin
 
 from tests.trainer.photographs import BLUE, GREEN, RED, WHITE, broken_files, encode, odd_files
 from trainer.data.decode import UnusableError, decode_square, decode_whole
@@ -169,11 +171,31 @@ def test_the_first_frame_counts() -> None:
         assert near(right, BLUE, 30), kind
 
 
+def srgb_profile() -> bytes:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
 def swapped_profile() -> bytes:
-    """sRGB with the primaries of red and blue exchanged: a profile that visibly does something."""
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    profile = profile.replace(b"rXYZ", b"????", 1).replace(b"bXYZ", b"rXYZ", 1).replace(b"????", b"bXYZ", 1)
-    return profile.replace(b"s\0R\0G\0B", b"o\0d\0d\0!")
+    """sRGB with the primaries of red and blue exchanged: what it does is seen. It is called sRGB all the
+    same."""
+    profile = srgb_profile()
+    return profile.replace(b"rXYZ", b"????", 1).replace(b"bXYZ", b"rXYZ", 1).replace(b"????", b"bXYZ", 1)
+
+
+def grey_profile(gamma: float) -> bytes:
+    """Of a grey device whose light is a sample to the power of `gamma` (ICC.1:2022, sections 7 and 10.6)."""
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(256 * gamma)) + b"\0\0"
+    white = b"XYZ \0\0\0\0" + struct.pack(">iii", *(round(65536 * x) for x in (0.9642, 1.0, 0.8249)))
+    words = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"grey\0" + b"\0" * 79
+    at = 128 + 4 + 12 * 3
+    index = body = b""
+    for name, content in ((b"desc", words), (b"wtpt", white), (b"kTRC", curve)):
+        index += name + struct.pack(">II", at + len(body), len(content))
+        body += content + b"\0" * (-len(content) % 4)
+    header = struct.pack(">I4sI4s4s4s12s4s", at + len(body), b"", 0x02400000, b"mntr", b"GRAY", b"XYZ ",
+                         b"\x07\xe0\0\1\0\1", b"acsp")  # fmt: skip
+    header = (header + b"\0" * 28 + white[8:]).ljust(128, b"\0")
+    return header + struct.pack(">I", 3) + index + body
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
@@ -182,6 +204,112 @@ def test_an_icc_profile_is_applied(mode: str) -> None:
     left, right = at_quarters(encode(picture, "PNG", icc_profile=swapped_profile()))
     assert near(left, BLUE, 12)
     assert near(right, RED, 12)
+
+
+def encode_png(picture: Image.Image, *, icc_profile: bytes = b"", gamma: int = 0) -> bytes:
+    chunks = PngImagePlugin.PngInfo()
+    if gamma:
+        chunks.add(b"gAMA", struct.pack(">I", gamma))
+    return encode(picture, "PNG", pnginfo=chunks, icc_profile=icc_profile or None)
+
+
+def test_srgb_pixels_stay_as_they_are() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    picture = Image.fromarray(noise)
+    for data in (encode_png(picture, icc_profile=srgb_profile()), encode_png(picture, gamma=45455)):
+        assert np.array_equal(decode_square(data, 32), noise)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGB", "RGBA"])
+def test_a_grey_profile_is_applied_to_what_is_grey(mode: str) -> None:
+    """Samples that are light itself: a fifth of the light is 124 in sRGB."""
+    picture = halves((51, 51, 51), (204, 204, 204)).convert("L").convert(mode)
+    left, right = at_quarters(encode(picture, "PNG", icc_profile=grey_profile(1.0)))
+    assert near(left, (124, 124, 124), 4), left
+    assert near(right, (231, 231, 231), 4), right
+
+
+def test_a_grey_profile_does_not_take_colours_away() -> None:
+    left, right = at_quarters(encode(halves(RED, BLUE), "PNG", icc_profile=grey_profile(1.0)))
+    assert near(left, RED)
+    assert near(right, BLUE)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P"])
+def test_a_png_of_linear_light_is_not_dark(mode: str) -> None:
+    picture = halves((51, 51, 51), (204, 204, 204)).convert(mode)
+    left, right = at_quarters(encode_png(picture, gamma=100_000))
+    assert near(left, (124, 124, 124), 2), left
+    assert near(right, (231, 231, 231), 2), right
+
+
+def test_a_profile_is_believed_before_a_gamma() -> None:
+    data = encode_png(halves((51, 51, 51), WHITE), gamma=100_000, icc_profile=srgb_profile())
+    assert near(at_quarters(data)[0], (51, 51, 51), 2)
+
+
+@pytest.mark.parametrize("kind", ["tEXt", "zTXt", "iTXt", "iTXt packed"])
+@pytest.mark.parametrize("after", [False, True])
+def test_a_png_with_a_book_in_it_is_read(kind: str, after: bool) -> None:
+    chunks = PngImagePlugin.PngInfo()
+    words = "noodles " * 1_000_000
+    if kind.startswith("iTXt"):
+        chunks.add_itxt("history", words, zip=kind.endswith("packed"))
+    else:
+        chunks.add_text("history", words, zip=kind == "zTXt")
+    data = encode(halves(RED, BLUE), "PNG", pnginfo=chunks)
+    if after:  # as some write it: behind the picture
+        start, end = data.index(kind[:4].encode()) - 4, data.index(b"IDAT") - 4
+        data = data[:start] + data[end:-12] + data[start:end] + data[-12:]
+    left, right = at_quarters(data)
+    assert near(left, RED)
+    assert near(right, BLUE)
+    assert decode_whole(data, 32).size == (96, 96)
+
+
+def test_a_png_with_a_large_profile_is_read() -> None:
+    profile = swapped_profile()
+    profile = struct.pack(">I", len(profile) + 2**21) + profile[4:] + bytes(2**21)
+    left, _ = at_quarters(encode(halves(RED, BLUE), "PNG", icc_profile=profile))
+    assert near(left, BLUE, 12)
+
+
+def test_an_orientation_in_a_text_is_kept() -> None:
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_itxt("XML:com.adobe.xmp", '<x tiff:Orientation="3"/>', zip=True)
+    left, right = at_quarters(encode(halves(RED, BLUE), "PNG", pnginfo=chunks))
+    assert near(left, BLUE)
+    assert near(right, RED)
+
+
+@pytest.mark.parametrize(
+    "brands", [b"heic\0\0\0\0mif1heic", b"mif1\0\0\0\0mif1heic", b"heis\0\0\0\0heis    "]
+)
+def test_heic_is_named_with_what_to_do(brands: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = struct.pack(">I", 8 + len(brands)) + b"ftyp" + brands + bytes(100)
+    monkeypatch.setattr("trainer.data.decode._formats", lambda: ("JPEG", "PNG"))
+    with pytest.raises(UnusableError, match=r"^HEIC.*meshibot\[heif\].*JPEG"):
+        decode_square(data, 32)
+
+
+def test_avif_is_named_where_pillow_was_built_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(halves(RED, BLUE), "AVIF")
+    monkeypatch.setattr("trainer.data.decode._formats", lambda: ("JPEG", "PNG"))
+    with pytest.raises(UnusableError, match=r"^AVIF.*convert"):
+        decode_square(data, 32)
+
+
+@pytest.mark.skipif(find_spec("pillow_heif") is None, reason="pillow-heif is an extra")
+def test_heic_is_read_with_pillow_heif() -> None:
+    import pillow_heif
+
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(halves(RED, BLUE)).save(buffer, quality=90)
+    left, right = at_quarters(buffer.getvalue())
+    assert near(left, RED, 12)
+    assert near(right, BLUE, 12)
+    with pytest.raises(UnusableError):
+        decode_square(buffer.getvalue()[:400], 32)
 
 
 def test_a_broken_icc_profile_is_ignored() -> None:

@@ -1,14 +1,16 @@
 """Folders with links, pipes and rubbish; archives that are made to harm."""
 
+import inspect
 import io
 import os
 import stat
+import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from tests.trainer.photographs import fill_folder, jpeg
+from tests.trainer.photographs import fill_folder, jpeg, write_files
 from trainer.data import sources
 from trainer.data.sources import LeftOut, ZipSource, open_source, printable
 from trainer.errors import TrainerError, UsageError
@@ -38,6 +40,60 @@ def test_a_folder_is_read_recursively_and_what_is_hidden_is_named(tmp_path: Path
     listing = open_source(tmp_path).scan()
     assert list(listing.stamps) == ["shop/night/0000.jpg"]
     assert listing.left_out == (LeftOut(".DS_Store", "hidden"), LeftOut(".git", "hidden"))
+
+
+SYSTEM = ("@eaDir", "@__thumb", "#recycle", "@Recycle", "$RECYCLE.BIN", "__MACOSX", "lost+found")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_a_nas_keeps_beside_photographs_is_no_photograph(tmp_path: Path, packed: bool) -> None:
+    """Thumbnails of each: learned from, they would also put held-out photographs into the training set."""
+    names = [f"shop/{folder}/1.jpg/SYNOPHOTO_THUMB_M.jpg" for folder in (*SYSTEM, ".thumbnails")]
+    members = dict.fromkeys(["shop/1.jpg", "shop/._1.jpg", *names], jpeg(1))
+    source = tmp_path / "data"
+    if packed:
+        archive(source, members)
+    else:
+        write_files(source, members)
+    listing = (opened := open_source(source)).scan()
+    opened.close()
+    assert list(listing.stamps) == ["shop/1.jpg"]
+    assert {file.reason for file in listing.left_out} == {"hidden", "a system's own folder"}
+    assert len(listing.left_out) == 2 + len(SYSTEM), "one line a folder where nobody looks into it"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_run_among_the_photographs_is_no_photograph(tmp_path: Path, packed: bool) -> None:
+    files = {"config.json": b"{}", "metrics.jsonl": b"", "samples/step-00000000.png": jpeg(2)}
+    members = {"1.jpg": jpeg(1), "config.json": b"{}"} | {f"deep/run/{n}": data for n, data in files.items()}
+    source = tmp_path / "data"
+    if packed:
+        archive(source, members)
+    else:
+        write_files(source, members)
+    listing = (opened := open_source(source)).scan()
+    opened.close()
+    assert list(listing.stamps) == ["1.jpg", "config.json"]
+    assert {file.reason for file in listing.left_out} <= {"a run of the trainer", "zero bytes"}
+
+
+def test_a_run_itself_is_no_folder_of_photographs(tmp_path: Path) -> None:
+    write_files(tmp_path, {"config.json": b"{}", "metrics.jsonl": b"{}", "samples/1.png": jpeg(2)})
+    with pytest.raises(UsageError, match="is a run folder: give the folder that holds the photographs"):
+        open_source(tmp_path).scan()
+
+
+def test_folders_may_be_nested_deeper_than_calls(tmp_path: Path) -> None:
+    write_files(tmp_path, {"2.jpg": jpeg(2), "d/" * 200 + "1.jpg": jpeg(1)})
+    source = open_source(tmp_path)
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 100)
+    try:
+        listing = source.scan()
+    finally:
+        sys.setrecursionlimit(limit)
+    assert list(listing.stamps) == ["2.jpg", "d/" * 200 + "1.jpg"]
+    assert source.read(list(listing.stamps)[1]) == jpeg(1)
 
 
 def test_links_are_followed_once_and_pipes_never_opened(tmp_path: Path) -> None:
@@ -83,7 +139,7 @@ def test_an_archive_lists_and_reads_its_members(tmp_path: Path) -> None:
     assert set(listing.stamps) == {"a/1.jpg", "写真.jpg"}
     assert {file.path: file.reason for file in listing.left_out} == {
         "a/.x": "hidden",
-        "__MACOSX/._1.jpg": "hidden",
+        "__MACOSX/._1.jpg": "a system's own folder",
         "empty.jpg": "zero bytes",
     }
     assert source.read("写真.jpg") == jpeg(2)

@@ -53,3 +53,18 @@ def test_tells_blur_casts_and_double_exposures_from_chance() -> None:
     cast = np.clip(others + np.array([30, 0, -30]), 0, 255).astype(np.uint8)
     for changed in (blurred(others), double, cast):
         assert mmd2(net(changed), seen) > 2 * chance
+
+
+def test_features_are_computed_by_cudnn_without_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `cudnn.flags` is not told it switches off, cuDNN itself included."""
+    seen = []
+    forward = FeatureNet._forward
+
+    def watched(self: FeatureNet, images: torch.Tensor) -> torch.Tensor:
+        backend = torch.backends.cudnn
+        seen.append((backend.enabled, backend.benchmark, backend.deterministic, backend.allow_tf32))
+        return forward(self, images)
+
+    monkeypatch.setattr(FeatureNet, "_forward", watched)
+    FeatureNet()(discs(2, 32))
+    assert seen == [(True, False, True, False)]

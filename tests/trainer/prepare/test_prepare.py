@@ -2,6 +2,8 @@
 
 import io
 import re
+import subprocess
+import sys
 import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
@@ -130,6 +132,41 @@ def test_different_photographs_are_all_kept(tmp_path: Path) -> None:
     assert report.duplicates == ()
 
 
+# --- what is typical ---
+
+
+def test_the_least_typical_are_left_out_and_shown(tmp_path: Path) -> None:
+    files = {f"bowl{seed}.png": encode(bowl(seed, (160, 160)), "PNG") for seed in range(27)}
+    rng = np.random.default_rng(0)
+    for name in ("noise.png", "a <snow>.png", "static.png"):
+        files[name] = encode(Image.fromarray(rng.integers(0, 256, (160, 160, 3), dtype=np.uint8)), "PNG")
+    write_files(tmp_path / "found", files)
+    report = prepare(tmp_path / "found", tmp_path / "ready", resolution=128, keep=0.9, progress=False)
+    assert set(report.untypical) == {"noise.png", "a <snow>.png", "static.png"}
+    assert report.written == len(list(report.out.iterdir())) == 27
+    assert "3 as least typical" in report.describe()
+    page = report.page.read_text()
+    assert "Least typical: 3" in page
+    assert "a &lt;snow&gt;.png" in page
+    assert page.count("data:image/jpeg") == 3
+
+
+@pytest.mark.parametrize("keep", [0.0, -1.0, 1.5, float("nan")])
+def test_what_is_no_share_is_refused(tmp_path: Path, scenes: Path, keep: float) -> None:
+    with pytest.raises(UsageError, match=r"--keep .* has to be a share"):
+        prepare(scenes, tmp_path / "ready", keep=keep, progress=False)
+    assert not (tmp_path / "ready").exists()
+
+
+def test_torch_is_imported_only_to_tell_what_is_typical(tmp_path: Path, scenes: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from trainer.prepare.prepare import prepare;"
+        f"prepare(Path({str(scenes)!r}), Path({str(tmp_path / 'ready')!r}), resolution=128, progress=False);"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 # --- bars ---
 
 
@@ -218,7 +255,7 @@ def test_the_page_names_all_that_was_left_out_and_why(tmp_path: Path, scenes: Pa
     assert all(picture.startswith("data:image/jpeg;base64,") for picture in page.pictures)
     assert len(page.pictures) == 1 + 2 + 2  # too small, a pair of duplicates, before and after the bars
     assert not re.search(r"(?:src|href)=\"(?:https?:)?//", source)
-    assert "1 as duplicates, 16 as unusable; bars cut: 1" in report.describe()
+    assert "1 as duplicates, 17 as unusable; bars cut: 1" in report.describe()
 
 
 def test_odd_pictures_are_all_prepared(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import html
 import io
 import json
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import replace
@@ -20,12 +21,12 @@ from tests.checkpoints import make_checkpoint
 from tests.drawings import bowls
 from tests.trainer.photographs import fill_folder
 from trainer import checkpoint
-from trainer.checkpoint import Metric
 from trainer.config import make_config
 from trainer.data.dataset import load_dataset
 from trainer.data.dataset import write_report as write_data_report
 from trainer.errors import TrainerError
 from trainer.grids import contact_sheet, write_png
+from trainer.metrics.metric import Metric
 from trainer.report.report import MOST_SNAPSHOTS, write_report
 
 REASON = "the <critic> & its penalty exploded"
@@ -79,6 +80,7 @@ def full(run: Path, tmp_path: Path) -> Path:
             run / "checkpoints" / f"{name}.safetensors",
             made.generator,
             made.critic,
+            made.vision,
             made.photographs,
             replace(metadata, metrics=metrics, step=20 if name == "best" else 40),
         )
@@ -165,6 +167,31 @@ def test_curves_figures_floors_and_the_guard(full: Path) -> None:
     assert document["last"] == 40
 
 
+def test_a_critic_with_several_heads_has_a_line_for_each(run: Path) -> None:
+    heads = ("picture", "stride2", "stride32")
+
+    def several(name: str, step: int) -> dict[str, float]:
+        return {f"{name}.{head}": index + 1 / step for index, head in enumerate(heads)}
+
+    write_lines(
+        run,
+        [
+            {"kind": "tick", "step": step, **several("wasserstein", step), **several("penalty", step)}
+            for step in (10, 20)
+        ]
+        + [{"kind": "evaluation", "step": 20, **several("gap", 20), **several("separation", 20)}],
+    )
+    page = page_of(write_report(run))
+    assert "批評器のヘッド別" in page
+    drawn = data_of(page)["charts"]
+    assert [[series["name"] for series in chart] for chart in drawn] == [list(heads)] * 4
+    assert drawn[0][2]["points"] == [[10, 2.1], [20, 2.05]]
+    assert page.count('<polyline class="head-2"') == 2
+    assert page.count('<circle class="head-2"') == 2
+    write_lines(run, lines((10, 20)))
+    assert "批評器のヘッド別" not in page_of(write_report(run)), "a plain critic has one head"
+
+
 def test_snapshots_are_those_of_the_run(full: Path) -> None:
     snapshots = data_of(page_of(write_report(full, device="cpu")))["snapshots"]
     assert [snapshot["step"] for snapshot in snapshots] == [0, 20, 40]
@@ -237,10 +264,19 @@ def test_changes_nothing_else(full: Path) -> None:
     assert after == before
 
 
+def test_a_run_whose_name_is_no_utf8(run: Path) -> None:
+    moved = run.with_name(os.fsdecode(b"run-\x83\x89"))
+    run.rename(moved)
+    assert "run-\\udc83\\udc89" in page_of(write_report(moved))
+
+
 def test_settings_other_than_the_preset_s(run: Path) -> None:
     page = page_of(write_report(run))
-    assert "<tr class=changed><th>width</th>" in page
-    assert "<tr><th>batch</th>" in page
+    assert '<tr class="changed"><th>channels</th>' in page
+    assert '<tr class="changed"><th>resolution</th>' in page
+    for usual in ("batch", "latent_size", "generator"):
+        assert f"<tr><th>{usual}</th>" in page
+    assert "[8, 8, 8, 8]" in page
 
 
 def test_what_is_no_run(tmp_path: Path) -> None:

@@ -1,6 +1,12 @@
 """An exact resume: bit-identical networks, optimisers, random numbers, statistics and pictures."""
 
+import json
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,51 +14,78 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from tests.drawings import bowls
-from trainer.config import FitConfig, make_config
+from trainer.config import FitConfig, differences, make_config
 from trainer.errors import TrainerError
+from trainer.nets.vision import Vision
 from trainer.pictures import to_device
 from trainer.training.guard import Guard
-from trainer.training.state import Surroundings, newest_state, restore_state, save_state
+from trainer.training.state import (
+    STATE_VERSION,
+    Surroundings,
+    _tensors,
+    newest_state,
+    restore_state,
+    save_state,
+    saved_config,
+)
 from trainer.training.training import Training
 
 CPU = torch.device("cpu")
 AROUND = Surroundings("fingerprint", Guard(), 0)
 
 
-def config_for(objective: str, kind: str = "plain") -> FitConfig:
+VERSION_1 = Path(__file__).parent / "examples" / "state-of-version-1.safetensors"
+"""Four steps of 32 px, width 2, saved by the last version that numbered its networks' blocks."""
+
+
+def config_for(objective: str, critic: str = "plain") -> FitConfig:
     return make_config(
-        Path("bowls"), "modern", objective, resolution=32, width=4, batch=3, latent_size=8, kind=kind
-    )
+        Path("bowls"), "modern", objective, resolution=32, width=4, batch=3, latent_size=8,
+        generator="plain" if critic == "plain" else "gated", critic=critic,
+    )  # fmt: skip
 
 
-def start(config: FitConfig) -> Training:
-    return Training(config, to_device(bowls(10, 32), CPU))
+def start(config: FitConfig, vision: Vision | None = None) -> Training:
+    return Training(config, to_device(bowls(10, 32), CPU), vision=vision)
+
+
+def rewrite(path: Path, change: Callable[[dict[str, torch.Tensor], dict[str, Any]], None]) -> None:
+    """Change tensors and document of a state in place."""
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        document = json.loads(file.metadata()["trainer-state"])
+    change(tensors, document)
+    save_file(tensors, path, {"trainer-state": json.dumps(document)})
 
 
 def everything(training: Training) -> dict[str, torch.Tensor]:
-    from trainer.training.state import _tensors
-
     return {name: tensor.clone() for name, tensor in _tensors(training).items()}
 
 
-@pytest.mark.parametrize("objective", ["wgan-gp", "wgan", "dcgan"])
-def test_a_resumed_training_is_the_one_that_never_stopped(objective: str, tmp_path: Path) -> None:
-    config = config_for(objective)
+@pytest.mark.parametrize(
+    ("objective", "critic"),
+    [("wgan-gp", "plain"), ("wgan", "plain"), ("dcgan", "plain"), ("wgan-gp", "seeing")],
+)
+def test_a_resumed_training_is_the_one_that_never_stopped(
+    objective: str, critic: str, tmp_path: Path
+) -> None:
+    config = config_for(objective, critic)
     whole = start(config)
-    for _ in range(9):
+    for _ in range(5):
         whole.cycle()
 
     first = start(config)
-    for _ in range(4):
+    for _ in range(3):
         first.cycle()
     path = save_state(tmp_path, first, AROUND)
-    second = start(config)
+    second = start(replace(config, seed=1))  # another projection: the state brings its own
+    second.config = config
     second.cycle()  # whatever it did before, the state replaces it whole
-    restore_state(path, second)
-    for _ in range(5):
+    assert restore_state(path, second) == ()
+    for _ in range(2):
         second.cycle()
 
-    assert second.step == whole.step == 9
+    assert second.step == whole.step == 5
     ours, theirs = everything(second), everything(whole)
     assert ours.keys() == theirs.keys()
     for name, tensor in theirs.items():
@@ -60,28 +93,101 @@ def test_a_resumed_training_is_the_one_that_never_stopped(objective: str, tmp_pa
     assert second.take_statistics() == whole.take_statistics()
 
 
-def test_a_run_begun_without_an_averaged_critic_goes_on_with_the_latest(tmp_path: Path) -> None:
+def test_a_state_is_restored_in_place(tmp_path: Path) -> None:
+    """A captured graph goes on working on the same memory."""
     training = start(config_for("wgan-gp"))
     training.cycle()
     path = save_state(tmp_path, training, AROUND)
+    training.cycle()
+    before = {name: tensor.data_ptr() for name, tensor in _tensors(training).items() if name != "rng"}
+    restore_state(path, training)
+    after = {name: tensor.data_ptr() for name, tensor in _tensors(training).items() if name != "rng"}
+    assert before == after
+
+
+def test_a_gpus_state_goes_on_here_with_a_word(tmp_path: Path) -> None:
+    """And the same each time: its random numbers are a function of seed and step."""
+    config = config_for("wgan-gp")
+    training = start(config)
+    training.cycle()
+    path = save_state(tmp_path, training, AROUND)
+
+    def as_of_a_gpu(tensors: dict[str, torch.Tensor], document: dict[str, Any]) -> None:
+        document["device"] = "cuda"
+        tensors["rng"] = torch.arange(16, dtype=torch.uint8)  # seed and offset, as CUDA has them
+
+    rewrite(path, as_of_a_gpu)
+    ends = []
+    for _ in range(2):
+        again = start(config)
+        (word,) = restore_state(path, again)
+        assert word == "The state is another device's: on cpu, random numbers are drawn anew."
+        assert again.step == 1
+        for name, tensor in again.networks.critic.state_dict().items():
+            assert torch.equal(tensor, training.networks.critic.state_dict()[name])
+        again.cycle()
+        ends.append(everything(again))
+    training.cycle()
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+    assert not torch.equal(ends[0]["rng"], everything(training)["rng"])
+
+
+def test_a_state_of_version_1_goes_on_with_a_word() -> None:
+    """Weights, averages, moments, step and random numbers are taken over."""
+    with safe_open(VERSION_1, "pt") as file:
+        document = json.loads(file.metadata()["trainer-state"])
+        weight = file.get_tensor("critic.blocks.1.conv.weight")
+        average = file.get_tensor("judge.score.weight")
+        moment = file.get_tensor("generator_optimiser.4.exp_avg")
+        rng = file.get_tensor("rng")
+    config = saved_config(document)
+    assert (config.generator, config.critic, config.channels) == ("plain", "plain", (8, 4, 2, 1))
+    assert differences(config, config) == []
+    training = start(config)
+    (word,) = restore_state(VERSION_1, training)
+    assert "earlier version's" in word
+    assert training.step == 4
+    networks = training.networks
+    state = networks.critic.state_dict()
+    assert torch.equal(state["heads.picture.blocks.16.conv.weight"], weight)
+    assert torch.equal(networks.critic_average.state_dict()["heads.picture.score.weight"], average)
+    parameter = networks.generator.get_parameter("blocks.8.conv.weight")
+    assert torch.equal(training.generator_optimiser.state[parameter]["exp_avg"], moment)
+    assert torch.equal(training.rng.get_state(), rng)
+    training.cycle()
+    assert math.isfinite(training.take_statistics().critic["critic_loss"])
+
+
+def test_a_run_begun_without_an_averaged_critic_goes_on_with_the_latest(tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    shutil.copy(VERSION_1, path)
+
+    def without_average(tensors: dict[str, torch.Tensor], document: dict[str, Any]) -> None:
+        for name in [name for name in tensors if name.startswith("judge.")]:
+            del tensors[name]
+
+    rewrite(path, without_average)
     with safe_open(path, "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys() if not name.startswith("judge.")}  # noqa: SIM118
-        metadata = file.metadata()
-    save_file(tensors, path, metadata)
-    again = start(config_for("wgan-gp"))
-    restore_state(path, again)
-    for average, latest in zip(
-        again.networks.judge.parameters(), training.networks.critic.parameters(), strict=True
-    ):
-        assert torch.equal(average, latest)
+        training = start(saved_config(json.loads(file.metadata()["trainer-state"])))
+    restore_state(path, training)
+    networks = training.networks
+    pairs = zip(networks.critic_average.parameters(), networks.critic.parameters(), strict=True)
+    assert all(torch.equal(average, latest) for average, latest in pairs)
+
+
+def test_a_newer_state_is_one_sentence(tmp_path: Path) -> None:
+    path = save_state(tmp_path, start(config_for("wgan-gp")), AROUND)
+    rewrite(path, lambda tensors, document: document.update(version=STATE_VERSION + 1))
+    with pytest.raises(TrainerError, match="upgrade meshibot"):
+        newest_state(tmp_path, print)
 
 
 def test_memory_formats_survive(tmp_path: Path) -> None:
     """Lost formats would make a resumed run slower, and round differently."""
-    training = start(config_for("wgan-gp", "residual"))
+    training = start(config_for("wgan-gp"))
     training.cycle()
     path = save_state(tmp_path, training, AROUND)
-    again = start(config_for("wgan-gp", "residual"))
+    again = start(config_for("wgan-gp"))
     restore_state(path, again)
     pairs = zip(training.networks.critic.parameters(), again.networks.critic.parameters(), strict=True)
     for before, after in pairs:

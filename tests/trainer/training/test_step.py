@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmarks.naive import NaiveStep
+from tests.naive import NaiveStep
+from tests.shapes import critic_shape, generator_shape
 from trainer.config import make_config
-from trainer.nets.architecture import Architecture, GeneratorNorm, NetworkKind
-from trainer.nets.networks import Critic, Generator
+from trainer.nets.architecture import CriticKind, GeneratorKind, GeneratorNorm
+from trainer.nets.critic import Critic
+from trainer.nets.efficientnet import load_pretrained
+from trainer.nets.generator import make_generator
+from trainer.nets.vision import PretrainedVision, Views, Vision
 from trainer.training.augment import NUMBERS, Augmentation
 from trainer.training.objectives import ObjectiveName, gradient_penalty, interpolate, make_objective
 from trainer.training.step import (
     CRITIC_STATISTICS,
-    CriticDraw,
-    GeneratorDraw,
+    FakesDraw,
     Networks,
     Task,
     critic_step,
@@ -30,14 +34,29 @@ from trainer.training.step import (
     update_average,
 )
 
-ARCH = Architecture(32, 4, 8)
 BATCH = 4
+
+
+def make_networks(generator: GeneratorKind = "plain", critic: CriticKind = "plain") -> Networks:
+    torch.manual_seed(0)
+    vision = Vision()
+    if critic == "seeing":
+        vision = PretrainedVision(load_pretrained())
+        vision.draw(0)
+        vision.calibrate(torch.rand(8, 3, 32, 32) * 2 - 1)
+    of_generator, of_critic = generator_shape(generator), critic_shape(critic)
+    return Networks(
+        make_generator(of_generator),
+        Critic(of_critic),
+        make_generator(of_generator),
+        Critic(of_critic),
+        vision,
+    )
 
 
 @pytest.fixture
 def networks() -> Networks:
-    torch.manual_seed(0)
-    return Networks(Generator(ARCH), Critic(ARCH), Generator(ARCH), Critic(ARCH))
+    return make_networks()
 
 
 def snapshot(module: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -48,42 +67,61 @@ def same(module: torch.nn.Module, before: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
 
 
-def critic_draw() -> CriticDraw:
-    rng = torch.Generator().manual_seed(1)
-    return CriticDraw(
+def fakes_draw(seed: int = 1) -> FakesDraw:
+    rng = torch.Generator().manual_seed(seed)
+    return FakesDraw(
         torch.randn(BATCH, 8, generator=rng),
-        torch.rand(BATCH, generator=rng),
         torch.rand(BATCH, NUMBERS, generator=rng),
-        torch.rand(BATCH, NUMBERS, generator=rng),
+        torch.rand(2, generator=rng),
     )
 
 
-def task(name: ObjectiveName = "wgan-gp") -> Task:
-    return Task(make_objective(name, penalty_weight=10.0, drift_weight=0.1, clip=0.01), Augmentation())
+def photographs(seed: int = 2) -> torch.Tensor:
+    rng = torch.Generator().manual_seed(seed)
+    return torch.rand(BATCH, 3, 32, 32, generator=rng) * 2 - 1
 
 
-def take_critic_step(networks: Networks, name: ObjectiveName) -> torch.Tensor:
-    """One step with plain gradient descent; returns the statistics' sums."""
-    sums = torch.zeros(len(CRITIC_STATISTICS))
+EPSILON = torch.rand(BATCH, generator=torch.Generator().manual_seed(3))
+
+
+def task(name: ObjectiveName = "wgan-gp", vision: Vision | None = None) -> Task:
+    objective = make_objective(name, penalty_weight=10.0, drift_weight=0.1, clip=0.01)
+    return Task(objective, Augmentation(), (vision or Vision()).head_weights)
+
+
+def take_critic_step(networks: Networks, name: ObjectiveName, *, joined: bool = True) -> torch.Tensor:
+    """One step with plain gradient descent; returns the statistics' sums (5, heads)."""
+    sums = torch.zeros(len(CRITIC_STATISTICS), len(networks.critic.head_names))
+    what = replace(task(name, networks.vision), joined=joined)
+    arithmetic = eager(networks, what)
+    with torch.no_grad():
+        reals: Views = networks.vision(photographs())
     critic_step(
         networks,
         torch.optim.SGD(networks.critic.parameters(), lr=1e-3),
-        task(name),
-        eager(networks, task(name)),
-        torch.rand(BATCH, 3, 32, 32) * 2 - 1,
-        critic_draw(),
+        what,
+        arithmetic,
+        reals,
+        arithmetic.fakes(fakes_draw()),
+        EPSILON,
         sums=sums,
     )
     return sums
 
 
+@pytest.mark.parametrize("critic", ["plain", "seeing"])
 @pytest.mark.parametrize("name", ["wgan-gp", "wgan", "dcgan"])
-def test_critic_step_moves_the_critic_only(networks: Networks, name: ObjectiveName) -> None:
-    critic, generator = snapshot(networks.critic), snapshot(networks.generator)
+def test_critic_step_moves_the_critic_only(name: ObjectiveName, critic: CriticKind) -> None:
+    networks = make_networks(critic=critic)
+    before, generator = snapshot(networks.critic), dict(networks.generator.named_parameters())
+    kept = {key: parameter.clone() for key, parameter in generator.items()}
+    vision = snapshot(networks.vision)
     take_critic_step(networks, name)
-    assert not same(networks.critic, critic)
-    assert same(networks.generator, generator)
+    heads = {name.split(".")[1] for name, t in snapshot(networks.critic).items() if not t.equal(before[name])}
+    assert heads == set(networks.critic.head_names)
+    assert all(torch.equal(parameter, kept[key]) for key, parameter in generator.items())
     assert all(parameter.grad is None for parameter in networks.generator.parameters())
+    assert same(networks.vision, vision)
 
 
 def test_clipping_holds_after_each_step(networks: Networks) -> None:
@@ -94,37 +132,68 @@ def test_clipping_holds_after_each_step(networks: Networks) -> None:
 
 def test_statistics_are_sums_over_samples(networks: Networks) -> None:
     """Against the same figures computed one by one with the critic as it was before the step."""
-    torch.manual_seed(5)
-    reals = torch.rand(BATCH, 3, 32, 32) * 2 - 1
-    draw = critic_draw()
-    fakes = networks.generator(draw.latents).detach()
-    real, fake = networks.critic(reals), networks.critic(fakes)
-    penalty = gradient_penalty(networks.critic, interpolate(reals, fakes, draw.epsilon))
+    reals = photographs()
+    fakes = networks.generator(fakes_draw().latents).detach()
+    real, fake = networks.critic((reals,)), networks.critic((fakes,))
+    penalty = gradient_penalty(networks.critic, interpolate((reals,), (fakes,), EPSILON))
     loss = fake - real + 0.1 * real.square() + 10 * penalty
     expected = [loss.sum(), (real - fake).sum(), penalty.sum(), real.sum(), fake.sum()]
-    torch.manual_seed(5)
     sums = take_critic_step(networks, "wgan-gp")
-    assert sums.tolist() == pytest.approx([value.item() for value in expected], rel=1e-4, abs=1e-4)
+    assert sums[:, 0].tolist() == pytest.approx([value.item() for value in expected], rel=1e-4, abs=1e-4)
 
 
-def test_generator_step_moves_the_generator_only(networks: Networks) -> None:
-    critic, generator = snapshot(networks.critic), snapshot(networks.generator)
-    sums = torch.zeros(1)
-    draw = GeneratorDraw(torch.randn(BATCH, 8), torch.rand(BATCH, NUMBERS))
+def test_dcgans_reals_and_fakes_go_through_batch_norm_apart() -> None:
+    """Joined, the statistics would be those of both together."""
+    sums = []
+    for joined in (False, True):
+        torch.manual_seed(0)
+        shape = critic_shape(norm="batch")
+        networks = replace(make_networks(), critic=Critic(shape), critic_average=Critic(shape))
+        networks.critic.load_state_dict(networks.critic_average.state_dict())
+        torch.manual_seed(1)
+        for parameter in networks.critic.parameters():
+            torch.nn.init.normal_(parameter, std=0.2)
+        expected_real = networks.critic((photographs(),)).sum().item()
+        sums.append(take_critic_step(networks, "dcgan", joined=joined))
+        real = sums[-1][CRITIC_STATISTICS.index("score_real"), 0].item()
+        assert (real == pytest.approx(expected_real, rel=1e-4)) is not joined
+
+
+@pytest.mark.parametrize("critic", ["plain", "seeing"])
+@pytest.mark.parametrize("name", ["wgan-gp", "wgan", "dcgan"])
+def test_generator_step_moves_the_generator_only(name: ObjectiveName, critic: CriticKind) -> None:
+    networks = make_networks("gated", critic)
+    before, generator = snapshot(networks.critic), snapshot(networks.generator)
+    vision = snapshot(networks.vision)
+    what, sums = task(name, networks.vision), torch.zeros(1)
+    arithmetic = eager(networks, what)
+    fakes = arithmetic.fakes(fakes_draw())
     with torch.no_grad():
-        expected = -networks.critic(networks.generator(draw.latents)).sum().item()
-    generator_step(
-        networks,
-        torch.optim.SGD(networks.generator.parameters(), lr=1e-3),
-        eager(networks, task()),
-        draw,
-        sums=sums,
-    )
-    assert same(networks.critic, critic)
-    assert not same(networks.generator, generator)
+        losses = what.objective.generator_loss(networks.critic(fakes)).sum(0)
+        expected = (torch.tensor(networks.vision.head_weights) * losses).sum().item()
+    optimiser = torch.optim.SGD(networks.generator.parameters(), lr=1e-3)
+    generator_step(networks, optimiser, arithmetic, fakes, sums=sums)
+    assert same(networks.critic, before)
+    assert same(networks.vision, vision)
+    moved = {
+        key for key, parameter in networks.generator.named_parameters() if not parameter.equal(generator[key])
+    }
+    assert moved == {key for key, _ in networks.generator.named_parameters()}
     assert sums.item() == pytest.approx(expected, rel=1e-4)
     assert all(parameter.requires_grad for parameter in networks.critic.parameters())
     assert all(parameter.grad is None for parameter in networks.critic.parameters())
+
+
+def test_fakes_are_augmented_in_both_updates(networks: Networks) -> None:
+    """What the critic and the generator get is what augmentation makes of the pictures."""
+    augmentation = Augmentation(colour=1.0, translation=0.25)
+    what = replace(task(), augmentation=augmentation)
+    arithmetic, draw = eager(networks, what), fakes_draw()
+    networks.generator.eval()
+    (view,) = arithmetic.fakes(draw)
+    plain = networks.generator(draw.latents)
+    torch.testing.assert_close(view, augmentation(plain, draw.numbers))
+    assert not torch.allclose(view, plain)
 
 
 class _CountConvolutions(TorchDispatchMode):
@@ -142,43 +211,53 @@ def test_the_critics_gradients_take_no_more_convolutions_than_they_must(networks
     """Autograd's own second derivatives would walk the interpolates' forward graph once more, with zeros."""
     reals, fakes = torch.randn(2, BATCH, 3, 32, 32)
     with _CountConvolutions() as count:
-        eager(networks, task()).critic(reals, fakes, torch.rand(BATCH))
-    layers = ARCH.levels
+        eager(networks, task()).critic((reals,), (fakes,), torch.rand(BATCH))
+    layers = len(networks.critic.shape.channels) - 1
     # reals and fakes joined, interpolates, and the penalty's tangents
     assert count.forward == 3 * layers
     # by the weights twice, by the input of interpolates, and of reals and fakes all but the picture itself
     assert count.backward == 4 * layers - 1
 
 
-@pytest.mark.parametrize("kind", ["plain", "residual"])
-def test_twenty_steps_are_those_of_the_plain_way_to_write_them(kind: NetworkKind) -> None:
+@pytest.mark.parametrize(
+    ("generator", "critic"), [("plain", "plain"), ("gated", "plain"), ("gated", "seeing")]
+)
+def test_steps_are_those_of_the_plain_way_to_write_them(generator: GeneratorKind, critic: CriticKind) -> None:
     """Weight for weight in float64: our derivatives of folded layers, and autograd's of the plain form."""
-    arch = Architecture(32, 4, 8, kind)
-    torch.manual_seed(3)
     config = make_config(Path("none"), "modern", "wgan-gp", batch=BATCH, drift_weight=0.1)
-    pairs = [(Generator(arch).double(), Critic(arch).double()) for _ in range(2)]
-    nets = Networks(*pairs[0], *pairs[1])
-    naive = NaiveStep(nets.generator, nets.critic, config, contextlib.nullcontext)
-    for net in (nets.generator, nets.critic):
+    networks = make_networks(generator, critic)
+    for net in vars(networks).values():
+        net.double()
+    naive = NaiveStep(networks, config, contextlib.nullcontext)
+    for net in (networks.generator, networks.critic):
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    of_critic = torch.optim.Adam(nets.critic.parameters(), config.critic_lr, (0.0, 0.9), fused=True)
-    of_generator = torch.optim.Adam(nets.generator.parameters(), config.generator_lr, (0.0, 0.9), fused=True)
-    arithmetic = eager(nets, task())
+    betas = (config.beta1, config.beta2)
+    of_critic = torch.optim.Adam(networks.critic.parameters(), config.critic_lr, betas, fused=True)
+    of_generator = torch.optim.Adam(networks.generator.parameters(), config.generator_lr, betas, fused=True)
+    what = task(vision=networks.vision)
+    arithmetic = eager(networks, what)
     rng = torch.Generator().manual_seed(1)
-    for _ in range(20):
-        reals = torch.rand(BATCH, 3, 32, 32, generator=rng, dtype=torch.float64) * 2 - 1
+    for _ in range(20 if critic == "plain" else 4):
+        pictures = torch.rand(BATCH, 3, 32, 32, generator=rng, dtype=torch.float64) * 2 - 1
+        with torch.no_grad():
+            reals: Views = networks.vision(pictures)
         latents = torch.randn(BATCH, 8, generator=rng, dtype=torch.float64)
         epsilon = torch.rand(BATCH, generator=rng, dtype=torch.float64)
         none = torch.empty(BATCH, NUMBERS, dtype=torch.float64)
-        draw = CriticDraw(latents, epsilon, none, none)
-        sums = torch.zeros(len(CRITIC_STATISTICS), dtype=torch.float64)
-        critic_step(nets, of_critic, task(), arithmetic, reals, draw, sums=sums)
-        assert sums[0].item() / BATCH == pytest.approx(naive.critic_step(reals, draw), rel=1e-8)
+        draw = FakesDraw(latents, none, torch.rand(2, generator=rng))
+        heads = len(networks.critic.head_names)
+        sums = torch.zeros(len(CRITIC_STATISTICS), heads, dtype=torch.float64)
+        fakes = arithmetic.fakes(draw)
+        critic_step(networks, of_critic, what, arithmetic, reals, fakes, epsilon, sums=sums)
+        loss = naive.critic_step(reals, draw, epsilon)
+        assert sums[0].sum().item() / BATCH == pytest.approx(loss, rel=1e-8)
         total = torch.zeros(1, dtype=torch.float64)
-        generator_step(nets, of_generator, arithmetic, GeneratorDraw(latents, none), sums=total)
-        expected = naive.generator_step(GeneratorDraw(latents, none))
-        assert total.item() / BATCH == pytest.approx(expected, rel=1e-8)
-    for ours, theirs in ((nets.critic, naive.critic.net), (nets.generator, naive.generator.net)):
+        generator_step(networks, of_generator, arithmetic, fakes, sums=total)
+        assert total.item() / BATCH == pytest.approx(naive.generator_step(draw), rel=1e-8)
+    for ours, theirs in (
+        (networks.critic, naive.critic.net),
+        (networks.generator, naive.generator.net),
+    ):
         torch.testing.assert_close(dict(ours.named_parameters()), dict(theirs.named_parameters()))
 
 
@@ -193,14 +272,14 @@ def test_the_average_ramps_up_and_can_be_off() -> None:
     assert ema_decay(32, 1_000, 0.0, ramp=0.05) == 0.0
 
 
+@pytest.mark.parametrize("staged", [False, True])
 @pytest.mark.parametrize("norm", ["pixel", "batch"])
-def test_the_average_moves_by_its_decay(norm: GeneratorNorm) -> None:
+def test_the_average_moves_by_its_decay(norm: GeneratorNorm, staged: bool) -> None:
     """Batch norm's running statistics too: those of the latest weights would not fit averaged ones."""
-    arch = Architecture(32, 4, 8, generator_norm=norm)
-    average, generator = Generator(arch), Generator(arch)
+    average, generator = (make_generator(generator_shape(norm=norm)) for _ in range(2))
     generator(torch.randn(BATCH, 8))
     ema, target = snapshot(average), snapshot(generator)
-    update_average(average, generator, 0.75)
+    update_average(average, generator, torch.tensor(0.75) if staged else 0.75)
     for name, tensor in average.state_dict().items():
         whole = not tensor.is_floating_point()  # how many batches were seen
         expected = target[name] if whole else 0.75 * ema[name] + 0.25 * target[name]

@@ -1,0 +1,119 @@
+"""What sees: views of the right shapes, equally far apart, moved at random, and never trained."""
+
+import pytest
+import torch
+
+from tests.drawings import bowls
+from trainer.nets.architecture import SEEN_AT
+from trainer.nets.efficientnet import load_pretrained
+from trainer.nets.vision import (
+    MAP_CHANNELS,
+    SHIFT,
+    SPREAD,
+    PretrainedVision,
+    Vision,
+    make_vision,
+    map_shapes,
+    mirrored,
+)
+from trainer.pictures import to_device, to_float
+
+
+def photographs(count: int, size: int = 32) -> torch.Tensor:
+    return to_float(to_device(bowls(count, size), torch.device("cpu")))
+
+
+@pytest.fixture(scope="module")
+def vision() -> PretrainedVision:
+    made = PretrainedVision(load_pretrained())
+    made.draw(seed=3)
+    made.calibrate(photographs(24))
+    return made
+
+
+def test_a_plain_critic_sees_the_picture_itself() -> None:
+    pictures = photographs(2)
+    (seen,) = make_vision("plain", 0)(pictures)
+    assert seen is pictures
+    assert Vision.head_weights == (1.0,)
+
+
+@pytest.mark.parametrize("size", [32, 128, 256])
+def test_views_have_the_shapes_that_heads_are_made_for(vision: PretrainedVision, size: int) -> None:
+    pictures = photographs(1, size)
+    with torch.no_grad():
+        picture, *maps = vision(pictures)
+    assert torch.equal(picture, pictures)
+    assert [tuple(view.shape[1:]) for view in maps] == [
+        (channels, side, side) for channels, side in map_shapes(size).values()
+    ]
+    assert len(vision.head_weights) == 1 + len(maps)
+    assert vision.describe(pictures).shape == (1, 432)
+
+
+def test_two_photographs_lie_equally_far_apart_in_each_map(vision: PretrainedVision) -> None:
+    """Slopes then mean the same at each stride: one weight and one target of the penalty fit all."""
+    with torch.no_grad():
+        maps = vision(photographs(24))[1:]
+    for view in maps:
+        apart = torch.pdist(view.flatten(1)).square().mean().sqrt().item()
+        assert apart == pytest.approx(SPREAD, rel=1e-3)
+        assert view.mean((0, 2, 3)).abs().max() < 1e-3
+
+
+def test_the_projection_is_a_function_of_the_seed(vision: PretrainedVision) -> None:
+    one, same, other = (PretrainedVision(vision.net) for _ in range(3))
+    for made, seed in ((one, 1), (same, 1), (other, 2)):
+        made.draw(seed)
+    assert torch.equal(one.get_buffer("across8"), same.get_buffer("across8"))
+    assert not torch.equal(one.get_buffer("across8"), other.get_buffer("across8"))
+
+
+def test_coarse_maps_are_mixed_into_fine_ones(vision: PretrainedVision) -> None:
+    before, after = PretrainedVision(vision.net), PretrainedVision(vision.net)
+    after.load_state_dict(vision.state_dict())
+    before.load_state_dict(vision.state_dict())
+    after.get_buffer("across32").mul_(2)
+    pictures = photographs(1)
+    with torch.no_grad():
+        pairs = zip(before(pictures)[1:], after(pictures)[1:], strict=True)
+        assert all(not torch.equal(one, two) for one, two in pairs)
+
+
+@pytest.mark.parametrize(("share", "step"), [(0.0, -SHIFT), (0.5, 0), (0.999, SHIFT)])
+def test_the_networks_input_is_moved(vision: PretrainedVision, share: float, step: int) -> None:
+    """As if the picture itself lay elsewhere; what comes in at the edge is mirrored."""
+    pictures = photographs(1, SEEN_AT)
+    rolled = pictures[:, :, mirrored(torch.arange(SEEN_AT) + step, SEEN_AT)]
+    with torch.no_grad():
+        moved = vision(pictures, torch.tensor([share, 0.5]))
+        still = vision(rolled)
+    assert torch.equal(moved[0], pictures)
+    for one, two in zip(moved[1:], still[1:], strict=True):
+        torch.testing.assert_close(one, two)
+
+
+def test_indices_outside_are_reflected() -> None:
+    assert mirrored(torch.tensor([-2, -1, 0, 4, 5, 6]), 5).tolist() == [2, 1, 0, 4, 3, 2]
+
+
+def test_there_is_nothing_to_train(vision: PretrainedVision) -> None:
+    """Whatever is done to networks that are trained leaves it as it is."""
+    before = {name: tensor.clone() for name, tensor in vision.state_dict().items()}
+    pictures = photographs(1)
+    with torch.no_grad():
+        seen = vision(pictures)
+    vision.requires_grad_(True).train()
+    leaf = pictures.clone().requires_grad_()
+    after = vision(leaf)
+    torch.stack([view.square().mean() for view in after]).sum().backward()
+    vision.eval()
+    assert list(vision.parameters()) == []
+    assert leaf.grad is not None
+    assert all(torch.equal(tensor, before[name]) for name, tensor in vision.state_dict().items())
+    for one, two in zip(seen, after, strict=True):
+        torch.testing.assert_close(one, two)
+
+
+def test_maps_are_finer_first() -> None:
+    assert list(MAP_CHANNELS) == sorted(MAP_CHANNELS)
