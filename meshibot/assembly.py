@@ -4,15 +4,17 @@ The one place that knows every part by name; the commands that act ask it, and n
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from meshibot.captions import WIDEST_SERIAL, Captions, load_captions, marker
+from meshibot.captions import Kind as CaptionKind
 from meshibot.config import Account, Settings
 from meshibot.database import Database, Picture
 from meshibot.database.migrate import upgrade
-from meshibot.errors import UsageError
+from meshibot.errors import MeshibotError, UsageError
 from meshibot.outbox import Channel, Order, Outbox, Words
 from meshibot.publishers import publisher_class
 from meshibot.publishers.base import Publisher, too_long
@@ -52,12 +54,14 @@ def open_bot(settings: Settings, accounts: Iterable[Account]) -> Iterator[Bot]:
 
 
 def make_home(settings: Settings) -> None:
-    """Create the bot's folder. Raises UsageError where that can't be."""
+    """Create the bot's folder. Raises MeshibotError where that can't be."""
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(
-            f"The folder {settings.home} can't be made ({error.strerror}): set MESHIBOT_HOME to one that can."
+        # Not wrong usage, which waiting doesn't mend: a disk may be mounted late.
+        raise MeshibotError(
+            f"The folder {settings.home} can't be made ({error.strerror}): mount its disk, or set "
+            "MESHIBOT_HOME to a folder that can be made."
         ) from error
 
 
@@ -68,13 +72,29 @@ def publisher_of(settings: Settings, account: Account) -> Publisher:
 
 def captions_of(account: Account, publisher: type[Publisher] | Publisher) -> Captions:
     """What the account says. UsageError for captions that can't be read, or are too long for its network."""
-    captions = load_captions(account.captions)
+    captions = load_captions(
+        account.captions, account=account.name, subject=account.subject, alt_text=account.alt_text
+    )
+    alt_text = max(map(captions.alt_text, get_args(CaptionKind)), key=len)
+    if len(alt_text) > publisher.limits.alt_text:
+        raise UsageError(
+            f"The alt text has {len(alt_text)} of the {publisher.limits.alt_text} characters that "
+            f"{publisher.title} allows: shorten MESHIBOT_ALT_TEXT."
+        )
     for caption in captions.widest():
         if (says := too_long(publisher, caption)) is not None:
             raise UsageError(
                 f"The caption for {marker(WIDEST_SERIAL)} {says}: shorten the template in MESHIBOT_CAPTIONS."
             )
     return captions
+
+
+def cautions(settings: Settings) -> Iterator[str]:
+    """What works, and what whoever posts should know of it, a sentence each."""
+    yield from settings.cautions
+    for account in settings.accounts:
+        with suppress(UsageError):  # said by whoever posts
+            yield from captions_of(account, publisher_class(account.publisher)).cautions()
 
 
 def words_for(captions: Captions, order: Order) -> Words:

@@ -7,7 +7,7 @@ import gc
 import logging
 import os
 import sys
-from contextlib import closing, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -16,28 +16,41 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from meshibot import __version__
-from meshibot.display import outcome, print_json, print_table, say, show_post, show_posts, show_status
-from meshibot.errors import MeshibotError, UsageError
+from meshibot.display import (
+    outcome,
+    print_json,
+    print_pairs,
+    print_table,
+    say,
+    show_post,
+    show_posts,
+    show_settings,
+    show_status,
+    show_stock,
+)
+from meshibot.errors import MeshibotError, NothingToDo, UsageError
 
 if TYPE_CHECKING:
     from meshibot.config import Settings
-    from meshibot.database import Database
+    from meshibot.database import Database, Picture
     from meshibot.logs import Redactor
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
+    # Plain help: it fits 80 columns, names choices and defaults, and needs no rich.
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="Posts pictures of food that does not exist, on a schedule.",
 )
-stock_app = typer.Typer(no_args_is_help=True, help="The approved pictures that wait.")
-db_app = typer.Typer(no_args_is_help=True, help="The database.")
+stock_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The approved pictures that wait.")
+db_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The database.")
 app.add_typer(stock_app, name="stock")
 app.add_typer(db_app, name="db")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 AccountOption = Annotated[
-    str | None, typer.Option("--account", help="Which account, where there are several.")
+    str | None, typer.Option("--account", metavar="NAME", help="Which account, where there are several.")
 ]
 
 
@@ -75,7 +88,7 @@ def post_now(
     json: JsonOption = False,
 ) -> None:
     """Post once, now."""
-    settings = _settings()
+    settings = _settings(cautious=True)
     chosen = settings.account(account)
 
     from meshibot import posting
@@ -99,7 +112,7 @@ def post_now(
 def run() -> None:
     """Post on schedule until told to stop (SIGTERM or Ctrl-C)."""
     gc.enable()
-    settings = _settings(logging.INFO, to_file=True)
+    settings = _settings(logging.INFO, to_file=True, cautious=True)
 
     from meshibot.assembly import open_bot
     from meshibot.daemon import Daemon
@@ -115,7 +128,8 @@ def run() -> None:
 @stock_app.command("fill")
 def stock_fill(
     target: Annotated[
-        int | None, typer.Option(min=1, help="How many are to wait. (default: MESHIBOT_STOCK_TARGET)")
+        int | None,
+        typer.Option(min=1, metavar="N", help="How many are to wait. (default: MESHIBOT_STOCK_TARGET)"),
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -148,25 +162,111 @@ def stock_list(json: JsonOption = False) -> None:
     """The pictures that wait, the next one first."""
     settings = _settings()
 
-    from meshibot.database.migrate import open_existing
-    from meshibot.stock.stock import waiting
     from meshibot.views import picture_json
 
-    with open_existing(settings.database_address) as database:
-        pictures = waiting(database) if database else []
-    documents = [picture_json(picture, settings.home) for picture in pictures]
+    with _existing(settings) as database:
+        pictures = _waiting(database)
+        documents = [picture_json(picture, settings.home) for picture in pictures]
     if json:
         print_json(documents)
     else:
-        say(f"{len(documents)} of {settings.stock_target} pictures wait.")
-        rows = [(d["id"], f"{d['quantile']:.3f}", f"{d['score']:.3f}", d["file"]) for d in documents]
-        print_table(("picture", "quantile", "score", "file"), rows)
+        say(f"{len(documents)} of {settings.stock_target} pictures wait in {settings.pictures_folder}.")
+        configured = _fingerprint(settings)
+        others = sum(document["checkpoint"] != configured for document in documents)
+        if configured is not None and others:
+            say(
+                f"{others} of them are of another checkpoint than {settings.checkpoint_file.name}: "
+                "`meshibot stock clear --others` takes them out."
+            )
+        show_stock(documents)
+
+
+@stock_app.command("show")
+def stock_show(
+    picture: Annotated[int, typer.Argument(metavar="PICTURE", help="The picture's id, as in stock list.")],
+    json: JsonOption = False,
+) -> None:
+    """Everything about one picture."""
+    settings = _settings()
+
+    from meshibot.stock import inventory
+    from meshibot.views import picture_json
+
+    with _existing(settings) as database:
+        document = picture_json(inventory.find(_required(database), picture), settings.home)
+    document["fault"] = inventory.fault_of(Path(document["file"]))
+    if json:
+        print_json(document)
+    else:
+        print_pairs([(name.replace("_", " "), value) for name, value in document.items()])
+
+
+@stock_app.command("sheet")
+def stock_sheet(
+    to: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The PNG to write. (default: HOME/stock.png)")
+    ] = None,
+) -> None:
+    """A contact sheet of the pictures that wait."""
+    settings = _settings()
+
+    from meshibot.stock.sheet import contact_sheet
+
+    with _existing(settings) as database:
+        pictures = [(picture.id, settings.home / picture.file) for picture in _waiting(database)]
+    if not pictures:
+        raise NothingToDo("No picture waits: `meshibot stock fill` makes some.")
+    target = to or settings.home / "stock.png"
+    contact_sheet(pictures, target)
+    print(target)
+
+
+@stock_app.command("drop")
+def stock_drop(
+    pictures: Annotated[
+        list[int], typer.Argument(metavar="PICTURE...", help="The pictures' ids, as in stock list.")
+    ],
+) -> None:
+    """Take pictures out of the stock."""
+    settings = _settings()
+
+    from meshibot.stock import inventory
+
+    with _existing(settings) as database:
+        count = inventory.drop(_required(database), pictures)
+    say(f"{_pictures(count)} taken out of the stock.")
+
+
+@stock_app.command("clear")
+def stock_clear(
+    others: Annotated[
+        bool, typer.Option("--others", help="Those of other checkpoints than MESHIBOT_CHECKPOINT.")
+    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+) -> None:
+    """Take all pictures out of the stock, or those of other checkpoints."""
+    if others is everything:
+        raise UsageError("Say either --others or --all.")
+    settings = _settings()
+
+    from meshibot.stock import inventory
+    from trainer.checkpoint import fingerprint_of, read_metadata
+
+    keep = None
+    if others:
+        read_metadata(settings.checkpoint_file)  # where it is none, all would be of others
+        keep = fingerprint_of(settings.checkpoint_file)
+    with _existing(settings) as database:
+        count = 0 if database is None else inventory.clear(database, keep=keep)
+    say(f"{_pictures(count)} taken out of the stock.")
 
 
 @app.command()
 def history(
     account: AccountOption = None,
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000_000, help="How many posts at most.")] = 100,
+    limit: Annotated[
+        int, typer.Option(min=1, max=1_000_000_000, metavar="N", help="How many posts at most.")
+    ] = 100,
     json: JsonOption = False,
 ) -> None:
     """The posts, newest first."""
@@ -206,9 +306,9 @@ def status(json: JsonOption = False) -> None:
 def plan(
     account: AccountOption = None,
     start: Annotated[
-        str | None, typer.Option("--from", help="A date such as 2026-11-24. (default: now)")
+        str | None, typer.Option("--from", metavar="DATE", help="A date such as 2026-11-24. (default: now)")
     ] = None,
-    days: Annotated[int, typer.Option(min=1, max=3660, help="How many days.")] = 7,
+    days: Annotated[int, typer.Option(min=1, max=3660, metavar="N", help="How many days.")] = 7,
     json: JsonOption = False,
 ) -> None:
     """The slots that the schedule gives, without writing any."""
@@ -228,8 +328,8 @@ def plan(
 
 @app.command()
 def check(json: JsonOption = False) -> None:
-    """Look at everything that a post depends on, and say how to mend it."""
-    settings = _settings()
+    """Everything that a post depends on, and how to mend it."""
+    settings = _settings(cautious=True, said=False)
 
     from meshibot import health
 
@@ -242,10 +342,24 @@ def check(json: JsonOption = False) -> None:
 
 
 @app.command()
+def config(json: JsonOption = False) -> None:
+    """The settings that count, and where each was said."""
+    settings = _settings()
+
+    from meshibot.config import effective
+
+    document = effective(settings)
+    if json:
+        print_json(document)
+    else:
+        show_settings(document)
+
+
+@app.command()
 def resolve(
-    post: Annotated[int, typer.Argument(help="The post's id, as in history.")],
+    post: Annotated[int, typer.Argument(metavar="POST", help="The post's id, as in history.")],
     posted: Annotated[
-        str | None, typer.Option("--posted", help="It is there: its address, or its id.")
+        str | None, typer.Option("--posted", metavar="ID", help="It is there: its address, or its id.")
     ] = None,
     absent: Annotated[bool, typer.Option("--absent", help="It is not there.")] = False,
     json: JsonOption = False,
@@ -275,7 +389,8 @@ def resolve(
 
 @app.command()
 def delete(
-    post: Annotated[int, typer.Argument(help="The post's id, as in history.")], json: JsonOption = False
+    post: Annotated[int, typer.Argument(metavar="POST", help="The post's id, as in history.")],
+    json: JsonOption = False,
 ) -> None:
     """Take a post down."""
     settings = _settings()
@@ -308,12 +423,15 @@ def db_upgrade() -> None:
 
 @db_app.command("backup")
 def db_backup(
-    to: Annotated[Path | None, typer.Option(help="The file, or its folder. (default: HOME/backups)")] = None,
+    to: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The file, or its folder. (default: HOME/backups)")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Copy the database, consistent even while the bot writes."""
     settings = _settings()
 
+    from meshibot.backups import require_replaceable
     from meshibot.database.migrate import backup
 
     name = f"meshibot-{_now():%Y%m%dT%H%M%SZ}.sqlite3"
@@ -321,6 +439,7 @@ def db_backup(
         to = settings.home / "backups" / name
     elif to.is_dir():
         to /= name
+    require_replaceable(to)
     file = backup(settings.database_address, to)
     if json:
         print_json({"file": str(file)})
@@ -332,20 +451,25 @@ def main() -> None:
     """Run the command line; whatever a user can mend ends in one sentence and its status, not a traceback."""
     # a command ends before garbage matters, and imports alone would have it looked for 170 times
     gc.disable()
+    _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         # A terminal that can't show Japanese must not stop a post.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # what can't be written is said by the sentences below, not by Python's exit
     except MeshibotError as error:
         _end(str(error), error.exit_status)
     except BrokenPipeError:
-        # The reader went away (`| head`): nothing is wrong, and the flush at exit must not say so either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader went away (`| head`): nothing is wrong.
+        _give_up_output()
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as error:
+        _give_up_output()
         where = f"{error.filename}: " if error.filename else ""
         hint = " Make room, then try again." if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         _end(f"{where}{error.strerror or error}.{hint}", 1)
@@ -362,6 +486,25 @@ def main() -> None:
         raise
 
 
+def _open_standard_streams() -> None:
+    """Where one was closed (`>&-`): its number would go to the next file, and what is printed into that."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 (for the whole process)
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+
+
+def _give_up_output() -> None:
+    """Have the flush at exit say nothing of what could not be written."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _end(sentence: str, status: int) -> None:
     from meshibot.logs import Redactor
 
@@ -369,13 +512,22 @@ def _end(sentence: str, status: int) -> None:
     sys.exit(status)
 
 
-def _settings(level: int = logging.WARNING, *, to_file: bool = False) -> Settings:
-    """The settings, with logging set up by them and their warnings said."""
+def _settings(
+    level: int = logging.WARNING, *, to_file: bool = False, cautious: bool = False, said: bool = True
+) -> Settings:
+    """The settings, with logging set up by them and their warnings said.
+
+    `cautious` adds to the warnings what whoever posts should know.
+    """
     from meshibot.config import load_settings
     from meshibot.logs import configure_logging
 
     settings = load_settings()
     _keep_secrets_in(settings)
+    if cautious:
+        from meshibot.assembly import cautions
+
+        settings = settings.model_copy(update={"warnings": (*settings.warnings, *cautions(settings))})
     if to_file:
         from meshibot.assembly import make_home
 
@@ -386,7 +538,7 @@ def _settings(level: int = logging.WARNING, *, to_file: bool = False) -> Setting
         secrets=settings.secrets,
         file=settings.home / "logs" / "meshibot.log" if to_file else None,
     )
-    for warning in settings.warnings:
+    for warning in settings.warnings if said else ():
         logging.getLogger("meshibot").warning("%s", warning)
     return settings
 
@@ -402,6 +554,32 @@ def _keep_secrets_in(settings: Settings) -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _existing(settings: Settings) -> AbstractContextManager[Database | None]:
+    from meshibot.database.migrate import open_existing
+
+    return open_existing(settings.database_address)
+
+
+def _waiting(database: Database | None) -> list[Picture]:
+    from meshibot.stock.inventory import waiting
+
+    return waiting(database) if database else []
+
+
+def _fingerprint(settings: Settings) -> str | None:
+    """The SHA-256 of the configured checkpoint; None where it can't be read."""
+    from trainer.checkpoint import fingerprint_of
+
+    try:
+        return fingerprint_of(settings.checkpoint_file)
+    except OSError:
+        return None
+
+
+def _pictures(count: int) -> str:
+    return "1 picture was" if count == 1 else f"{count} pictures were"
 
 
 def _required(database: Database | None) -> Database:

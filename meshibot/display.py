@@ -1,11 +1,16 @@
 """What people read on a terminal: plain lines, and tables drawn by rich where there is a terminal."""
 
 import json
+import shutil
 import sys
 from collections.abc import Sequence
+from datetime import datetime
+from pathlib import PurePath
 from typing import Any, TextIO
 
 Json = dict[str, Any]
+
+_INDENT = 7
 
 
 def print_json(document: Any) -> None:
@@ -30,7 +35,9 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*headers, box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD)
+    for header in headers:
+        table.add_column(header, overflow="fold")  # an address is of use only whole
     for row in texts:
         table.add_row(*map(Text, row))
     Console().print(table)
@@ -83,7 +90,11 @@ def show_post(post: Json) -> None:
 
 
 def show_posts(posts: Sequence[Json]) -> None:
-    """A line for each post."""
+    """The posts: in a pipe a line each, on a terminal some lines that fit its width."""
+    if sys.stdout.isatty():
+        for post in posts:
+            _show_post_briefly(post)
+        return
     print_table(
         ("post", "account", "serial", "state", "created", "caption", "url or reason"),
         [
@@ -99,6 +110,70 @@ def show_posts(posts: Sequence[Json]) -> None:
             for post in posts
         ],
     )
+
+
+def _show_post_briefly(post: Json) -> None:
+    """What it is on one line, its caption on one, and where it is, or why it isn't, whole."""
+    from rich.cells import cell_len, set_cell_size
+
+    width = shutil.get_terminal_size().columns
+    print(
+        f"{post['id']:>5}  No.{post['serial']:04d}  {post['state']:<12}  "
+        f"{_local(post['created_at'])}  {post['account']}"
+    )
+    caption = " ".join((post["caption"] or "").split())
+    if caption:
+        room = max(20, width - _INDENT)
+        shown = caption if cell_len(caption) <= room else set_cell_size(caption, room - 2).rstrip() + "…"
+        print(f"{'':{_INDENT}}{shown}")
+    said = post["url"] or post["reason"]
+    for line in said.splitlines() if said else ():
+        print(f"{'':{_INDENT}}{line}")
+
+
+def _local(moment: str) -> str:
+    """An instant on this machine's clock, such as `2026-11-24 23:00 JST`."""
+    return f"{datetime.fromisoformat(moment).astimezone():%Y-%m-%d %H:%M %Z}"
+
+
+def show_stock(pictures: Sequence[Json]) -> None:
+    """The pictures that wait; on a terminal without the folder, which all of them share."""
+    terminal = sys.stdout.isatty()
+    print_table(
+        ("picture", "quantile", "score", "checkpoint", "file"),
+        [
+            (
+                picture["id"],
+                f"{picture['quantile']:.3f}",
+                f"{picture['score']:.3f}",
+                picture["checkpoint"][:12] if terminal else picture["checkpoint"],
+                PurePath(picture["file"]).name if terminal else picture["file"],
+            )
+            for picture in pictures
+        ],
+    )
+
+
+def show_settings(document: Json) -> None:
+    """The files that were read, then every setting with its value and where it was said."""
+    for file in document["files"]:
+        say(f"read: {file}")
+    if not document["files"]:
+        say("No .env and no meshibot.toml was found.")
+    groups = [("", document["settings"])]
+    groups += [(account["name"], account["settings"]) for account in document["accounts"]]
+    print_table(
+        ("account", "setting", "value", "from"),
+        [
+            (account, setting["name"], _as_written(setting["value"]), setting["from"])
+            for account, settings in groups
+            for setting in settings
+        ],
+    )
+
+
+def _as_written(value: object) -> str:
+    return "; ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
 
 
 def show_status(status: Json) -> None:

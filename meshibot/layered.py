@@ -3,10 +3,10 @@
 `meshibot.config` puts the layers together; the models say what there is, here and in `meshibot.publishers`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import get_args
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 PREFIX = "MESHIBOT_"
@@ -23,6 +23,9 @@ class Layered(BaseSettings):
         validate_default=False,
         hide_input_in_errors=True,
     )
+
+    origins: Mapping[str, str] = Field(default_factory=dict, repr=False)
+    """Where the value of a field was said, for those that were."""
 
     @classmethod
     def settings_customise_sources(

@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
@@ -45,6 +46,19 @@ LEAST_READABLE = 2
 _METADATA_KEY = "meshibot"
 _PHOTOGRAPHS = "photographs"
 _MAX_HEADER_BYTES = 16 * 1024 * 1024
+_LONGEST_TEXT = 10_000
+_LONGEST_REASON = 200
+_DAMAGED = (
+    KeyError,
+    IndexError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
+"""What is raised by reading JSON that is other than it should be: infinite, nested for ever, a list where a
+table is due."""
 
 
 class CheckpointError(UsageError):
@@ -122,14 +136,43 @@ class Metadata:
         if len(marks) < 2 or list(marks) != sorted(marks) or not all(map(math.isfinite, marks)):
             raise ValueError("its score quantiles are not ascending numbers")
         values["score_quantiles"] = marks
-        values["training_hashes"] = tuple(str(text) for text in values.get("training_hashes", ()))
+        values["training_hashes"] = tuple(map(_hash, list(values.get("training_hashes", ()))))
         values["metrics"] = {
-            str(name): Metric(float(metric["value"]), metric.get("floor"), metric.get("deviation"))
+            str(name): Metric(
+                float(metric["value"]), _optional(metric.get("floor")), _optional(metric.get("deviation"))
+            )
             for name, metric in values.get("metrics", {}).items()
         }
         for name in ("step", "images_seen", "training_pictures", "held_out_pictures"):
-            values[name] = int(values[name])
+            values[name] = _count(values[name])
+        for name in ("objective", "preset", "data_fingerprint", "provenance", "licence_note", "created_at"):
+            values[name] = _text(values.get(name, ""))
         return cls(**values)
+
+
+def _hash(said: object) -> str:
+    if not isinstance(said, str) or not re.fullmatch("[0-9a-f]{1,16}", said):
+        raise ValueError("a hash of a training picture is none")
+    return said
+
+
+def _optional(said: Any) -> float | None:
+    return None if said is None else float(said)
+
+
+def _count(said: object) -> int:
+    if not isinstance(said, int) or not 0 <= said < 2**63:
+        raise ValueError("a number of pictures or steps is none")
+    return said
+
+
+def _text(said: object) -> str:
+    """What is shown to people: a terminal must not take any of it for a command."""
+    if not isinstance(said, str) or len(said) > _LONGEST_TEXT:
+        raise ValueError("a text is none, or too long")
+    if not all(character.isprintable() or character in "\n\t" for character in said):
+        raise ValueError("a text holds control characters")
+    return said
 
 
 @dataclass(frozen=True)
@@ -210,7 +253,7 @@ def _read_header(path: Path) -> dict[str, Any]:
     try:
         header = json.loads(raw)
         ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+    except _DAMAGED:
         raise CheckpointError(
             f"{path} is not a checkpoint: give a .safetensors file made by trainer fit."
         ) from None
@@ -231,12 +274,13 @@ def read_metadata(path: Path) -> Metadata:
         if document["format"] != FORMAT:
             raise ValueError("another format")
         version = int(document["format_version"])
-    except (KeyError, TypeError, ValueError):
+        least_reader = int(document.get("least_reader", version))
+    except _DAMAGED:
         raise CheckpointError(
             f"{path} is a safetensors file but not a checkpoint of this trainer: "
             "give one made by trainer fit."
         ) from None
-    if int(document.get("least_reader", version)) > FORMAT_VERSION:
+    if least_reader > FORMAT_VERSION:
         raise CheckpointError(
             f"{path} has checkpoint format {version}, and this version reads up to {FORMAT_VERSION}: "
             "upgrade meshibot."
@@ -251,8 +295,9 @@ def read_metadata(path: Path) -> Metadata:
             document = {**document, "architecture": earlier.architecture_2(document["architecture"])}
         metadata = Metadata.from_json(document)
         _ = metadata.networks
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} has damaged metadata ({error}): train or copy it again.") from None
+    except _DAMAGED as error:
+        why = f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
+        raise CheckpointError(f"{path} has damaged metadata ({why}): train or copy it again.") from None
     return metadata
 
 

@@ -1,7 +1,7 @@
 """Writing files so that a crash or a full disk leaves the old one or the new one, never half of one."""
 
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 from trainer.errors import TrainerError
@@ -21,21 +21,20 @@ def atomic_write(path: Path, data: bytes) -> None:
 def replace_file(path: Path, data: bytes) -> None:
     """Write `data` to `path` through a temporary file beside it, fsync and rename; its folder is made.
 
+    Who may read it is for the umask to say.
     Raises OSError with the reason; the old file is then untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary: Path | None = None
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = Path(file.name)
+        # Opened by name, so that its mode is what the umask leaves: the tempfile module always takes 0600.
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
         temporary.replace(path)
     except OSError:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
 

@@ -1,9 +1,11 @@
 """Settings: environment over `.env` over `meshibot.toml` over defaults; secrets in the first two only.
 
-`models` says what can be set, `values` reads what is written in a setting, `places` finds the files, and
-`layers` puts together what the places say.
+`models` says what can be set, `values` reads what is written in a setting, `zones` the machine's time zone,
+`places` finds the files, `layers` puts together what they say, `cautions` says what to know of it, and
+`effective` shows it.
 """
 
+from meshibot.config.effective import effective
 from meshibot.config.layers import load_settings
 from meshibot.config.models import (
     DEFAULT_MIN_QUANTILE,
@@ -20,4 +22,12 @@ _ACCOUNT_FIELDS = account_fields()
 SETTINGS = tuple(variable(name) for name in (*_SETTINGS_FIELDS, *_ACCOUNT_FIELDS))
 """The name of every setting, as in the environment."""
 
-__all__ = ["DEFAULT_MIN_QUANTILE", "SETTINGS", "Account", "Settings", "load_settings", "shipped_checkpoint"]
+__all__ = [
+    "DEFAULT_MIN_QUANTILE",
+    "SETTINGS",
+    "Account",
+    "Settings",
+    "effective",
+    "load_settings",
+    "shipped_checkpoint",
+]

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_settings.sources import DotEnvSettingsSource, EnvSettingsSource
 
+from meshibot.config.cautions import cautions, readable_secrets, without_effect
 from meshibot.config.models import (
     Account,
     Settings,
@@ -30,6 +31,9 @@ from meshibot.layered import PREFIX, Layered, variable
 
 DEFAULT_ACCOUNT = "main"
 
+_LONE_HALF = re.compile("[\ud800-\udfff]")
+"""What Python makes of a byte that belongs to no character."""
+
 _NOT_SETTINGS = {"crash_at"}  # read by meshibot.crashpoints, for tests
 
 Model = TypeVar("Model", bound=Layered)
@@ -39,23 +43,31 @@ Model = TypeVar("Model", bound=Layered)
 class _Layer:
     """One place with settings: its values by field, and how a field is called there."""
 
+    place: str
     values: Mapping[str, Any]
     called: Callable[[str], str]
 
     def without(self, fields: Iterable[str]) -> "_Layer":
         """The same place, where these say nothing."""
         left = {field: value for field, value in self.values.items() if field not in fields}
-        return _Layer(left, self.called)
+        return _Layer(self.place, left, self.called)
 
 
 def load_settings() -> Settings:
     """Read every layer. Raises UsageError with one sentence about the first thing that is wrong."""
     places = find_places()
     _check_toml(places)
+    _check_bytes()
     names = tuple(places.toml_accounts) or (DEFAULT_ACCOUNT,)
     unknown = _check_names(places, names)
     accounts = tuple(_account(name, places, sole=len(names) == 1) for name in names)
-    return _build(Settings, _layers(Settings, places), {"accounts": accounts, "warnings": unknown})
+    given = {
+        "accounts": accounts,
+        "warnings": (*unknown, *without_effect(places)),
+        "cautions": (*readable_secrets(places), *(said for each in accounts for said in cautions(each))),
+        "files": places.files,
+    }
+    return _build(Settings, _layers(Settings, places), given)
 
 
 def _account(name: str, places: Places, *, sole: bool) -> Account:
@@ -76,16 +88,16 @@ def _layers(model: type[Layered], places: Places, account: str | None = None) ->
     dotenv = DotEnvSettingsSource(
         model,
         env_file=places.dotenv,
-        env_file_encoding="utf-8",
+        env_file_encoding="utf-8-sig",
         dotenv_filtering="only_existing",
         env_prefix=prefix,
     )
     toml = places.toml_accounts.get(account, {}) if account else places.toml_general
     where = f"of [accounts.{account}] in" if account else "in"
     return [
-        _Layer(environment(), lambda field: variable(field, account)),
-        _Layer(dotenv(), lambda field: f"{variable(field, account)} in .env"),
-        _Layer(toml, lambda field: f"{field} {where} {TOML_NAME}"),
+        _Layer("the environment", environment(), lambda field: variable(field, account)),
+        _Layer(str(places.dotenv), dotenv(), lambda field: f"{variable(field, account)} in .env"),
+        _Layer(str(places.toml_file), toml, lambda field: f"{field} {where} {TOML_NAME}"),
     ]
 
 
@@ -93,12 +105,14 @@ def _build(kind: type[Model], layers: list[_Layer], given: dict[str, Any]) -> Mo
     """Put the layers together, the first one on top, and check the outcome."""
     values: dict[str, Any] = {}
     called: dict[str, str] = {}
+    origins: dict[str, str] = {}
     for layer in reversed(layers):
         known = {field: value for field, value in layer.values.items() if field in kind.model_fields}
         values |= known
         called |= {field: layer.called(field) for field in known}
+        origins |= dict.fromkeys(known, layer.place)
     try:
-        return kind(**(values | given))
+        return kind(**(values | given), origins=origins)
     except ValidationError as error:
         field = str(error.errors(include_input=False, include_context=False, include_url=False)[0]["loc"][0])
         raise UsageError(_wrong(kind, field, called.get(field, field), values.get(field))) from None
@@ -123,6 +137,12 @@ def _check_toml(places: Places) -> None:
             f"accounts in {TOML_NAME} are tables: write [accounts.NAME] and its settings below it."
         )
     for table in (places.toml, *accounts.values()):
+        for field in account_model().address_fields():
+            if field in table and places.mixed:
+                raise UsageError(
+                    f"{places.toml_file} says where secrets are sent ({field}), and they are in "
+                    f"{places.dotenv}: put both files into the same folder."
+                )
         for field in account_model().secret_fields():
             if field in table:
                 raise UsageError(
@@ -145,6 +165,15 @@ def _check_toml(places: Places) -> None:
             raise UsageError(
                 f"The accounts {other} and {name} in {TOML_NAME} are spelled the same in the environment: "
                 "rename one."
+            )
+
+
+def _check_bytes() -> None:
+    """Refuse what is no text: as a path or a caption it would fail much later."""
+    for name, value in os.environ.items():
+        if name.startswith(PREFIX) and not value.isascii() and _LONE_HALF.search(value):
+            raise UsageError(
+                f"{name} holds bytes that are not UTF-8: write it anew in a terminal that uses UTF-8."
             )
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -10,9 +11,11 @@ from urllib.parse import unquote, unquote_plus
 from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, PlainValidator, SecretStr, create_model
+from pydantic_settings import NoDecode
 
 import meshibot
 from meshibot.config import values
+from meshibot.config.zones import machine_zone
 from meshibot.errors import UsageError
 from meshibot.layered import Layered
 from meshibot.publishers import PUBLISHERS, publisher_class
@@ -21,12 +24,23 @@ from meshibot.quiet import QuietHours
 
 DEFAULT_MIN_QUANTILE = 0.1
 
+_GIVEN = ("name", "sole", "origins", "accounts", "warnings", "cautions", "files")
+"""Fields that nobody sets."""
+_TELLING = 4
+"""Characters that a part of a password has to have to be worth hiding."""
+
 
 def default_home() -> Path:
     """The platform's folder for a user's data."""
     from platformdirs import user_data_path
 
-    return user_data_path("meshibot", appauthor=False)
+    # A user id with neither HOME nor an entry in passwd, as containers have, has no such folder. Some
+    # versions of platformdirs say so, and others leave the `~` as it is.
+    with suppress(RuntimeError):
+        folder = user_data_path("meshibot", appauthor=False)
+        if folder.is_absolute():
+            return folder
+    raise UsageError("This user has no home folder: set MESHIBOT_HOME to the folder that the bot may use.")
 
 
 def shipped_checkpoint() -> Path:
@@ -63,7 +77,7 @@ class Account(PublisherSettings):
         "0 23 * * *", description="cron lines such as '0 23 * * *', with ';' between several"
     )
     timezone: Annotated[ZoneInfo, PlainValidator(values.zone)] = Field(
-        default_factory=values.machine_zone, description="a time zone such as Asia/Tokyo"
+        default_factory=machine_zone, description="a time zone such as Asia/Tokyo"
     )
     jitter: Duration = Field(timedelta(0), description="a duration such as 15m, 2h or 90 (seconds)")
     grace: Annotated[timedelta, PlainValidator(values.grace)] = Field(
@@ -72,7 +86,15 @@ class Account(PublisherSettings):
     quiet_hours: Annotated[QuietHours | None, PlainValidator(values.quiet_hours)] = Field(
         None, description="a span of local time such as 01:00-06:00"
     )
-    captions: str = Field("ja", description="ja, en or a template such as 'Ramen at {time} {marker}'")
+    captions: Annotated[str | tuple[str, ...] | Path, NoDecode, PlainValidator(values.captions)] = Field(
+        "ja", description="ja, en, a template such as 'Ramen at {time} {marker}', or a .txt file of templates"
+    )
+    subject: Annotated[str | None, PlainValidator(values.words)] = Field(
+        None, description="what the pictures show, in a word or two, such as curry"
+    )
+    alt_text: Annotated[str | None, PlainValidator(values.words)] = Field(
+        None, description="what is said to those who don't see the picture; it may use {subject}"
+    )
     daily_budget: int | None = Field(
         None, ge=1, description="a whole number of posts, the most that a day may have"
     )
@@ -100,12 +122,21 @@ class Settings(Layered):
     accounts: tuple[Account, ...] = ()
     warnings: tuple[str, ...] = ()
     """Sentences about what was ignored."""
+    cautions: tuple[str, ...] = ()
+    """Sentences about what works, and what whoever posts should know of it."""
+    files: tuple[Path, ...] = ()
+    """The files that settings were read from."""
 
     @property
     def database_address(self) -> str:
         """As SQLAlchemy takes it. May hold a password: never shown."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
+        if "?" in str(self.home):  # begins the options in a database's address, and can't be escaped there
+            raise UsageError(
+                f"There is a ? in {self.home}: set MESHIBOT_HOME to a folder without one in its path, or "
+                "MESHIBOT_DATABASE_URL to a database elsewhere."
+            )
         return f"sqlite:///{self.home / 'meshibot.sqlite3'}"
 
     @property
@@ -156,17 +187,29 @@ def _account_model(publishers: tuple[str, ...]) -> type[Account]:
 
 
 def passwords(address: str) -> Iterator[str]:
-    """A database's password, as it is written in the address and as it is meant."""
-    for found in re.findall(r"://[^/@\s]*?:([^/@\s]*)@|[?&]\w*password=([^&\s]*)", address):
-        written = found[0] or found[1]
-        yield from {written, unquote(written), unquote_plus(written)} - {""}
+    """A database's password, as it is written in the address and as it is meant.
+
+    Also what would be taken for something else, and shown in an error, because it should have been escaped: a
+    password with an `@` goes up to the last one, and its parts are secret as well.
+    """
+    scheme, _, rest = address.partition("://")
+    if scheme.startswith("sqlite"):
+        return
+    written = re.findall(r"[?&]\w*password=([^&]*)", rest)
+    first, at, after = rest.partition("@")
+    written.append(first.partition(":")[2] if at else "")
+    if "@" in after.partition("?")[0]:
+        whole = rest.rpartition("@")[0].partition(":")[2]
+        written += [whole, *(part for part in re.split(r"[@/:?#\s]", whole) if len(part) >= _TELLING)]
+    for text in written:
+        yield from {text, unquote(text), unquote_plus(text)} - {""}
 
 
 def account_fields() -> tuple[str, ...]:
     """What can be set for an account."""
-    return tuple(name for name in account_model().model_fields if name not in ("name", "sole"))
+    return tuple(name for name in account_model().model_fields if name not in _GIVEN)
 
 
 def general_fields() -> tuple[str, ...]:
     """What can be set for the bot."""
-    return tuple(name for name in Settings.model_fields if name not in ("accounts", "warnings"))
+    return tuple(name for name in Settings.model_fields if name not in _GIVEN)

@@ -1,20 +1,27 @@
 """The files that settings are read from, found and understood: `.env` and `meshibot.toml`."""
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic_settings.sources import EnvSettingsSource
 
 from meshibot.config.models import Settings, default_home
+from meshibot.config.values import is_caption_file
 from meshibot.errors import UsageError
 from meshibot.layered import PREFIX
 
+if TYPE_CHECKING:
+    from dotenv.parser import Binding
+
+DOTENV_NAME = ".env"
 TOML_NAME = "meshibot.toml"
+_NAMES = (DOTENV_NAME, TOML_NAME)
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,18 @@ class Places:
     dotenv: Path | None
     toml_file: Path | None
     toml: Mapping[str, Any]
+    passed_over: tuple[str, ...] = ()
+    """Sentences about files that are there and are not read."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that are read."""
+        return tuple(file for file in (self.dotenv, self.toml_file) if file is not None)
+
+    @property
+    def mixed(self) -> bool:
+        """Whether one of the files is of the current folder, and the other of the bot's home."""
+        return len({os.path.realpath(file.parent) for file in self.files}) > 1
 
     @property
     def toml_general(self) -> Mapping[str, Any]:
@@ -40,18 +59,26 @@ class Places:
 def find_places() -> Places:
     """`.env` and `meshibot.toml`, each from the current folder or else from the home that is then known."""
     here = Path.cwd()
-    dotenv = _existing(here / ".env")
+    dotenv = _existing(here / DOTENV_NAME)
     toml_file = _existing(here / TOML_NAME)
     toml = _read_toml(toml_file)
     said = (EnvSettingsSource(Settings)(), read_dotenv(dotenv), toml)
-    home = next((layer["home"] for layer in said if layer.get("home")), None) or default_home()
+    home = _expanded(next((layer["home"] for layer in said if layer.get("home")), None) or default_home())
+    passed_over = [
+        f"{here / name} is not read: it is a folder." for name in _NAMES if _is_plain_folder(here / name)
+    ]
+    passed_over += [
+        f"{home / name} is not read, because there is one in the current folder: have only one."
+        for name, file in zip(_NAMES, (dotenv, toml_file), strict=True)
+        if file is not None and not _same(here, home) and _existing(home / name) is not None
+    ]
     if dotenv is None:
-        dotenv = _existing(_expanded(home) / ".env")
+        dotenv = _existing(home / DOTENV_NAME)
         read_dotenv(dotenv)
     if toml_file is None:
-        toml_file = _existing(_expanded(home) / TOML_NAME)
+        toml_file = _existing(home / TOML_NAME)
         toml = _read_toml(toml_file)
-    return Places(dotenv, toml_file, toml)
+    return Places(dotenv, toml_file, toml, tuple(passed_over))
 
 
 def _expanded(home: object) -> Path:
@@ -63,29 +90,70 @@ def _existing(file: Path) -> Path | None:
     return file if os.path.isfile(file) else None  # noqa: PTH113 (Path.is_file raises without a right to look)
 
 
+def _is_plain_folder(path: Path) -> bool:
+    """A folder, such as a container makes of a file that is not there, and no virtual environment."""
+    return os.path.isdir(path) and not os.path.exists(path / "pyvenv.cfg")  # noqa: PTH110, PTH112 (they never raise)
+
+
+def _same(one: Path, other: Path) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
 def read_dotenv(file: Path | None) -> dict[str, str]:
     """Names without the prefix, in lower case, to values; UsageError where the file can't be read."""
+    return {
+        name.lower().removeprefix(PREFIX.lower()): value
+        for name, value in _dotenv_values(file).items()
+        if name.upper().startswith(PREFIX)
+    }
+
+
+def names_without_prefix(file: Path | None) -> tuple[str, ...]:
+    """The names in `.env` that are not the bot's, as they are written."""
+    return tuple(name for name in _dotenv_values(file) if not name.upper().startswith(PREFIX))
+
+
+def cut_at_hash(file: Path | None) -> tuple[str, ...]:
+    """The bot's names in `.env` whose values end at a ` #`, from which on the line is a comment."""
+    if file is None:
+        return ()
+    return tuple(
+        str(binding.key)
+        for binding in _bindings(file)
+        if (binding.key or "").upper().startswith(PREFIX)
+        and re.search(r"=[^'\"\n]*\S\s+#", binding.original.string)
+    )
+
+
+def _dotenv_values(file: Path | None) -> dict[str, str]:
     if file is None:
         return {}
     from dotenv import dotenv_values
+
+    _bindings(file)
+    return {name: value or "" for name, value in dotenv_values(stream=StringIO(_text(file))).items()}
+
+
+def _bindings(file: Path) -> list["Binding"]:
+    """The file's lines as they are understood; UsageError for one that is not."""
     from dotenv.parser import parse_stream
 
-    try:
-        text = file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file} can't be read: make it a readable text file in UTF-8.") from error
-    for binding in parse_stream(StringIO(text)):
+    bindings = list(parse_stream(StringIO(_text(file))))
+    for binding in bindings:
         if binding.error:  # dotenv itself would go on without it; what it says may be a secret
             raise UsageError(
                 f"Line {binding.original.line} of {file} can't be understood: write NAME=value, and close "
                 "every quotation mark."
             )
-    found = dotenv_values(stream=StringIO(text))
-    return {
-        name.lower().removeprefix(PREFIX.lower()): value or ""
-        for name, value in found.items()
-        if name.upper().startswith(PREFIX)
-    }
+    return bindings
+
+
+def _text(file: Path) -> str:
+    """Without the byte order mark that some editors write."""
+    try:
+        return file.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file} can't be read: make it a readable text file in UTF-8.") from error
 
 
 def _read_toml(file: Path | None) -> dict[str, Any]:
@@ -93,13 +161,25 @@ def _read_toml(file: Path | None) -> dict[str, Any]:
     if file is None:
         return {}
     try:
-        document = tomllib.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise UsageError(f"{file} can't be read: {error.strerror}.") from error
+        document = tomllib.loads(_text(file))
+    except RecursionError:
+        raise UsageError(f"{file} is not valid TOML: it is nested too deep.") from None
     except ValueError as error:
         # The decoder's message quotes at most a character, never a value.
         raise UsageError(f"{file} is not valid TOML: {error}.") from None
-    for name in ("home", "checkpoint"):
-        if isinstance(document.get(name), str) and not document[name].startswith("~"):
-            document[name] = str(file.parent / document[name])
+    accounts = document.get("accounts", {})
+    tables = [document, *(accounts.values() if isinstance(accounts, dict) else ())]
+    for table in tables:
+        if isinstance(table, dict):
+            _make_absolute(table, file.parent)
     return document
+
+
+def _make_absolute(table: dict[str, Any], folder: Path) -> None:
+    """What is a file or a folder is meant relative to the folder of `meshibot.toml`."""
+    for name in ("home", "checkpoint", "captions"):
+        said = table.get(name)
+        if not isinstance(said, str) or said.startswith("~"):
+            continue
+        if name != "captions" or is_caption_file(said):
+            table[name] = str(folder / said)

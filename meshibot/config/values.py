@@ -64,14 +64,29 @@ def zone(value: object) -> ZoneInfo:
         raise ValueError("no such zone") from error
 
 
-def machine_zone() -> ZoneInfo:
-    """The machine's own time zone; UTC where it has none."""
-    from tzlocal import get_localzone_name
+def is_caption_file(text: str) -> bool:
+    """Whether what is said of captions is the name of a file of them."""
+    return text.endswith(".txt") and "{" not in text and "\n" not in text
 
-    try:
-        return ZoneInfo(get_localzone_name())
-    except Exception:  # noqa: BLE001 (a container may have no zone, or a broken one, in many ways)
-        return ZoneInfo("UTC")
+
+def captions(value: object) -> str | tuple[str, ...] | Path:
+    """A text, several, or the file that they are in."""
+    if isinstance(value, str) and is_caption_file(value):
+        return path(value)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list | tuple) and value and all(isinstance(text, str) for text in value):
+        return tuple(value)
+    raise ValueError("not texts")
+
+
+def words(value: object) -> str | None:
+    """A text that says something."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("not a text")
+    return value.strip()
 
 
 def finite(value: object) -> object:
@@ -86,6 +101,8 @@ def path(value: object) -> Path:
     if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
         raise ValueError("not a path")
     try:
-        return Path(value).expanduser().absolute()
+        meant = Path(value).expanduser().absolute()
     except RuntimeError as error:
         raise ValueError("no such user") from error
+    str(meant).encode()  # a name that is not UTF-8 can't be kept in a database; its error is a ValueError
+    return meant

@@ -125,6 +125,6 @@ def http_date(text: str) -> datetime | None:
     """A moment as HTTP writes it; None for anything else."""
     try:
         moment = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
+        return moment.astimezone(UTC) if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    except (TypeError, ValueError, OverflowError):  # the last for a moment before the year 1
         return None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

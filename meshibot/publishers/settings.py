@@ -4,7 +4,9 @@ Needs none of the networks' libraries, for settings are read by every command.
 """
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import PlainValidator, SecretStr
 
@@ -31,7 +33,13 @@ def _web_address(value: object) -> str | None:
     return text
 
 
-WebAddress = Annotated[str | None, PlainValidator(_web_address)]
+class _SecretsGoThere:
+    """Marks an address that secrets are sent to, or signed requests."""
+
+
+WebAddress = Annotated[str | None, PlainValidator(_web_address), _SecretsGoThere()]
+
+_LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|\[::1\]")
 
 
 class PublisherSettings(Layered):
@@ -48,11 +56,33 @@ class PublisherSettings(Layered):
     @classmethod
     def fields_of_one_account(cls) -> tuple[str, ...]:
         """The secrets that count only where they are said for the account, or where it is the only one."""
+        return cls._marked(_OfOneAccount)
+
+    @classmethod
+    def address_fields(cls) -> tuple[str, ...]:
+        """The addresses that secrets are sent to."""
+        return cls._marked(_SecretsGoThere)
+
+    @classmethod
+    def _marked(cls, kind: type) -> tuple[str, ...]:
         return tuple(
             name
             for name, field in cls.model_fields.items()
-            if any(isinstance(mark, _OfOneAccount) for mark in field.metadata)
+            if any(isinstance(mark, kind) for mark in field.metadata)
         )
+
+    def network_cautions(self, network: str) -> Iterator[str]:
+        """What whoever posts to a network should know of its settings here, a sentence each."""
+        for name in self.address_fields():
+            address = getattr(self, name)
+            if not name.startswith(f"{network}_") or not address or not address.startswith("http://"):
+                continue
+            host = urlsplit(address).netloc.rpartition("@")[2]
+            if not _LOOPBACK.fullmatch(re.sub(r":\d+$", "", host)):
+                yield (
+                    f"{variable(name)} is http://, so what proves who the account {self.name} is goes over "
+                    "the net in clear: use https://."
+                )
 
     def required(self, title: str, fields: tuple[str, ...], where: str) -> list[str]:
         """The values of secrets that the network can't do without, stripped.

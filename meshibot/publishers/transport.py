@@ -25,6 +25,8 @@ from meshibot.publishers.answers import NoAnswer
 
 _BLOCK = 16_384
 """Bytes that are sent at once: a slow line may take long for all of them, as long as it takes some."""
+_LONGEST_ANSWER = 8_000_000
+"""Bytes, unpacked. A full page of a timeline has a fortieth of it; a packed answer may unpack to anything."""
 
 
 @dataclass(frozen=True)
@@ -90,15 +92,17 @@ class Adapter(HTTPAdapter):
         try:
             response = super().send(
                 request,
-                stream=False,
+                stream=True,
                 timeout=(self._timeouts.connect, self._timeouts.answer),
                 verify=verify,
                 cert=cert,
                 proxies=dict(proxies) if proxies else None,
             )
             # Read here what requests would read after this returns.
-            _ = response.content
+            _read_whole(response)
             return response
+        except _AnswerTooLong as error:
+            raise NoAnswer(str(error), sent=True) from None
         except (OSError, HTTPError) as error:
             # RequestException is an OSError; urllib3's own are caught should one ever come through.
             raise NoAnswer(cause(error), sent=self.anything_sent) from error
@@ -132,6 +136,23 @@ class Adapter(HTTPAdapter):
             ConnectionCls = Secure
 
         manager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
+
+
+class _AnswerTooLong(Exception):  # noqa: N818 (an outcome)
+    """An answer that no network gives, and that would fill the memory."""
+
+
+def _read_whole(response: requests.Response) -> None:
+    """Take in the answer's body, unpacked, as `requests` does, but no more of it than an answer may have."""
+    parts: list[bytes] = []
+    length = 0
+    for part in response.iter_content(_BLOCK):
+        length += len(part)
+        if length > _LONGEST_ANSWER:
+            response.close()
+            raise _AnswerTooLong(f"the answer is longer than {_LONGEST_ANSWER // 1_000_000} MB")
+        parts.append(part)
+    response._content = b"".join(parts)  # what `requests` sets itself where it reads the body
 
 
 def _positive(seconds: float) -> float:

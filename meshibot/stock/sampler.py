@@ -6,6 +6,7 @@ ending.
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +25,14 @@ TIMEOUT = 1800.0
 """Seconds, at most, for one child: a slow single-board computer needs minutes, a hanging one must end."""
 _LOOK = 0.25
 """Seconds between looks at whether to stop."""
+
+_PASSED_ON = re.compile(
+    "PATH|HOME|USER|LOGNAME|LANG|LANGUAGE|LC_[A-Z]+|TZ|TMPDIR|TEMP|TMP|XDG_CACHE_HOME|LD_LIBRARY_PATH|"
+    "LD_PRELOAD|SYSTEMROOT|VIRTUAL_ENV|CONDA_PREFIX|PYTHON[A-Z]+|MALLOC_[A-Z_]+|CUDA_VISIBLE_DEVICES|"
+    "(DYLD|OMP|GOMP|KMP|MKL|OPENBLAS|DNNL|ONEDNN|ATEN|TORCH|PYTORCH)_[A-Z0-9_]+"
+)
+"""What the child may have of the environment: where things are, and how arithmetic is done. Whatever else
+there is may be a secret."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +158,7 @@ def _answer(
 
 def _environment() -> dict[str, str]:
     """The child's environment: no secret of the bot, and this very package, wherever it was imported from."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MESHIBOT_")}
+    environment = {name: value for name, value in os.environ.items() if _PASSED_ON.fullmatch(name)}
     root = str(Path(meshibot.__file__).resolve().parents[1])
     given = environment.get("PYTHONPATH")
     environment["PYTHONPATH"] = f"{given}{os.pathsep}{root}" if given else root

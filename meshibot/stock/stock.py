@@ -20,6 +20,8 @@ from meshibot.clock import Clock, SystemClock
 from meshibot.database import Database, Picture, PictureState, Post, PostPicture
 from meshibot.database.queries import choose_pictures
 from meshibot.errors import MeshibotError, NothingToDo
+from meshibot.stock.inventory import fault_of, is_lost, set_aside, waiting
+from meshibot.stock.lock import only_sampler
 from meshibot.stock.sampler import SampledPicture, SamplingRequest, SamplingResult, sample_in_child
 from trainer.files import sync_folder
 
@@ -77,35 +79,63 @@ class Stock:
 
         Raises NothingToDo where not one passed, and what else `sample_in_child` raises.
         """
-        before = stock = self.count()
-        candidates = believed = 0
-        while stock < target:
-            wanted = min(target - stock, _AT_ONCE)
-            try:
-                result = self._sample(wanted, stopping)
-            except NothingToDo:
-                if stock == before:
-                    raise
-                break
+        added = candidates = believed = 0
+
+        def full() -> bool:
+            if stopping():
+                raise MeshibotError("Sampling was stopped.")
+            return self.count() >= target
+
+        while self.count() < target:
+            # Two that fill at once make what is missing, once: the second counts again when its turn comes.
+            with only_sampler(self.home, self.clock.sleep, full) as mine:
+                if not mine:
+                    break
+                wanted = min(target - self.count(), _AT_ONCE)
+                try:
+                    result = self._sample(wanted, stopping)
+                except NothingToDo:
+                    if added == 0:
+                        raise
+                    break
+            added += len(result.pictures)
             candidates += result.candidates
             believed += result.believed
-            stock = self.count()
             if len(result.pictures) < wanted:
                 break
-        return Filling(stock - before, stock, target, candidates, believed)
+        return Filling(added, self.count(), target, candidates, believed)
 
     def ensure(self, account: str, count: int) -> None:
         """Sample `count` pictures if the stock has too few that suit the account; raises as `fill` does."""
-        with self.database.read() as session:
-            chosen, _ = choose_pictures(session, account, count)
-        if chosen:
+        self.weed(fault_of)
+
+        def enough() -> bool:
+            with self.database.read() as session:
+                chosen, _ = choose_pictures(session, account, count)
+            return bool(chosen)
+
+        if enough():
             return
-        made = len(self._sample(count).pictures)
+        with only_sampler(self.home, self.clock.sleep, enough) as mine:
+            made = len(self._sample(count).pictures) if mine else count
         if made < count:
             raise NothingToDo(
                 f"Only {made} of {count} pictures passed: they are in the stock; try again, or lower "
                 "MESHIBOT_MIN_QUANTILE."
             )
+
+    def weed(self, fault: Callable[[Path], str | None] = is_lost) -> int:
+        """Take pictures out of the stock whose files can't be used, so that others are made; how many.
+
+        Where the whole folder is missing a disk may be: then nothing is taken out.
+        """
+        if not self.folder.is_dir():
+            return 0
+        found = [(picture.id, fault(self.home / picture.file)) for picture in waiting(self.database)]
+        faults = [(picture, says) for picture, says in found if says is not None]
+        for picture, says in faults:
+            log.warning("Picture %d is taken out of the stock: %s", picture, says)
+        return set_aside(self.database, faults) if faults else 0
 
     def sweep(self) -> None:
         """Remove what a killed sampling left behind, and rendered files that were posted long ago."""
@@ -192,6 +222,7 @@ class Restocker:
             return
         self._wait_until = now + AFTER_FAILURE
         self.stock.sweep()
+        self.stock.weed()
         try:
             filling = self.stock.fill(self.target, self.stopping)
         except MeshibotError:
@@ -200,13 +231,6 @@ class Restocker:
             raise
         if filling.stock >= self.target:
             self._wait_until = None
-
-
-def waiting(database: Database) -> list[Picture]:
-    """The pictures that wait, the next one first."""
-    with database.read() as session:
-        query = select(Picture).where(Picture.state == PictureState.APPROVED).order_by(Picture.id)
-        return list(session.scalars(query))
 
 
 def recent_hashes(session: Session) -> list[int]:

@@ -229,13 +229,56 @@ class TestRefusals:
             {"score_quantiles": []},
             {"score_quantiles": [2, 1]},
             {"score_quantiles": [0, float("nan")]},
+            {"score_quantiles": [0, 10**400]},
             {"step": "many"},
+            {"step": float("inf")},
+            {"step": -1},
+            {"images_seen": 2**64},
+            {"architecture": None},
+            {"architecture": [1]},
+            {"architecture": {**asdict(ARCH), "generator": {**asdict(ARCH.generator), "latent_size": 1e999}}},
+            {"metrics": [1, 2]},
+            {"metrics": {"swd": 5}},
+            {"metrics": {"swd": {"value": 1, "floor": "low"}}},
+            {"training_hashes": ["zz"]},
+            {"training_hashes": 5},
+            {"objective": ["x"]},
+            {"objective": "\x1b[2J\x1b]0;a title\x07"},
+            {"provenance": "\ud800"},
+            {"licence_note": "x" * 100_000},
         ],
     )
     def test_damaged_metadata(self, saved: Path, changes: dict[str, object]) -> None:
         with_document(saved, **changes)
-        with pytest.raises(CheckpointError, match="damaged metadata"):
+        with pytest.raises(CheckpointError, match="damaged metadata") as refused:
             checkpoint.load(saved)
+        assert str(refused.value).isprintable()
+        assert len(str(refused.value)) < 400 + len(str(saved))
+
+    @pytest.mark.parametrize(
+        "changes", [{"format_version": 1e999}, {"least_reader": 1e999}, {"least_reader": []}]
+    )
+    def test_a_version_that_is_no_number(self, saved: Path, changes: dict[str, object]) -> None:
+        with_document(saved, **changes)
+        with pytest.raises(CheckpointError, match="not a checkpoint of this trainer"):
+            checkpoint.load(saved)
+
+    @pytest.mark.parametrize(
+        "header",
+        [
+            b"[" * 100_000,
+            b'{"__metadata__": ' + b"[" * 100_000,
+            b'{"a": {"data_offsets": [0, Infinity]}}',
+            b'{"a": {"data_offsets": [0, ' + b"9" * 5_000 + b"]}}",
+            b'{"a": [1]}',
+            b"[1, 2]",
+        ],
+    )
+    def test_a_header_that_is_none(self, tmp_path: Path, header: bytes) -> None:
+        path = tmp_path / "x.safetensors"
+        path.write_bytes(struct.pack("<Q", len(header)) + header)
+        with pytest.raises(CheckpointError, match="is not a checkpoint: give"):
+            checkpoint.read_metadata(path)
 
     def test_weights_that_are_not_numbers(self, tmp_path: Path) -> None:
         generator, critic, vision = networks()

@@ -16,7 +16,16 @@ def test_it_replaces_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
         replace_file(target, data)
         assert target.read_bytes() == data
     assert list(target.parent.iterdir()) == [target]
-    assert stat.S_IMODE(target.stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize(("umask", "mode"), [("022", 0o644), ("077", 0o600), ("002", 0o664)])
+def test_who_may_read_it_is_for_the_umask_to_say(tmp_path: Path, umask: str, mode: int) -> None:
+    script = (
+        "import pathlib, sys; from trainer.files import replace_file as r; r(pathlib.Path(sys.argv[1]), b'')"
+    )
+    command = f'umask {umask}; exec "$0" -c "$1" "$2"'
+    subprocess.run(["sh", "-c", command, sys.executable, script, str(tmp_path / "bowl.jpg")], check=True)
+    assert stat.S_IMODE((tmp_path / "bowl.jpg").stat().st_mode) == mode
 
 
 def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:

@@ -12,6 +12,10 @@ _PORTAL = "console.x.com"
 _THEN = "then run `meshibot check`."
 
 
+_SECONDS = re.compile(r"\d{1,10}", re.ASCII)
+"""More digits than a moment of these centuries has are no number of seconds."""
+_LONGEST_LIMIT = timedelta(days=1)
+
 _STOPPED_BY = re.compile(r"suspended|locked|deactivated|not enrolled|client-not-enrolled", re.I)
 _PERMISSION_LACKS = re.compile(
     r"oauth1[ -]?(app )?permissions|app permissions|unsupported authentication|unsupported-authentication"
@@ -134,17 +138,18 @@ def dicts_in(value: object) -> list[dict[str, Any]]:
 def _allowed_again(headers: Mapping[str, str], now: datetime) -> datetime | None:
     """When a 429 says that one may ask again: the latest that its headers name, or None.
 
-    Resets are moments on X's clock, so they are taken relative to the answer's own Date.
+    Resets are moments on X's clock, so they are taken relative to the answer's own Date. No limit of X lasts
+    longer than a day.
     """
     server_now = http_date(headers.get("date", "")) or now
-    moments: list[datetime] = []
+    waits: list[timedelta] = []
     retry_after = headers.get("retry-after", "").strip()
-    if retry_after.isdigit():
-        moments.append(now + timedelta(seconds=min(int(retry_after), 366 * 86_400)))
+    if _SECONDS.fullmatch(retry_after):
+        waits.append(timedelta(seconds=int(retry_after)))
     elif (named := http_date(retry_after)) is not None:
-        moments.append(now + (named - server_now))
+        waits.append(named - server_now)
     for limit in ("x-rate-limit", "x-app-limit-24hour", "x-user-limit-24hour"):
         reset = headers.get(f"{limit}-reset", "").strip()
-        if reset.isdigit() and len(reset) <= 10 and headers.get(f"{limit}-remaining", "0").strip() == "0":
-            moments.append(now + (datetime.fromtimestamp(int(reset), UTC) - server_now))
-    return max(moments) if moments else None
+        if _SECONDS.fullmatch(reset) and headers.get(f"{limit}-remaining", "0").strip() == "0":
+            waits.append(datetime.fromtimestamp(int(reset), UTC) - server_now)
+    return now + min(max(waits), _LONGEST_LIMIT) if waits else None

@@ -230,7 +230,9 @@ class XPublisher:
         if alt_text:
             self._call("upload", lambda: self._client.describe_picture(media_id, alt_text))
         seconds = answer.get("expires_after_secs")
-        lifetime = timedelta(seconds=seconds) if isinstance(seconds, int) and seconds > 0 else _MEDIA_LIFETIME
+        lifetime = _MEDIA_LIFETIME
+        if isinstance(seconds, int) and 0 < seconds < lifetime.total_seconds():
+            lifetime = timedelta(seconds=seconds)
         return MediaRef(media_id, asked_at + lifetime)
 
     def _read_page(self, user_id: str, start: datetime, token: str | None) -> "requests.Response":

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -161,6 +162,12 @@ def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         ("postgresql://host/name?user=me&password=p%2Fss-word", {"p%2Fss-word", "p/ss-word"}),
         ("postgresql://me:secret-1@/name?host=/run/postgresql", {"secret-1"}),
         ("postgresql://me@host/name", set()),
+        ("postgresql://me@host/name?application_name=a@b", set()),
+        (
+            "postgresql://me:pass@word/with:all@host/name",
+            {"pass@word/with:all", "pass", "word", "with"},
+        ),
+        ("postgresql://host/name?password=a pass word", {"a pass word"}),
         ("sqlite:////var/lib/meshibot/a:b@c.sqlite3?timeout=5", set()),
     ],
 )
@@ -273,6 +280,162 @@ def test_a_broken_checkpoint_folder_is_a_sentence(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("meshibot.__file__", str(tmp_path / "__init__.py"))
     with pytest.raises(UsageError, match="ships no checkpoint: set MESHIBOT_CHECKPOINT"):
         load_settings().checkpoint_file  # noqa: B018 (asked for what it raises)
+
+
+def test_names_without_the_prefix_are_missed(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / ".env").write_text("SCHEDULE=0 1 * * *\nHOME=/x\nOTHER=1\nX_ACCESS_TOKEN=s3cr3t-planted-value\n")
+    monkeypatch.setenv("PUBLISHER", "x")
+    monkeypatch.setenv("LOG_LEVEL", "of another program")
+    monkeypatch.setenv("CAPTIONS", "en")
+    monkeypatch.setenv("MESHIBOT_CAPTIONS", "ja")
+    warnings = load_settings().warnings
+    assert [warning.split(" has no effect: ")[1] for warning in warnings] == [
+        "did you mean MESHIBOT_SCHEDULE?",
+        "did you mean MESHIBOT_X_ACCESS_TOKEN?",
+        "did you mean MESHIBOT_PUBLISHER?",
+    ]
+    assert SECRET not in " ".join(warnings)
+
+
+def test_a_dotenv_that_is_a_folder_is_said_to_be(place: Path) -> None:
+    (place / ".env").mkdir()
+    assert load_settings().warnings == (f"{place / '.env'} is not read: it is a folder.",)
+    (place / ".env" / "pyvenv.cfg").write_text("")
+    assert load_settings().warnings == (), "a virtual environment is called so as well"
+
+
+@pytest.mark.parametrize(
+    ("line", "cut"),
+    [
+        ("MESHIBOT_CAPTIONS=深夜の一杯 #飯テロ {marker}", True),
+        ("MESHIBOT_CAPTIONS='深夜の一杯 #飯テロ {marker}'", False),
+        ("MESHIBOT_CAPTIONS=深夜#飯テロ", False),
+        ("# MESHIBOT_CAPTIONS=en #x", False),
+        ("OTHER=a #b", False),
+    ],
+)
+def test_a_value_that_a_hash_cuts_is_said(place: Path, line: str, cut: bool) -> None:
+    (place / ".env").write_text(f"{line}\n", "utf-8")
+    said = [warning for warning in load_settings().warnings if "begins a comment" in warning]
+    assert len(said) == cut
+
+
+def test_a_second_dotenv_is_said_not_to_be_read(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in (place, tmp_path / "home"):
+        (folder / ".env").write_text("MESHIBOT_STOCK_TARGET=4\n")
+    (warning,) = load_settings().warnings
+    assert warning.startswith(f"{tmp_path / 'home' / '.env'} is not read")
+    monkeypatch.chdir(tmp_path / "home")
+    assert load_settings().warnings == ()
+
+
+def test_files_may_begin_with_a_byte_order_mark(place: Path) -> None:
+    (place / ".env").write_bytes(b"\xef\xbb\xbfMESHIBOT_STOCK_TARGET=4\n")
+    (place / "meshibot.toml").write_bytes(b"\xef\xbb\xbflog_format = 'json'\n")
+    settings = load_settings()
+    assert (settings.stock_target, settings.log_format) == (4, "json")
+    assert settings.files == (place / ".env", place / "meshibot.toml")
+
+
+@pytest.mark.parametrize(("mode", "said"), [(0o600, 0), (0o640, 1), (0o666, 1)])
+@pytest.mark.parametrize(
+    ("line", "secret"),
+    [
+        ("MESHIBOT_MAIN_X_ACCESS_TOKEN=s3cr3t-planted-value", True),
+        ("MESHIBOT_DATABASE_URL=postgresql://me:s3cr3t-planted-value@h/n", True),
+        ("MESHIBOT_X_ACCESS_TOKEN=", False),
+        ("MESHIBOT_CAPTIONS=en", False),
+    ],
+)
+def test_secrets_that_others_may_read_are_said(
+    place: Path, line: str, secret: bool, mode: int, said: int
+) -> None:
+    (place / ".env").write_text(f"{line}\n")
+    (place / ".env").chmod(mode)
+    cautions = load_settings().cautions
+    assert len(cautions) == (said if secret else 0)
+    assert SECRET not in " ".join(cautions)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("http://proxy.example.org", 1),
+        ("http://127.0.0.1.example.org:80", 1),
+        ("http://192.0.2.1:8080/x", 1),
+        ("https://proxy.example.org", 0),
+        ("http://127.0.0.1:8080", 0),
+        ("http://localhost/x", 0),
+        ("http://[::1]:8080", 0),
+    ],
+)
+def test_a_door_that_is_not_safe_is_said(monkeypatch: pytest.MonkeyPatch, address: str, said: int) -> None:
+    monkeypatch.setenv("MESHIBOT_X_API_BASE", address)
+    assert load_settings().cautions == (), "nothing is sent there"
+    monkeypatch.setenv("MESHIBOT_PUBLISHER", "x")
+    assert len(load_settings().cautions) == said
+
+
+@pytest.mark.parametrize("table", ["", "[accounts.main]\n"])
+def test_a_folder_that_one_happens_to_be_in_redirects_no_secret(
+    place: Path, tmp_path: Path, table: str
+) -> None:
+    (place / "meshibot.toml").write_text(f"{table}x_api_base = 'https://evil.example.org'\n")
+    load_settings()
+    (tmp_path / "home" / ".env").write_text(f"MESHIBOT_X_ACCESS_TOKEN={SECRET}\n")
+    assert "put both files into the same folder" in refusal()
+    (tmp_path / "home" / ".env").rename(place / ".env")
+    load_settings()
+
+
+@pytest.mark.parametrize("name", ["CAPTIONS", "HOME", "SCHEDULE", "X_ACCESS_TOKEN"])
+def test_bytes_that_are_no_text_are_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"MESHIBOT_{name}", "/x/\udc83\udc89")
+    sentence = refusal()
+    assert sentence.startswith(f"MESHIBOT_{name} ")
+    sentence.encode()
+
+
+def test_a_home_that_no_address_can_hold_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MESHIBOT_HOME", str(tmp_path / "a?b"))
+    with pytest.raises(UsageError, match="set MESHIBOT_HOME to a folder without one"):
+        load_settings().database_address  # noqa: B018 (asked for what it raises)
+    monkeypatch.setenv("MESHIBOT_HOME", str(tmp_path / "100% ramen #1"))
+    assert load_settings().database_address == f"sqlite:///{tmp_path}/100% ramen #1/meshibot.sqlite3"
+
+
+def nowhere(*_: object, **__: object) -> Path:
+    raise RuntimeError("could not determine the home directory")
+
+
+def unexpanded(*_: object, **__: object) -> Path:
+    return Path("~/.local/share/meshibot")
+
+
+@pytest.mark.parametrize("data_path", [nowhere, unexpanded])
+def test_a_user_without_a_home_is_told_what_to_set(
+    monkeypatch: pytest.MonkeyPatch, data_path: Callable[..., Path]
+) -> None:
+    """A user id that is in no passwd: the two ways in which versions of platformdirs take it."""
+    monkeypatch.delenv("MESHIBOT_HOME")
+    monkeypatch.setattr("platformdirs.user_data_path", data_path)
+    assert refusal().startswith("This user has no home folder: set MESHIBOT_HOME")
+
+
+def test_captions_may_be_a_list_or_a_file(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "meshibot.toml").write_text(
+        "[accounts.a]\ncaptions = ['one', 'two']\n[accounts.b]\ncaptions = 'lines.txt'\nsubject = 'curry'\n"
+    )
+    a, b = load_settings().accounts
+    assert (a.captions, b.captions, b.subject) == (("one", "two"), place / "lines.txt", "curry")
+    monkeypatch.setenv("MESHIBOT_A_CAPTIONS", '["one"]')
+    monkeypatch.setenv("MESHIBOT_B_CAPTIONS", "other.txt")
+    a, b = load_settings().accounts
+    assert (a.captions, b.captions) == ('["one"]', place / "other.txt")
 
 
 def test_every_setting_is_explained() -> None:

@@ -1,8 +1,11 @@
 """One bound over a whole request, whatever part of it is slow, and what is known of one that failed."""
 
+import gzip
 import socket
 import threading
 import time
+import tracemalloc
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -165,3 +168,36 @@ def test_sending_that_goes_on_for_ever_ends_with_the_whole() -> None:
         error = refused(opened, url, bytes(50_000_000))
         done.set()
     assert (error.why, error.sent) == ("the answer took too long", True)
+
+
+def test_an_answer_that_unpacks_to_gigabytes_is_cut() -> None:
+    pack = zlib.compressobj(9, zlib.DEFLATED, 31)
+    packed = b"".join([pack.compress(bytes(1_000_000)) for _ in range(64)] + [pack.flush()])
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n"
+
+    def serve(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        with suppress(OSError):
+            connection.sendall(head.encode() + packed)
+
+    tracemalloc.start()
+    try:
+        with server(serve) as url, session(Timeouts()) as opened:
+            error = refused(opened, url)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (error.why, error.sent) == ("the answer is longer than 8 MB", True)
+    assert most < 40_000_000
+
+
+def test_a_packed_answer_of_ordinary_length_is_read_whole() -> None:
+    packed = gzip.compress(b"bowl" * 10_000)
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n"
+
+    def serve(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        connection.sendall(head.encode() + packed)
+
+    with server(serve) as url, session(Timeouts()) as opened:
+        assert opened.post(url).content == b"bowl" * 10_000

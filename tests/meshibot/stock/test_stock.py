@@ -11,10 +11,11 @@ import pytest
 from meshibot.database import Database, Picture, PictureState
 from meshibot.database.migrate import upgrade
 from meshibot.errors import NothingToDo
+from meshibot.stock.inventory import waiting
 from meshibot.stock.sampler import SampledPicture, SamplingRequest, SamplingResult, sample_in_child
 from meshibot.stock.sampling import sample
 from meshibot.stock.selection import LOOK_ALIKE_DISTANCE, distance
-from meshibot.stock.stock import AFTER_FAILURE, Restocker, Stock, recent_hashes, waiting
+from meshibot.stock.stock import AFTER_FAILURE, Restocker, Stock, recent_hashes
 from tests.checkpoints import make_checkpoint
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -303,6 +303,12 @@ RATE_LIMITS: list[tuple[dict[str, str], float | None]] = [
     ),
     ({"retry-after": "soon", "x-rate-limit-reset": "never"}, None),
     ({"x-rate-limit-reset": "99999999999999999999"}, None),
+    ({"x-rate-limit-reset": "\xb3"}, None),
+    ({"x-rate-limit-reset": "9999999999"}, 86_400),
+    ({"retry-after": "\xb2"}, None),
+    ({"retry-after": "-5"}, None),
+    ({"retry-after": "9999999999"}, 86_400),
+    ({"retry-after": "Wed, 21 Oct 9999 07:28:00 GMT"}, 86_400),
 ]
 
 

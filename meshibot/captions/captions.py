@@ -1,0 +1,182 @@
+"""Which words a post gets: always the same for the same account, serial, kind and moment."""
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import get_args
+
+from meshibot.captions import own, words
+from meshibot.captions.own import ALT_TEXT_FIELDS, CAPTION_FIELDS, Template
+from meshibot.captions.words import Kind, Language, Part
+from meshibot.errors import UsageError
+from meshibot.quiet import QuietHours
+
+WIDEST_SERIAL = 999_999
+
+_SETTING = "MESHIBOT_CAPTIONS"
+_ALONE = re.compile(rf"(?<![0-9A-Za-z])No\.{WIDEST_SERIAL}(?![0-9A-Za-z])")
+"""The widest serial's marker as publishers look for it: no ASCII letter or digit beside it."""
+_JAPANESE = re.compile("[\u3040-\u30ff\u3400-\u9fff]")
+
+
+def marker(serial: int) -> str:
+    """The serial as a caption shows it: 42 is `No.0042`, 12345 is `No.12345`."""
+    return f"No.{serial:04d}"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line, or an owner's template, and when it is said; None is at any time."""
+
+    text: str
+    when: Part | QuietHours | None = None
+
+    def suits(self, at: datetime) -> bool:
+        """Whether it may be said at this moment, in the account's own time zone."""
+        if self.when is None:
+            return True
+        return words.is_in(self.when, at) if isinstance(self.when, str) else at in self.when
+
+
+@dataclass(frozen=True)
+class Captions:
+    """The captions of one account: its language, and the lines that take turns by serial."""
+
+    language: Language
+    turns: tuple[Line, ...]
+    """In the account's own order."""
+    labelled: bool
+    """Whether marker and label are added below the line; the owner's own template says what it wants."""
+    subject: str | None = None
+    """The food; None is ramen."""
+    own_alt_text: str | None = None
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What is said, at whatever time."""
+        return tuple(line.text for line in self.turns)
+
+    def caption(self, serial: int, at: datetime, kind: Kind = "single") -> str:
+        """The caption of one post. `at` is the slot in the account's own time zone."""
+        suitable = [line for line in self.turns if line.suits(at)]
+        return self._say(suitable[serial % len(suitable)], serial, at, kind)
+
+    def alt_text(self, kind: Kind = "single") -> str:
+        """What the picture is, in the caption's language, for those who don't see it."""
+        if self.own_alt_text is not None:
+            return self.own_alt_text.format(subject=self._food)
+        return words.alt_text(self.language, kind, self.subject)
+
+    def widest(self) -> Iterator[str]:
+        """Each line with a serial as large as it gets in practice: what fits today fits for years."""
+        kinds: tuple[Kind, ...] = get_args(Kind)
+        at = datetime(2026, 12, 31, 23, 59)
+        for line in self.turns:
+            yield from (self._say(line, WIDEST_SERIAL, at, kind) for kind in kinds)
+
+    def cautions(self) -> Iterator[str]:
+        """What an owner should know before these captions are posted, a sentence each."""
+        silent = [] if self.labelled else [line for line in self.lines if not own.says_generated(line)]
+        if silent:
+            yield (
+                f"A caption in {_SETTING} does not say that the picture was made by AI "
+                f"({_shortened(silent[0])}): say so, as readers and networks expect."
+            )
+
+    @property
+    def _food(self) -> str:
+        return self.subject or ("ラーメン" if self.language == "ja" else "ramen")
+
+    def _say(self, line: Line, serial: int, at: datetime, kind: Kind) -> str:
+        if self.labelled:
+            return f"{line.text}\n{marker(serial)} ({words.label(self.language, kind, self.subject)})"
+        return line.text.format(
+            marker=marker(serial),
+            serial=serial,
+            time=at.strftime("%H:%M"),
+            date=at.strftime("%Y-%m-%d"),
+            subject=self._food,
+        )
+
+
+def load_captions(
+    setting: str | Sequence[str] | Path,
+    *,
+    account: str = "main",
+    subject: str | None = None,
+    alt_text: str | None = None,
+) -> Captions:
+    """The captions that MESHIBOT_CAPTIONS names: `ja`, `en`, a template, a list of them, or a file of them.
+
+    A template may use {marker}, {serial}, {time} (23:30), {date} (2026-11-24), in the account's time zone,
+    and {subject}, the food; one without {marker} gets it appended. A file has a template on each line, see
+    `own.read_file`. Raises UsageError with one sentence about what is wrong.
+    """
+    food = None if subject is None else own.checked(_escaped(subject), (), "MESHIBOT_SUBJECT")
+    food = food and food.format()
+    alt = None if alt_text is None else own.checked(alt_text, ALT_TEXT_FIELDS, "MESHIBOT_ALT_TEXT")
+    if setting in ("ja", "en"):
+        language: Language = "ja" if setting == "ja" else "en"
+        ours = [Line(*line) for line in words.lines(language, food)]
+        return Captions(language, _shuffled(ours, account), labelled=True, subject=food, own_alt_text=alt)
+    templates = [_checked(template) for template in _own_templates(setting)] or [_checked(Template(""))]
+    language = "ja" if any(_JAPANESE.search(line.text) for line in templates) else "en"
+    captions = Captions(
+        language, _shuffled(templates, account), labelled=False, subject=food, own_alt_text=alt
+    )
+    for caption in captions.widest():
+        _require_postable(caption)
+    return captions
+
+
+def _require_postable(caption: str) -> None:
+    """UsageError for a caption that networks punish, or that could not be found again."""
+    if own.mentions(caption):
+        raise UsageError(
+            f"The template in {_SETTING} mentions an account: networks suspend accounts for automated "
+            "mentions, so take the @ out."
+        )
+    if not _ALONE.search(caption):
+        raise UsageError(
+            f"In the template in {_SETTING} a letter or a digit touches {{marker}}, by which a post is found "
+            "again: put a space between them."
+        )
+
+
+def _own_templates(setting: str | Sequence[str] | Path) -> Sequence[Template]:
+    if isinstance(setting, Path):
+        return own.read_file(setting)
+    if not isinstance(setting, str):
+        return [Template(text) for text in setting]
+    if (meant := own.meant_language(setting)) is not None:
+        raise UsageError(f"{_SETTING} is {setting!r}: did you mean {meant}?")
+    return [Template(setting)]
+
+
+def _checked(template: Template) -> Line:
+    text = own.checked(template.text, CAPTION_FIELDS, _SETTING)
+    if not text:
+        raise UsageError(
+            f"{_SETTING} is empty: set it to ja, en or a template such as 'Ramen at {{time}} {{marker}}'."
+        )
+    return Line(text, template.hours)
+
+
+def _shuffled(lines: Sequence[Line], account: str) -> tuple[Line, ...]:
+    """In an order that is the account's own and stays, also when a line comes or goes."""
+
+    def place(line: Line) -> str:
+        return hashlib.sha256(f"{account}\n{line.text}".encode()).hexdigest()
+
+    return tuple(sorted(lines, key=place))
+
+
+def _escaped(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:39]}…"
