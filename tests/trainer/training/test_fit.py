@@ -233,6 +233,17 @@ def test_looking_more_often_does_not_change_the_training(photographs: Path, fit:
     assert weights(runs[0] / LAST) == weights(runs[1] / LAST)
 
 
+def test_numbers_that_are_none_are_never_saved(photographs: Path, fit: Fit) -> None:
+    run = photographs.parent / "run"
+    options = ["--critic", "plain", "--critic-lr", "1e30", "--no-guard", "--eval-every", "0", "--steps", "5"]
+    status, said = fit("--data", photographs, "--out", run, *OPTIONS, *options)
+    assert status == 1, said
+    assert "numbers that are none any more" in said
+    assert "Traceback" not in said
+    assert not (run / "checkpoints").exists()
+    assert [path.stem for path in (run / "state").glob("state-*")] == ["state-00000000"]
+
+
 class TestRefusals:
     """Each in one sentence on standard error, with the status of the contract, and nothing written."""
 
