@@ -132,7 +132,8 @@ def _say(text: str) -> None:
 
 
 def _print_json(document: Any) -> None:
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    """In UTF-8, as JSON is; what is none in a path becomes JSON's own escapes."""
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace"))
 
 
 def _print_path(path: Path) -> None:
