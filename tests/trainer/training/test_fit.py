@@ -235,7 +235,6 @@ def test_looking_more_often_does_not_change_the_training(photographs: Path, fit:
     assert weights(runs[0] / LAST) == weights(runs[1] / LAST)
 
 
-<<<<<<< HEAD
 def test_out_of_memory_is_one_sentence_that_says_what_to_lower(
     photographs: Path, fit: Fit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -252,7 +251,8 @@ def test_out_of_memory_is_one_sentence_that_says_what_to_lower(
     assert "Memory ran out: go on with --resume and a smaller --cache-gb" in said
     assert "Traceback" not in said
     assert fit("--resume", "--out", run)[0] == 0
-=======
+
+
 def test_numbers_that_are_none_are_never_saved(photographs: Path, fit: Fit) -> None:
     run = photographs.parent / "run"
     options = ["--critic", "plain", "--critic-lr", "1e30", "--no-guard", "--eval-every", "0", "--steps", "5"]
@@ -262,7 +262,6 @@ def test_numbers_that_are_none_are_never_saved(photographs: Path, fit: Fit) -> N
     assert "Traceback" not in said
     assert not (run / "checkpoints").exists()
     assert [path.stem for path in (run / "state").glob("state-*")] == ["state-00000000"]
->>>>>>> trainer-pages
 
 
 class TestRefusals:
