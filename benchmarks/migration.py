@@ -2,8 +2,8 @@
 
     python -m benchmarks.migration [--history 1000000]
 
-Writes a history as revision 0002 had it, on SQLite and on a PostgreSQL server of our own, both with fsync, and
-times `meshibot db upgrade`'s own work on it. Prints a table in Markdown; judges nothing.
+Writes a history as revision 0002 had it, on SQLite and on a PostgreSQL server of our own, both with fsync,
+and times the work of `meshibot db upgrade` on it. Prints a table in Markdown; judges nothing.
 """
 
 import argparse
@@ -49,7 +49,9 @@ def main() -> None:
         ("SQLite", lambda: on_sqlite(count)),
         ("PostgreSQL", lambda: on_postgresql(count)),
     ]
-    print(f"| {REVISION} to {HEAD}, {count:,} posts | time | size before | size after |\n|---|---:|---:|---:|")
+    print(
+        f"| {REVISION} to {HEAD}, {count:,} posts | time | size before | size after |\n|---|---:|---:|---:|"
+    )
     for name, run in rows:
         try:
             print(f"| {name} | {run()} |")

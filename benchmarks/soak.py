@@ -37,9 +37,10 @@ from meshibot.database import Account, AccountState, Database, Post, PostState, 
 from meshibot.database.migrate import upgrade
 from meshibot.database.models import OPEN_STATES
 from meshibot.outbox import Outbox, Policy
+from meshibot.planner import HORIZON
 from meshibot.publishers.transport import Timeouts
 from meshibot.publishers.x import XPublisher
-from meshibot.slots import HORIZON, Schedule, plan
+from meshibot.schedule import Schedule, plan
 from tests.fakes.x import CREDENTIALS, Endpoint, FakeX
 from tests.meshibot.ledger import UTC_ZONE, channel, stock
 from tests.postgres import cluster, empty_database

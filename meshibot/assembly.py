@@ -16,7 +16,7 @@ from meshibot.errors import UsageError
 from meshibot.outbox import Channel, Order, Outbox, Words
 from meshibot.publishers import open_publisher
 from meshibot.publishers.base import Publisher
-from meshibot.slots import Schedule, schedule_of
+from meshibot.schedule import Schedule, schedule_of
 from meshibot.stock import Stock
 
 

@@ -215,7 +215,7 @@ def plan(
     settings = _settings()
     accounts = settings.accounts if account is None else (settings.account(account),)
 
-    from meshibot.slots import schedule_of
+    from meshibot.schedule import schedule_of
     from meshibot.views import upcoming
 
     pairs = [(each, schedule_of(each)) for each in accounts]

@@ -32,7 +32,7 @@ from meshibot.database.models import Daemon as DaemonRow
 from meshibot.database.session import Database
 from meshibot.errors import MeshibotError
 from meshibot.outbox import Channel, Outbox, Policy
-from meshibot.slots import write_slots
+from meshibot.planner import write_slots
 
 log = logging.getLogger(__name__)
 

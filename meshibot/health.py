@@ -19,7 +19,7 @@ from meshibot.database.migrate import open_existing
 from meshibot.errors import MeshibotError
 from meshibot.outbox import Outbox
 from meshibot.publishers.base import Identity, Publisher
-from meshibot.slots import Schedule, plan, schedule_of
+from meshibot.schedule import Schedule, plan, schedule_of
 from meshibot.status import next_slot
 from meshibot.views import Json, instant
 from trainer.checkpoint import read_metadata

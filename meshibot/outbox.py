@@ -57,7 +57,7 @@ from meshibot.publishers.base import (
     Sent,
     Unclear,
 )
-from meshibot.slots import Schedule
+from meshibot.schedule import Schedule
 
 log = logging.getLogger(__name__)
 

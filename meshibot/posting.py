@@ -17,7 +17,7 @@ from meshibot.health import price_of_a_post
 from meshibot.outbox import PICTURES, Order
 from meshibot.publishers import publisher_class
 from meshibot.sampler import sample_in_child
-from meshibot.slots import schedule_of
+from meshibot.schedule import schedule_of
 from meshibot.stock import picture_of, recent_hashes, sampling_request
 from meshibot.views import Json, load_post, picture_json, post_json, weakest
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, selectinload
 from meshibot.config import Account, Settings
 from meshibot.database import Picture, Post, PostPicture
 from meshibot.database.models import IS_FOR_A_PERSON
-from meshibot.slots import PlannedSlot, Schedule, plan
+from meshibot.schedule import PlannedSlot, Schedule, plan
 
 Json = dict[str, Any]
 

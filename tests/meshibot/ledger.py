@@ -36,7 +36,7 @@ from meshibot.publishers.base import (
     Unclear,
     contains_marker,
 )
-from meshibot.slots import Schedule
+from meshibot.schedule import Schedule
 
 UTC_ZONE = ZoneInfo("UTC")
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)

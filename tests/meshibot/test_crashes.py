@@ -18,7 +18,7 @@ from meshibot.database import Database, Picture, PictureState, Post, PostState, 
 from meshibot.outbox import CRASH_POINTS, CRASH_POINTS_OF_DELETION, Outbox
 from meshibot.publishers import open_publisher
 from meshibot.publishers.base import Publisher
-from meshibot.slots import Schedule
+from meshibot.schedule import Schedule
 from tests.fakes.x import CREDENTIALS, FakeX
 from tests.meshibot.ledger import (
     UTC_ZONE,

@@ -42,7 +42,8 @@ from meshibot.database.migrate import (
 )
 from meshibot.database.models import Kind, PostState
 from meshibot.errors import DatabaseFailure, DatabaseNewer, UsageError
-from meshibot.slots import Schedule, write_slots
+from meshibot.planner import write_slots
+from meshibot.schedule import Schedule
 from tests.meshibot.ledger import NOON, UTC_ZONE, new_database, slot, stock
 from tests.postgres import postgres_server, postgres_url
 

@@ -10,7 +10,7 @@ from meshibot.config import Settings, load_settings
 from meshibot.database import Daemon, Database
 from meshibot.database.migrate import upgrade
 from meshibot.health import Finding, check, exit_status, posts_in_a_month
-from meshibot.slots import QuietHours, Schedule
+from meshibot.schedule import QuietHours, Schedule
 from meshibot.status import status
 from tests.checkpoints import make_checkpoint
 

@@ -197,7 +197,9 @@ def test_what_refers_to_a_table_that_was_made_anew_still_does(tmp_path: Path) ->
         go_to(database, HEAD)
         with database.connect() as connection:
             assert connection.execute(sa.text("PRAGMA foreign_key_check")).all() == []
-        orphan = sa.text("INSERT INTO attempts (post_id, phase, started_at) VALUES (99, 'send', '2026-11-24')")
+        orphan = sa.text(
+            "INSERT INTO attempts (post_id, phase, started_at) VALUES (99, 'send', '2026')"
+        )
         with pytest.raises(IntegrityError), database.connect() as connection:
             connection.execute(orphan)
 

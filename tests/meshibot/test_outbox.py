@@ -26,7 +26,7 @@ from meshibot.database import (
 from meshibot.errors import MeshibotError, NeedsPerson, NothingToDo, UsageError
 from meshibot.outbox import Channel, Order, Outbox, Policy, Words
 from meshibot.publishers.base import Draft, MediaGone, MediaRef, RetryLater, Sent
-from meshibot.slots import QuietHours, Schedule
+from meshibot.schedule import QuietHours, Schedule
 from tests.meshibot.ledger import (
     NOON,
     UTC_ZONE,
