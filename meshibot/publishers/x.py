@@ -49,7 +49,7 @@ HOST = "https://api.twitter.com"
 """Where tweepy sends to and what requests are signed for; api.x.com is the same service."""
 
 _PORTAL = "console.x.com"
-_THEN = "then run `meshibot check`."
+_THEN = "then run `meshibot resume`."
 
 _MEDIA_LIFETIME = timedelta(seconds=86_400)
 _CLOCK_MARGIN = timedelta(hours=1)
