@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
@@ -12,20 +13,19 @@ from sqlalchemy import select
 
 from meshibot import daemon as daemon_module
 from meshibot.clock import SystemClock
-from meshibot.daemon import Daemon, Every
+from meshibot.daemon import Daemon
 from meshibot.database import Account, Database, Post, PostState, Slot, SlotState
 from meshibot.database import Daemon as DaemonRow
-from meshibot.database.queries import living_daemons
 from meshibot.errors import UsageError
 from meshibot.schedule import Schedule
-from tests.meshibot.homes import run_beside, wait_for
+from tests.meshibot.homes import living_daemons, run_beside, wait_for
 from tests.meshibot.ledger import UTC_ZONE, Ledger, LedgerPublisher, channel, new_database, slot, stock
 
 DAEMON = """
 import logging, sys
 from datetime import timedelta
 from pathlib import Path
-from meshibot.daemon import Daemon, Every
+from meshibot.daemon import Daemon
 from meshibot.database import Database
 from meshibot.errors import MeshibotError
 from meshibot.schedule import Schedule
@@ -131,10 +131,10 @@ def test_a_slot_that_waits_for_the_stock_is_posted_when_it_is_filled(
         nonlocal fillings
         fillings += 1
         if fillings == 1:
-            daemon._scheduler.add_job(daemon._guarded(daemon._restock, "filling"))
+            daemon._restocking.bell.set()
             raise ZeroDivisionError
         stock(database, tmp_path, 1)
-        daemon._scheduler.add_job(end)
+        threading.Thread(target=end).start()
 
     def end() -> None:
         wait_for(lambda: posted(database) == 1)
@@ -177,9 +177,3 @@ def test_a_clock_that_is_set_right_does_not_stop_the_looks(
 
     run_beside(daemon, story)
     assert posted(database) == 2
-
-
-def test_times_that_went_by_are_made_up_for_once() -> None:
-    now = datetime.now(UTC)
-    hourly = Every(timedelta(hours=1))
-    assert hourly.get_next_fire_time(now - timedelta(days=9000), now) == now + timedelta(hours=1)
