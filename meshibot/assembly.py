@@ -31,7 +31,7 @@ class Bot:
 
     def outbox(self) -> Outbox:
         """The outbox of these channels; registers their accounts in the database."""
-        return Outbox(self.database, self.channels)
+        return Outbox(self.database, channels=self.channels)
 
 
 @contextmanager
@@ -65,12 +65,16 @@ def make_home(settings: Settings) -> None:
         ) from error
 
 
-def publisher_of(settings: Settings, account: Account) -> Publisher:
-    """The account's publisher; the caller closes it. Raises UsageError where credentials are missing."""
+def publisher_of(settings: Settings, account: Account, name: str | None = None) -> Publisher:
+    """The account's publisher, or the one of this name that it once had; the caller closes it.
+
+    Raises UsageError where credentials are missing.
+    """
+    name = name or account.publisher
     return open_publisher(
-        account.publisher,
+        name,
         folder=settings.posts_folder,
-        x_credentials=account.x_credentials if account.publisher == "x" else None,
+        x_credentials=account.x_credentials if name == "x" else None,
         x_api_base=account.x_api_base,
     )
 

@@ -8,10 +8,10 @@ import random
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
-from meshibot.database.models import Account, Slot, SlotState
+from meshibot.database.models import Account, Post, Slot, SlotState
 from meshibot.schedule import PlannedSlot, Schedule, plan
 
 HORIZON = timedelta(hours=48)
@@ -91,13 +91,15 @@ def _adapt(
     """Bring the slots ahead into line with a schedule, time zone or quiet hours that were changed.
 
     A missed slot that lies ahead and is in the schedule is planned again: whatever made it missed (an old
-    schedule, a clock that had run ahead) is over, and it has no post. What a person did to a slot stays.
+    schedule, a clock that had run ahead) is over. What a person did to a slot stays, and so does a slot for
+    which a post was written ahead.
     """
     by_key = {slot.key(account): slot for slot in known}
     ahead = select(Slot).where(
         Slot.account == account,
         Slot.state.in_([SlotState.PLANNED, SlotState.MISSED]),
         Slot.pinned.is_(False),
+        ~exists().where(Post.slot_id == Slot.id),
         Slot.due_at > now,
         Slot.due_at < now + HORIZON,
     )

@@ -14,7 +14,7 @@ from meshibot.database.models import OPEN_STATES
 from meshibot.database.queries import choose_pictures
 from meshibot.errors import NothingToDo
 from meshibot.health import price_of_a_post
-from meshibot.outbox import PICTURES, Order
+from meshibot.outbox import PICTURES, Order, people
 from meshibot.publishers import publisher_class
 from meshibot.sampler import sample_in_child
 from meshibot.schedule import schedule_of
@@ -30,7 +30,7 @@ def post_now(settings: Settings, account: Account, kind: Kind) -> tuple[Json, in
     with open_bot(settings, [account]) as bot:
         outbox = bot.outbox()
         bot.stock.ensure(account.name, PICTURES[kind])
-        post = outbox.post_now(account.name, kind)
+        post = people.post_now(outbox, account.name, kind)
         with bot.database.read() as session:
             stopped = session.get_one(AccountRow, account.name).state is AccountState.STOPPED
             return post_json(load_post(session, post.id), settings), _status(post.state, stopped=stopped)

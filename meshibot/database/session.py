@@ -88,10 +88,7 @@ class Database:
     def migrate(self) -> Iterator[Connection]:
         """The same, in which SQLite may drop a table that others refer to, so as to make it anew."""
         with self._explained(), self._migrating.begin() as connection:
-            try:
-                yield connection
-            finally:
-                connection.detach()  # from the pool: it is closed afterwards, with its pragma
+            yield connection
 
     def close(self) -> None:
         """Give every connection back."""
@@ -142,7 +139,6 @@ def _set_up_sqlite(connection: Any, _: object) -> None:
     connection.isolation_level = None  # the driver must not open transactions by itself: see _begin_sqlite
     cursor = connection.cursor()
     try:
-        cursor.execute("PRAGMA foreign_keys = ON")
         cursor.execute("PRAGMA synchronous = FULL")
         if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             cursor.execute("PRAGMA journal_mode = WAL")
@@ -152,7 +148,8 @@ def _set_up_sqlite(connection: Any, _: object) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     options = connection.get_execution_options()
-    if not options.get("meshibot_foreign_keys", True):
-        connection.exec_driver_sql("PRAGMA foreign_keys = OFF")  # heeded outside of transactions only
+    checked = options.get("meshibot_foreign_keys", True)
+    # Heeded outside of transactions only, and the connection may have served a migration.
+    connection.exec_driver_sql(f"PRAGMA foreign_keys = {'ON' if checked else 'OFF'}")
     writes = options.get("meshibot_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

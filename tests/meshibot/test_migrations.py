@@ -197,9 +197,7 @@ def test_what_refers_to_a_table_that_was_made_anew_still_does(tmp_path: Path) ->
         go_to(database, HEAD)
         with database.connect() as connection:
             assert connection.execute(sa.text("PRAGMA foreign_key_check")).all() == []
-        orphan = sa.text(
-            "INSERT INTO attempts (post_id, phase, started_at) VALUES (99, 'send', '2026')"
-        )
+        orphan = sa.text("INSERT INTO attempts (post_id, phase, started_at) VALUES (99, 'send', '2026')")
         with pytest.raises(IntegrityError), database.connect() as connection:
             connection.execute(orphan)
 
@@ -233,9 +231,9 @@ for number in range(1, 1_000_000):
     )
     slot = connection.execute("SELECT last_insert_rowid()").fetchone()[0]
     connection.execute(
-        "INSERT INTO posts (account, slot_id, serial, kind, state, attempts, looks, duplicate, version,"
-        " not_before, deadline, created_at)"
-        " VALUES (?, ?, ?, 'single', 'posted', 0, 0, 0, 0, '2026-11-24', '2026-11-24', '2026-11-24')",
+        "INSERT INTO posts (account, publisher, slot_id, serial, kind, state, attempts, duplicate, version,"
+        " not_before, due_at, deadline, created_at) VALUES (?, 'f', ?, ?, 'single', 'posted', 0, 0, 0,"
+        " '2026-11-24', '2026-11-24', '2026-11-24', '2026-11-24')",
         (name, slot, number),
     )
     connection.execute("UPDATE accounts SET next_serial = next_serial + 1 WHERE name = ?", (name,))

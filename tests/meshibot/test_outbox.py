@@ -24,13 +24,12 @@ from meshibot.database import (
     SlotState,
 )
 from meshibot.errors import MeshibotError, NeedsPerson, NothingToDo, UsageError
-from meshibot.outbox import Channel, Order, Outbox, Policy, Words
+from meshibot.outbox import Channel, Order, Outbox, Policy, Words, people
 from meshibot.publishers.base import Draft, MediaGone, MediaRef, RetryLater, Sent
 from meshibot.schedule import QuietHours, Schedule
 from tests.meshibot.ledger import (
     NOON,
     UTC_ZONE,
-    KeyedPublisher,
     Killed,
     Ledger,
     LedgerPublisher,
@@ -189,11 +188,10 @@ def test_a_send_whose_process_ended_is_reconciled_and_never_sent_blind(
     assert (Phase.SEND, Outcome.INTERRUPTED) in attempts(database)
 
 
-@pytest.mark.parametrize("kind", [KeyedPublisher, RecordPublisher])
-def test_where_the_network_knows_a_key_the_send_is_repeated_under_it(
-    database: Database, tmp_path: Path, clock: MovableClock, kind: type[LedgerPublisher]
+def test_where_the_network_writes_under_a_name_the_send_is_repeated_under_it(
+    database: Database, tmp_path: Path, clock: MovableClock
 ) -> None:
-    publisher = kind(Ledger(tmp_path / "ledger"), clock)
+    publisher = RecordPublisher(Ledger(tmp_path / "ledger"), clock)
     stock(database, tmp_path, 3)
     slot(database, NOON)
     publisher.faults["send"].append("lost")
@@ -204,53 +202,15 @@ def test_where_the_network_knows_a_key_the_send_is_repeated_under_it(
     assert len(publisher.ledger.posts()) == 1
 
 
-def test_a_key_that_has_expired_is_not_relied_on(
-    database: Database, tmp_path: Path, clock: MovableClock
-) -> None:
-    publisher = KeyedPublisher(Ledger(tmp_path / "ledger"), clock)
-    stock(database, tmp_path, 3)
-    slot(database, NOON)
-    publisher.faults["send"].append("lost")
-    box = outbox(database, tmp_path, publisher)
-    box.step("main")
-    clock.move(minutes=70)
-    box.step("main")
-    assert publisher.calls == ["upload", "send", "find"]
-    assert only_post(database).state is PostState.POSTED
-
-
-def test_a_key_whose_repetition_is_put_off_until_it_has_expired_is_not_relied_on(
-    database: Database, tmp_path: Path, clock: MovableClock
-) -> None:
-    """That a second request was turned away says nothing about the first."""
-    publisher = KeyedPublisher(Ledger(tmp_path / "ledger"), clock)
-    stock(database, tmp_path, 3)
-    slot(database, NOON)
-    publisher.faults["send"].extend(["lost", "later", "limited", "rejected"])
-    box = outbox(database, tmp_path, publisher)
-    box.step("main")
-    for calls, minutes in ((3, 1), (4, 16), (5, 60)):
-        assert box.step("main") == 1
-        assert len(publisher.calls) == calls
-        assert only_post(database).state is PostState.UNKNOWN
-        clock.move(minutes=minutes)
-    box.step("main")
-    assert publisher.calls == ["upload", "send", "send", "send", "send", "find"]
-    assert only_post(database).state is PostState.POSTED
-    assert len(publisher.ledger.posts()) == 1
-
-
-@pytest.mark.parametrize("kind", [KeyedPublisher, RecordPublisher])
 @pytest.mark.parametrize("end", ["stopping", "before-uploaded", "after-uploaded", "before-sending"])
-def test_a_repetition_under_a_key_that_was_cut_off_leaves_the_post_unclear(
+def test_a_repetition_under_a_name_that_was_cut_off_leaves_the_post_unclear(
     database: Database,
     tmp_path: Path,
     clock: MovableClock,
-    kind: type[LedgerPublisher],
     end: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    publisher = kind(Ledger(tmp_path / "ledger"), clock)
+    publisher = RecordPublisher(Ledger(tmp_path / "ledger"), clock)
     stock(database, tmp_path, 3)
     slot(database, NOON)
     publisher.faults["send"].append("lost")
@@ -262,7 +222,7 @@ def test_a_repetition_under_a_key_that_was_cut_off_leaves_the_post_unclear(
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("meshibot.outbox.crash_point", crash)
+        patch.setattr("meshibot.crashpoints.crash_point", crash)
         if end == "stopping":
             box.stopping = lambda: True
             box.step("main")
@@ -270,28 +230,11 @@ def test_a_repetition_under_a_key_that_was_cut_off_leaves_the_post_unclear(
             with pytest.raises(Killed):
                 box.step("main")
     assert only_post(database).state is PostState.UNKNOWN
-    clock.move(hours=3)  # the key is forgotten, and the grace over
+    clock.move(hours=3)  # the grace is over
     look_until_settled(outbox(database, tmp_path, publisher), clock)
     assert only_post(database).state is PostState.POSTED
     assert len(publisher.ledger.posts()) == 1
     assert picture_states(database)[0] == "posted"
-
-
-@pytest.mark.parametrize("jump", [-0.9, 0.0])
-def test_whether_a_key_has_expired_is_told_by_no_clock_that_jumps(
-    database: Database, tmp_path: Path, clock: MovableClock, jump: float
-) -> None:
-    publisher = KeyedPublisher(Ledger(tmp_path / "ledger"), clock)
-    stock(database, tmp_path, 3)
-    slot(database, NOON)
-    publisher.faults["send"].append("lost")
-    box = outbox(database, tmp_path, publisher)
-    box.step("main")
-    clock.move(hours=1)
-    clock.jump(hours=jump)
-    look_until_settled(box, clock)
-    assert publisher.calls == ["upload", "send", "find"]
-    assert len(publisher.ledger.posts()) == 1
 
 
 def test_a_refused_duplicate_that_is_not_there_needs_a_person(
@@ -307,11 +250,11 @@ def test_a_refused_duplicate_that_is_not_there_needs_a_person(
     assert publisher.calls.count("send") == 1
     for number in (99, 0, 1 << 63):
         with pytest.raises(UsageError, match=f"no post {number}"):
-            box.resolve(number)
-    assert box.resolve(1, posted=Sent("r7", "")).state is PostState.POSTED
+            people.resolve(box.database, number)
+    assert people.resolve(box.database, 1, posted=Sent("r7", "")).state is PostState.POSTED
     assert picture_states(database)[0] == "posted"
     with pytest.raises(UsageError, match="needs no person"):
-        box.resolve(1)
+        people.resolve(box.database, 1, clock=clock)
 
 
 def test_a_person_may_say_that_it_is_absent(
@@ -320,7 +263,7 @@ def test_a_person_may_say_that_it_is_absent(
     slot(database, NOON)
     publisher.faults["send"].append("duplicate")
     look_until_settled(box, clock)
-    assert box.resolve(1).state is PostState.RETRY
+    assert people.resolve(box.database, 1, clock=clock).state is PostState.RETRY
     box.step("main")
     assert only_post(database).state is PostState.POSTED
 
@@ -332,7 +275,7 @@ def test_absent_after_its_grace_is_missed(
     publisher.faults["send"].append("duplicate")
     look_until_settled(box, clock)
     clock.move(hours=3)
-    post = box.resolve(1)
+    post = people.resolve(box.database, 1, clock=clock)
     assert post.state is PostState.MISSED
     assert "grace" in str(post.reason)
     assert picture_states(database)[0] == "approved"
@@ -454,11 +397,11 @@ def test_a_stopped_account_sends_nothing_until_a_person_starts_it(
     assert box.step("main") is None
     assert publisher.calls == before
     with pytest.raises(NeedsPerson, match="Buy some"):
-        box.post_now("main")
-    assert box.start_account("main")
-    assert not box.start_account("main")
+        people.post_now(box, "main")
+    assert people.resume(box.database, "main")
+    assert not people.resume(box.database, "main")
     with pytest.raises(UsageError):
-        box.start_account("nobody")
+        people.resume(box.database, "nobody")
     box.step("main")
     assert len(publisher.ledger.posts()) == 1
 
@@ -488,7 +431,7 @@ def test_an_account_that_is_stopped_while_looking_goes_on_looking_afterwards(
     publisher.faults["find"].append("stopped")
     look_until_settled(box, clock, 4)
     assert only_post(database).state is PostState.UNKNOWN
-    box.start_account("main")
+    people.resume(box.database, "main")
     box.step("main")
     assert only_post(database).state is PostState.POSTED
 
@@ -591,7 +534,7 @@ def test_a_full_disk_is_tried_again_and_a_broken_picture_is_not(
     for error, state in ((full, PostState.RETRY), (broken, PostState.REJECTED)):
         clock.move(seconds=1)
         due = slot(database, clock.now())
-        Outbox(database, [failing_channel(good, error)], clock=clock).step("main")
+        Outbox(database, channels=[failing_channel(good, error)], clock=clock).step("main")
         with database.read() as session:
             post = session.scalars(select(Post).where(Post.slot_id == due)).one()
             assert post.state is state
@@ -604,7 +547,7 @@ def test_media_that_expired_are_uploaded_again(
 ) -> None:
     stock(database, tmp_path, 1)
     schedule = Schedule("0 * * * *", UTC_ZONE, grace=timedelta(days=3))
-    box = Outbox(database, [channel(tmp_path, publisher, schedule=schedule)], clock=clock)
+    box = Outbox(database, channels=[channel(tmp_path, publisher, schedule=schedule)], clock=clock)
     slot(database, NOON)
     publisher.faults["send"].append("later")
     box.step("main")
@@ -640,7 +583,7 @@ def test_quiet_hours_and_daily_budget(
 ) -> None:
     stock(database, tmp_path, 9)
     schedule = Schedule("0 * * * *", UTC_ZONE, quiet=QuietHours.parse("13:00-13:30"), daily_budget=2)
-    box = Outbox(database, [channel(tmp_path, publisher, schedule=schedule)], clock=clock)
+    box = Outbox(database, channels=[channel(tmp_path, publisher, schedule=schedule)], clock=clock)
     slot(database, NOON + timedelta(minutes=59))
     clock.move(minutes=61)
     assert box.step("main") is None  # a late one waits for the quiet hours to end
@@ -655,9 +598,9 @@ def test_quiet_hours_and_daily_budget(
         missed = session.scalars(select(Slot).where(Slot.state == SlotState.MISSED)).one()
     assert missed.reason == "The daily budget of 2 posts was used up."
     with pytest.raises(NothingToDo, match="daily budget of 2"):
-        box.post_now("main")
+        people.post_now(box, "main")
     clock.move(hours=11)
-    assert box.post_now("main").state is PostState.POSTED
+    assert people.post_now(box, "main").state is PostState.POSTED
 
 
 def test_a_post_that_is_tried_again_later_counts_in_the_budget(
@@ -665,7 +608,7 @@ def test_a_post_that_is_tried_again_later_counts_in_the_budget(
 ) -> None:
     stock(database, tmp_path, 9)
     schedule = Schedule("0 * * * *", UTC_ZONE, daily_budget=1)
-    box = Outbox(database, [channel(tmp_path, publisher, schedule=schedule)], clock=clock)
+    box = Outbox(database, channels=[channel(tmp_path, publisher, schedule=schedule)], clock=clock)
     slot(database, NOON)
     publisher.faults["send"].append("later")
     box.step("main")
@@ -673,7 +616,7 @@ def test_a_post_that_is_tried_again_later_counts_in_the_budget(
     clock.move(seconds=1)
     assert box.step("main") is None
     with pytest.raises(NothingToDo, match="daily budget of 1"):
-        box.post_now("main")
+        people.post_now(box, "main")
     clock.move(minutes=1)
     assert box.step("main") == 1
     assert [line["text"][-4:] for line in publisher.ledger.posts()] == ["0001"]
@@ -685,25 +628,25 @@ def test_post_now_follows_its_post_to_the_end(
     slot(database, NOON)  # is the daemon's, not ours
     publisher.faults["upload"].append("later")
     publisher.faults["send"].append("lost")
-    post = box.post_now("main")
+    post = people.post_now(box, "main")
     assert (post.state, post.slot_id, post.serial) == (PostState.POSTED, None, 1)
     assert the_slot(database).state is SlotState.PLANNED
-    assert box.post_now("main", Kind.GRID).kind is Kind.GRID
+    assert people.post_now(box, "main", Kind.GRID).kind is Kind.GRID
     assert picture_states(database) == ["posted"] * 5
     with pytest.raises(NothingToDo, match="stock"):
-        box.post_now("main")
+        people.post_now(box, "main")
 
 
 def test_post_now_gives_back_an_open_post_that_must_wait_for_long(
     box: Outbox, publisher: LedgerPublisher, clock: MovableClock
 ) -> None:
     publisher.faults["send"].append("limited")
-    post = box.post_now("main")
+    post = people.post_now(box, "main")
     assert post.state is PostState.RETRY
     assert post.reason == "Too many posts."
     assert clock.now() == NOON  # a quarter of an hour is not waited for
     with pytest.raises(NothingToDo, match="until 2026-11-24 12:15 UTC"):
-        box.post_now("main")
+        people.post_now(box, "main")
 
 
 def test_a_picture_that_looks_like_a_recent_post_is_not_taken(
@@ -715,26 +658,24 @@ def test_a_picture_that_looks_like_a_recent_post_is_not_taken(
         pictures = session.scalars(select(Picture).order_by(Picture.id)).all()
         pictures[1].phash = pictures[0].phash ^ 0b111
         pictures[2].phash = pictures[3].phash ^ 0b11
-    post = box.post_now("main")
+    post = people.post_now(box, "main")
     assert post.state is PostState.POSTED
     assert picture_states(database) == ["posted", "rejected", "posted", "approved", "approved"]
     with pytest.raises(NothingToDo):
-        box.post_now("main", Kind.GRID)
+        people.post_now(box, "main", Kind.GRID)
 
 
 def test_delete_takes_a_post_down(box: Outbox, publisher: LedgerPublisher, database: Database) -> None:
-    post = box.post_now("main")
-    assert box.delete(post.id).state is PostState.DELETED
-    assert box.delete(post.id).state is PostState.DELETED
+    post = people.post_now(box, "main")
+    assert people.delete(database, post.id, lambda row: publisher).state is PostState.DELETED
+    assert people.delete(database, post.id, lambda row: publisher).state is PostState.DELETED
     assert publisher.calls[-1] == "delete r1"
     assert publisher.calls.count("delete r1") == 1
     assert attempts(database)[-1] == (Phase.DELETE, Outcome.DONE)
     publisher.faults["send"].append("rejected")
-    refused = box.post_now("main")
+    refused = people.post_now(box, "main")
     with pytest.raises(UsageError, match="nothing to take down"):
-        box.delete(refused.id)
-    with pytest.raises(UsageError, match="not among the settings"):
-        Outbox(database, []).delete(box.post_now("main").id)
+        people.delete(database, refused.id, lambda row: publisher)
 
 
 def test_a_claim_is_handed_back_when_the_daemon_stops(
@@ -783,7 +724,7 @@ def test_a_claim_that_was_taken_over_changes_nothing(
         second.step("main")
         return good.prepare(order, words)
 
-    Outbox(database, [replace(good, prepare=slow)], clock=clock).step("main")
+    Outbox(database, channels=[replace(good, prepare=slow)], clock=clock).step("main")
     assert publisher.calls.count("send") == 1
     assert only_post(database).state is PostState.POSTED
 
@@ -802,7 +743,7 @@ def test_clocks_that_differ_a_little_break_no_lease(
             assert second.step("main") is None
         return good.prepare(order, words)
 
-    Outbox(database, [replace(good, prepare=meanwhile)], clock=clock).step("main")
+    Outbox(database, channels=[replace(good, prepare=meanwhile)], clock=clock).step("main")
     assert only_post(database).state is PostState.POSTED
 
 
@@ -873,7 +814,7 @@ def test_an_upload_that_outlasts_the_grace_is_not_sent(
         clock.move(minutes=1)
         return good.prepare(order, words)
 
-    Outbox(database, [replace(good, prepare=slow)], clock=clock, rng=random.Random(1)).step("main")
+    Outbox(database, channels=[replace(good, prepare=slow)], clock=clock, rng=random.Random(1)).step("main")
     assert publisher.calls == ["upload"]
     assert only_post(database).state is PostState.MISSED
 
@@ -887,7 +828,7 @@ def test_words_are_fixed_at_the_first_try(
     outbox(database, tmp_path, publisher).step("main")
     clock.move(minutes=1)
     other = replace(channel(tmp_path, publisher), describe=lambda order: Words("other", "other"))
-    Outbox(database, [other], clock=clock).step("main")
+    Outbox(database, channels=[other], clock=clock).step("main")
     assert publisher.ledger.posts()[0]["text"] == "A bowl. No.0001"
 
 
