@@ -7,13 +7,10 @@ bell at the moment of its next slot or try, and does nothing else.
 
 import logging
 import math
-import os
 import random
 import signal
-import socket
 import threading
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,16 +19,15 @@ from types import FrameType
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
-from sqlalchemy import delete
 
 from meshibot import __version__
 from meshibot.clock import Clock, SystemClock
 from meshibot.crashpoints import crash_point
-from meshibot.database.models import Daemon as DaemonRow
 from meshibot.database.session import Database
 from meshibot.errors import MeshibotError
 from meshibot.outbox import Channel, Outbox, Policy
 from meshibot.planner import write_slots
+from meshibot.presence import Presence
 from meshibot.publishers.base import PublishError
 
 log = logging.getLogger(__name__)
@@ -40,8 +36,6 @@ POLL = timedelta(seconds=30)
 """The database is asked so often, whatever the wake-up clock says."""
 PLAN = timedelta(hours=1)
 RESTOCK = timedelta(minutes=5)
-REMEMBERED = timedelta(days=7)
-"""How long the rows of daemons stay that were not seen any more."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +61,7 @@ class Daemon:
     rng: random.Random = field(default_factory=random.SystemRandom)
 
     def __post_init__(self) -> None:
-        self._id = uuid.uuid4().hex
+        self._presence = Presence(self.database, self.clock)
         self._stop = threading.Event()
         self._outbox = Outbox(
             self.database, self.policy, self.clock, self.rng, self._stop.is_set, channels=self.channels
@@ -83,7 +77,7 @@ class Daemon:
             *self._posting.values(),
             self._restocking,
             Task("planning", self.plan, PLAN),
-            Task("the heartbeat", self._beat, POLL),
+            Task("the heartbeat", self._presence.beat, POLL),
         ]
         self._identify_at = dict.fromkeys(self._posting, 0.0)
         self._alarm = BackgroundScheduler(
@@ -99,7 +93,8 @@ class Daemon:
         can't be written.
         """
         self.plan()
-        self._say_hello()
+        self._presence.begin()
+        log.info("meshibot %s runs for %s", __version__, ", ".join(self._posting))
         before = {
             number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)
         }
@@ -116,7 +111,8 @@ class Daemon:
             self._alarm.shutdown()
             for number, handler in before.items():
                 signal.signal(number, handler)
-            self._say_goodbye()
+            self._presence.end()
+            log.info("meshibot has stopped")
 
     def stop(self) -> None:
         """End `run`; may be called from any thread."""
@@ -144,8 +140,6 @@ class Daemon:
                 log.exception("%s failed", task.name)
             if not self._stop.is_set():
                 task.bell.wait(task.every.total_seconds())
-
-    # ---- the tasks ------------------------------------------------------------------------------
 
     def plan(self) -> None:
         """Write every account's slots up to the horizon."""
@@ -189,34 +183,3 @@ class Daemon:
         finally:
             for task in self._posting.values():
                 task.bell.set()  # a slot may have waited for it
-
-    # ---- being seen -----------------------------------------------------------------------------
-
-    def _say_hello(self) -> None:
-        now = self.clock.now()
-        with self.database.write() as session:
-            session.execute(delete(DaemonRow).where(DaemonRow.seen_at < now - REMEMBERED))
-            session.add(
-                DaemonRow(
-                    id=self._id,
-                    host=socket.gethostname(),
-                    pid=os.getpid(),
-                    version=__version__,
-                    started_at=now,
-                    seen_at=now,
-                )
-            )
-        log.info("meshibot %s runs for %s", __version__, ", ".join(self._posting))
-
-    def _beat(self) -> None:
-        with self.database.write() as session:
-            row = session.get(DaemonRow, self._id)
-            if row is not None:
-                row.seen_at = self.clock.now()
-
-    def _say_goodbye(self) -> None:
-        with self.database.write() as session:
-            row = session.get(DaemonRow, self._id)
-            if row is not None:
-                row.seen_at = row.stopped_at = self.clock.now()
-        log.info("meshibot has stopped")

@@ -216,7 +216,7 @@ class Versioned:
     SQLAlchemy counts, and raises StaleDataError; `Database.write` makes a sentence of it.
     """
 
-    version: Mapped[int] = mapped_column(default=0)
+    version: Mapped[int] = mapped_column()
 
     @declared_attr.directive
     @classmethod

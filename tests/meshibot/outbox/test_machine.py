@@ -9,7 +9,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from meshibot.database import Database
 from meshibot.database.migrate import upgrade
 from meshibot.database.models import Base
-from tests.meshibot.machine import OutboxMachine, RecordMachine
+from tests.meshibot.outbox.machine import OutboxMachine, RecordMachine
 from tests.postgres import postgres_server, postgres_url
 
 __all__ = ["postgres_server", "postgres_url"]
