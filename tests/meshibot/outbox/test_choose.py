@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from meshibot import views
 from meshibot.database import (
     Account,
     Database,
     Kind,
     Picture,
+    PictureState,
     Post,
+    PostPicture,
     PostState,
     Slot,
     SlotState,
@@ -198,3 +201,76 @@ def test_late_retries_are_missed_not_sent(
     assert only_post(database).state is PostState.MISSED
     assert only_post(database).reason == "The network is busy. Its grace is over."
     assert publisher.calls.count("send") == 1
+
+
+def write_ahead(database: Database, slot_id: int, state: PostState, caption: str | None = None) -> int:
+    """A post for a slot, with the newest picture of the stock."""
+    with database.write() as session:
+        row = session.get_one(Slot, slot_id)
+        picture = session.scalars(select(Picture).order_by(Picture.id.desc())).first()
+        assert picture is not None
+        picture.state = PictureState.RESERVED
+        post = Post(
+            account="main",
+            publisher="ledger",
+            slot_id=slot_id,
+            kind=Kind.SINGLE,
+            state=state,
+            caption=caption,
+            not_before=row.due_at,
+            due_at=row.due_at,
+            deadline=row.due_at,
+            created_at=row.due_at - timedelta(days=1),
+            pictures=[PostPicture(picture_id=picture.id, position=0)],
+        )
+        session.add(post)
+        session.flush()
+        return post.id
+
+
+def test_what_was_written_ahead_and_approved_is_what_the_slot_posts(
+    box: Outbox, database: Database, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    people.post_now(box, "main")
+    ahead = write_ahead(database, slot(database, NOON), PostState.APPROVED, "By hand. No.0002")
+    assert views_of(database) == [1]
+    assert box.step("main") == ahead
+    assert people.load_post(database, ahead).serial == 2
+    assert the_slot(database).state is SlotState.TAKEN
+    assert [line["text"] for line in publisher.ledger.posts()] == ["A bowl. No.0001", "By hand. No.0002"]
+    assert [line["alt"] for line in publisher.ledger.posts()] == ["A generated picture."] * 2
+    assert picture_states(database) == ["posted", *["approved"] * 3, "posted"]
+
+
+def views_of(database: Database) -> list[int | None]:
+    """The serials that `history` shows."""
+    with database.read() as session:
+        return [post.serial for post in views.recent_posts(session, 9)]
+
+
+def test_a_draft_waits_for_its_approval_and_is_missed_with_that_reason(
+    box: Outbox, database: Database, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    ahead = write_ahead(database, slot(database, NOON), PostState.DRAFT)
+    assert box.step("main") is None
+    clock.move(hours=1)
+    with database.write() as session:
+        assert session.get_one(Slot, 1).reason == "What was written for it is a draft, which nobody approved."
+    clock.move(hours=2)
+    assert box.step("main") is None
+    post = people.load_post(database, ahead)
+    assert (post.state, post.serial) == (PostState.MISSED, None)
+    assert the_slot(database).reason == "What was written for it is a draft, which nobody approved."
+    assert picture_states(database) == ["approved"] * 5
+    assert publisher.calls == []
+
+
+def test_a_slot_that_is_skipped_posts_nothing(box: Outbox, database: Database, clock: MovableClock) -> None:
+    slot(database, NOON)
+    with database.write() as session:
+        row = session.scalars(select(Slot)).one()
+        row.state, row.pinned = SlotState.SKIPPED, True
+    for _ in range(3):
+        assert box.step("main") is None
+        clock.move(hours=2)
+    assert the_slot(database).state is SlotState.SKIPPED

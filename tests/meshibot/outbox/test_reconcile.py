@@ -1,22 +1,27 @@
 """What may exist is looked for, never sent blind, and in the end a person is asked."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from meshibot.database import (
     Database,
     Outcome,
     Phase,
+    Post,
     PostState,
 )
 from meshibot.outbox import Outbox, people
+from meshibot.publishers.base import Draft, MediaRef, Sent
+from meshibot.publishers.folder import FolderPublisher
 from tests.meshibot.ledger import (
     NOON,
     Killed,
     LedgerPublisher,
     MovableClock,
+    channel,
     outbox,
     slot,
     stock,
@@ -120,3 +125,62 @@ def test_an_account_that_is_stopped_while_looking_goes_on_looking_afterwards(
     people.resume(box.database, "main")
     box.step("main")
     assert only_post(database).state is PostState.POSTED
+
+
+def test_what_is_found_and_is_another_post_of_ours_is_not_believed(
+    box: Outbox, database: Database, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    """A home that was begun anew finds the old posts of the same numbers; here the first is found twice."""
+    people.post_now(box, "main")
+    publisher.faults["send"].append("unclear")
+    slot(database, NOON)
+    box.step("main")
+
+    class Confused(LedgerPublisher):
+        def find(self, draft: Draft, since: datetime) -> Sent | None:
+            super().find(draft, since)
+            return Sent("r1", "https://ledger.example/r1")
+
+    confused = Confused(publisher.ledger, clock)
+    look_until_settled(outbox(database, publisher.ledger.path.parent, confused), clock)
+    with database.read() as session:
+        assert set(session.scalars(select(Post.remote_id))) == {"r1", "r2"}
+    assert confused.calls.count("find") >= 4
+
+
+def test_an_answer_that_names_another_post_of_ours_is_unclear(
+    box: Outbox, database: Database, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    people.post_now(box, "main")
+
+    class Confused(LedgerPublisher):
+        def send(self, draft: Draft, media: tuple[MediaRef, ...]) -> Sent:
+            super().send(draft, media)
+            return Sent("r1", "https://ledger.example/r1")
+
+    slot(database, NOON)
+    confused = outbox(database, publisher.ledger.path.parent, Confused(publisher.ledger, clock))
+    assert confused.step("main") == 2
+    post = people.load_post(database, 2)
+    assert (post.state, post.reason) == (PostState.UNKNOWN, "The network answered with the id of post 1.")
+    look_until_settled(confused, clock)
+    assert people.load_post(database, 2).remote_id == "r2"
+    assert len(publisher.ledger.posts()) == 2
+
+
+def test_one_that_may_exist_where_its_account_no_longer_posts_needs_a_person(
+    box: Outbox, database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    slot(database, NOON)
+    publisher.faults["send"].append("lost")
+    box.step("main")
+    folder = FolderPublisher(tmp_path / "posts")
+    elsewhere = Outbox(database, clock=clock, channels=[channel(tmp_path, folder)])
+    elsewhere.step("main")
+    post = only_post(database)
+    assert (post.state, post.publisher) == (PostState.NEEDS_PERSON, "ledger")
+    assert "may have been posted to ledger" in str(post.reason)
+    assert not folder.folder.exists()
+    people.resolve(database, post.id, clock=clock)
+    elsewhere.step("main")
+    assert (only_post(database).state, only_post(database).publisher) == (PostState.POSTED, "folder")
