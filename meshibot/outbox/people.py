@@ -25,7 +25,7 @@ from meshibot.database.models import (
 from meshibot.database.session import Database
 from meshibot.errors import NeedsPerson, NothingToDo, UsageError
 from meshibot.outbox import record
-from meshibot.outbox.choose import budget_used, new_post
+from meshibot.outbox.choose import Turn, new_post
 from meshibot.outbox.decide import Absent, Published, Result, Situation, TakenDown, Withdrawn, decide
 from meshibot.outbox.outbox import Outbox
 from meshibot.outbox.policy import Policy
@@ -59,18 +59,18 @@ def post_now(
         row = session.get_one(Account, account, with_for_update=True)
         if row.state is AccountState.STOPPED:
             raise NeedsPerson(f"The account {account} is stopped: {row.stopped_reason}")
-        now = outbox.clock.now()
-        if (held := queries.held_back(row, now)) is not None:
-            raise NothingToDo(held)
-        if budget_used(session, channel, now):
+        turn = Turn(session, row, channel, outbox.policy, outbox.clock.now())
+        if turn.held_back is not None:
+            raise NothingToDo(turn.held_back)
+        if turn.budget_used:
             raise NothingToDo(
                 f"The daily budget of {channel.schedule.daily_budget} posts is used up: raise "
                 "DAILY_BUDGET or wait for tomorrow."
             )
-        post = new_post(session, row, channel, None, kind or channel.kind, outbox.policy, now)
+        post = new_post(turn, None, kind or channel.kind)
         if post is None:
             raise NothingToDo("The stock has no picture to post: run `meshibot stock fill`.")
-    return _follow(outbox, account, post.id, now + patience)
+    return _follow(outbox, account, post.id, turn.now + patience)
 
 
 def _follow(outbox: Outbox, account: str, post_id: int, until: datetime) -> Post:
