@@ -1,7 +1,7 @@
 """`meshibot run`: writes slots ahead, posts what is due, keeps the stock full, until it is told to stop.
 
-Each task has a thread that waits for its bell, and looks again after a while in any case: what is due is in
-the database, others write it too, and clocks jump. APScheduler is the wake-up clock: it rings an account's
+Each account has a thread that waits for its bell, and looks again after a while in any case: what is due is
+in the database, others write it too, and clocks jump. APScheduler is the wake-up clock: it rings an account's
 bell at the moment of its next slot or try, and does nothing else.
 """
 
@@ -73,12 +73,7 @@ class Daemon:
             for channel in self.channels
         }
         self._restocking = Task("filling the stock", self._restock, RESTOCK)
-        self._tasks = [
-            *self._posting.values(),
-            self._restocking,
-            Task("planning", self.plan, PLAN),
-            Task("the heartbeat", self._presence.beat, POLL),
-        ]
+        self._tasks = [*self._posting.values(), self._restocking]
         self._identify_at = dict.fromkeys(self._posting, 0.0)
         self._alarm = BackgroundScheduler(
             executors={"default": ThreadPoolExecutor(1)},
@@ -103,7 +98,7 @@ class Daemon:
             self._alarm.start()
             for thread in threads:
                 thread.start()
-            self._stop.wait()
+            self._attend()
         finally:
             self.stop()
             for thread in threads:
@@ -128,18 +123,31 @@ class Daemon:
         log.info("%s: finishing what is under way", signal.Signals(number).name)
         self.stop()
 
+    def _attend(self) -> None:
+        """What is short and regular, until the end."""
+        planned = time.monotonic()
+        while not self._stop.wait(POLL.total_seconds()):
+            self._try("the heartbeat", self._presence.beat)
+            if time.monotonic() >= planned + PLAN.total_seconds():
+                planned = time.monotonic()
+                self._try("planning", self.plan)
+
     def _keep(self, task: Task) -> None:
-        """Do a task until the end; a failure is logged, and the next round tries again."""
+        """Do a task until the end."""
         while not self._stop.is_set():
             task.bell.clear()  # before the work: who rings during it is heard after it
-            try:
-                task.do()
-            except MeshibotError as error:
-                log.error("%s: %s", task.name, error)
-            except Exception:
-                log.exception("%s failed", task.name)
+            self._try(task.name, task.do)
             if not self._stop.is_set():
                 task.bell.wait(task.every.total_seconds())
+
+    def _try(self, name: str, do: Callable[[], None]) -> None:
+        """A failure is logged; the next round tries again."""
+        try:
+            do()
+        except MeshibotError as error:
+            log.error("%s: %s", name, error)
+        except Exception:
+            log.exception("%s failed", name)
 
     def plan(self) -> None:
         """Write every account's slots up to the horizon."""
