@@ -169,7 +169,7 @@ def networks(trial: Trial, folder: Path) -> Iterator[dict[str, FakeX]]:
     with ExitStack() as stack:
         fakes = {}
         for number, name in enumerate(trial.names):
-            fakes[name] = stack.enter_context(FakeX.start(folder / name))
+            fakes[name] = stack.enter_context(FakeX.start(folder / name, user_id=str(1000 + number)))
             fakes[name].set_window(10**9)
             fakes[name].set_chaos(trial.share, trial.seed * 1000 + number, faults())
         yield fakes

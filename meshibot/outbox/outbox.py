@@ -80,8 +80,11 @@ class Outbox(Runtime):
         with self.database.write() as session:
             session.get_one(Account, account, with_for_update=True).remote_user_id = identity.id
             post = session.get_one(Post, post_id, with_for_update=True)
-            if post.sent_at is not None:
-                post.remote_user_id = identity.id
+            with session.no_autoflush:
+                post.remote_user_id = identity.id if post.sent_at is not None else None
+                if post.remote_id and (other := queries.another_post_at(session, post, post.remote_id)):
+                    log.error("post %d and post %d are one post of %s", post_id, other, account)
+                    post.remote_user_id = None
 
 
 def _open_account(session: Session, name: str, publisher: str) -> None:
