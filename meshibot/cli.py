@@ -377,8 +377,9 @@ def resolve(
         database = _required(existing)
         found = None
         if posted is not None:
-            account = settings.account(people.load_post(database, post).account)
-            with closing(publisher_of(settings, account)) as publisher:
+            row = people.load_post(database, post)
+            account = settings.account(row.account)
+            with closing(publisher_of(settings, account, row.publisher)) as publisher:
                 found = publisher.named(posted)
         people.resolve(database, post, posted=found)
         document = _post_document(settings, database, post)
