@@ -25,7 +25,7 @@ from trainer.grids import contact_sheet, write_png
 from trainer.metrics.critic_gap import CriticScores
 from trainer.metrics.metric import Metric
 from trainer.metrics.quick import QuickFigures
-from trainer.metrics.suite import evaluate_pictures
+from trainer.metrics.suite import PictureSuite
 from trainer.nets.generator import latents_from_seeds
 from trainer.pictures import draw, to_device
 from trainer.training.heldout import scores_of
@@ -104,7 +104,7 @@ def pictures(training: Training, count: int) -> Any:
     return draw(training.networks.generator_average, latents, training.device)
 
 
-def all_figures(training: Training, dataset: Dataset) -> dict[str, Metric]:
+def all_figures(training: Training, dataset: Dataset, suite: PictureSuite) -> dict[str, Metric]:
     """What `trainer evaluate` would say of it."""
     fakes = pictures(training, EVALUATED)
     networks, device = training.networks, torch.device("cpu")
@@ -112,7 +112,7 @@ def all_figures(training: Training, dataset: Dataset) -> dict[str, Metric]:
         scores_of(networks.critic_average, networks.vision, to_device(part, device)).mean(1).numpy()
         for part in (dataset.training, dataset.held_out, fakes)
     ]
-    return evaluate_pictures(fakes, dataset.training, dataset.held_out, CriticScores(*scores)).metrics
+    return suite(fakes, CriticScores(*scores)).metrics
 
 
 def print_all(found: dict[str, dict[str, Metric]]) -> None:
@@ -137,19 +137,20 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     dataset = load_dataset(options.data, options.resolution, progress=False)
-    judge = QuickFigures(dataset.training, dataset.held_out)
+    quick = QuickFigures(dataset.training, dataset.held_out)
+    suite = PictureSuite(dataset.training, dataset.held_out)
     print(f"| variant | steps | {' | '.join(COLUMNS)} |\n|---|---|{'---|' * len(COLUMNS)}")
     floors = {}
     found = {}
     for name in options.only:
         training = train(dataset, options, VARIANTS[name])
-        fakes = pictures(training, judge.fakes)
-        figures = judge(fakes)
+        fakes = pictures(training, quick.fakes)
+        figures = quick(fakes)
         floors = {column: figures[column].floor for column in COLUMNS}
         values = " | ".join(f"{figures[column].value:.4g}" for column in COLUMNS)
         print(f"| {name} | {training.step} | {values} |", flush=True)
         if options.all:
-            found[name] = all_figures(training, dataset)
+            found[name] = all_figures(training, dataset, suite)
         write_png(options.out / f"{name.replace(' ', '-')}.png", contact_sheet(fakes[:64]))
     print(f"| *floor* | | {' | '.join(f'{value:.4g}' for value in floors.values())} |")
     if found:

@@ -29,7 +29,7 @@ from trainer import checkpoint
 from trainer.checkpoint import Checkpoint
 from trainer.data.dataset import load_dataset
 from trainer.grids import contact_sheet, write_png
-from trainer.metrics.suite import evaluate_pictures
+from trainer.metrics.suite import PictureSuite
 from trainer.pictures import to_device, to_uint8
 from trainer.training.heldout import scores_of
 
@@ -168,12 +168,13 @@ def main() -> None:
     }
     print(f"| filter | accepted | {' | '.join(COLUMNS)} |\n|---|---|{'---|' * len(COLUMNS)}")
     floors: dict[str, float | None] = {}
+    suite = PictureSuite(dataset.training, dataset.held_out)
     for name, chosen in ways.items():
         kept = pictures[chosen[: options.candidates // GROUP]]
         if len(kept) < 64:
             print(f"| {name} | {len(chosen) / len(pictures):.1%} |{' |' * len(COLUMNS)}")
             continue
-        figures = evaluate_pictures(kept, dataset.training, dataset.held_out).metrics
+        figures = suite(kept).metrics
         floors = {column: figures[column].floor for column in COLUMNS}
         row = " | ".join(f"{figures[column].value:.3g}" for column in COLUMNS)
         print(f"| {name} | {len(chosen) / len(pictures):.1%} | {row} |", flush=True)

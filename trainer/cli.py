@@ -132,7 +132,8 @@ def _say(text: str) -> None:
 
 
 def _print_json(document: Any) -> None:
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    """In UTF-8, as JSON is; what is none in a path becomes JSON's own escapes."""
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace"))
 
 
 def _print_path(path: Path) -> None:
@@ -255,18 +256,26 @@ def fit(
     _load_torch()
     _refuse_early(config, out, resume, dry_run)
 
-    from trainer.data.dataset import load_dataset
+    from trainer.data.dataset import Dataset, load_dataset
+    from trainer.device import choose_device
+    from trainer.training.distributed import joined
 
-    dataset = load_dataset(Path(config.data), config.resolution, write=not dry_run)
-    for line in dataset.describe():
-        _say(line)
-    if dry_run:
-        _dry_run(config)
-        return
+    with joined(choose_device(config.device)) as workers:
 
-    from trainer.training.fit import fit as train
+        def load() -> Dataset:
+            data = Path(config.data)
+            return load_dataset(data, config.resolution, write=not dry_run, progress=workers.lead)
 
-    result = train(config, dataset, out, resume=resume, say=_say)
+        dataset = workers.lead_first(load)
+        for line in dataset.describe():
+            _say(line)
+        if dry_run:
+            _dry_run(config)
+            return
+
+        from trainer.training.fit import fit as train
+
+        result = train(config, dataset, out, resume=resume, say=_say, workers=workers)
     if not result.finished:
         _say(f"Saved at step {result.step}. Go on with: trainer fit --resume --out {_quoted(out)}")
         sys.exit(128 + (result.stopped_by or signal.SIGINT))  # a shell's script must not go on

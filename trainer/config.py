@@ -90,7 +90,7 @@ class FitConfig:
     again."""
 
     guard: bool = True
-    """Look for collapse at each evaluation, and go back to the best state when it comes."""
+    """Look for collapse at each evaluation, and go back to a calm state when it comes."""
     setbacks: int = 3
     """How often to go back before giving up."""
     setback_lr: float = 0.5

@@ -17,7 +17,8 @@ from trainer import checkpoint
 from trainer.checkpoint import Checkpoint
 from trainer.data.dataset import Dataset, load_dataset
 from trainer.data.parts import judging_part
-from trainer.device import choose_device, told_faults
+from trainer.data.sources import printable
+from trainer.device import choose_device
 from trainer.grids import contact_sheet, write_png
 from trainer.metrics.catalogue import about
 from trainer.metrics.critic_gap import CriticScores
@@ -89,7 +90,7 @@ class EvaluationReport:
 
     def table(self) -> Table:
         """For a terminal: figure, value, floor, which way is better, what it means."""
-        table = Table(title=f"{self.checkpoint}, step {self.step:,}, {self.fakes} pictures")
+        table = Table(title=f"{printable(self.checkpoint)}, step {self.step:,}, {self.fakes} pictures")
         table.add_column("figure", no_wrap=True)
         table.add_column("value", justify="right", no_wrap=True)
         table.add_column("floor", justify="right", no_wrap=True)
@@ -104,7 +105,6 @@ class EvaluationReport:
         return table
 
 
-@told_faults("close other programs, or take a smaller --n")
 def evaluate(
     path: Path,
     data: Path,

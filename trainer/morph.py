@@ -18,7 +18,7 @@ from torch import Tensor
 
 from trainer import checkpoint
 from trainer.checkpoint import Checkpoint
-from trainer.device import choose_device, told_faults
+from trainer.device import choose_device
 from trainer.errors import TrainerError, UsageError
 from trainer.files import atomic_write
 from trainer.nets.generator import latents_from_seeds
@@ -103,7 +103,6 @@ class Morph:
         )
 
 
-@told_faults("close other programs, or take a smaller --size")
 def morph(
     path: Path, out: Path, plan: Plan, *, device: str = "auto", say: Callable[[str], None] = lambda _: None
 ) -> Morph:

@@ -6,13 +6,12 @@ import numpy as np
 from PIL import Image
 
 from trainer import checkpoint
-from trainer.device import choose_device, told_faults
+from trainer.device import choose_device
 from trainer.grids import contact_sheet, write_png
 
 CHUNK = 64
 
 
-@told_faults()
 def write_samples(
     path: Path, count: int, out: Path | None, grid: Path | None, seed: int, device: str
 ) -> list[Path]:

@@ -300,6 +300,43 @@ class TestRefusals:
         with pytest.raises(CheckpointError, match="train or copy it again"):
             checkpoint.load(path)
 
+    @pytest.mark.parametrize(
+        ("error", "words"),
+        [
+            (RuntimeError("Failed to initialize cpuinfo!"), "/proc/cpuinfo"),
+            (RuntimeError("could not create a primitive"), "MemoryDenyWriteExecute"),
+            (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "Memory ran out"),
+            (MemoryError(), "Memory ran out"),
+        ],
+    )
+    def test_what_the_machine_is_to_blame_for_is_no_bad_checkpoint(
+        self, saved: Path, error: Exception, words: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As torch says it while it reads or computes."""
+
+        def fail(*arguments: object) -> None:
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.Tensor, "isfinite", fail)
+            with pytest.raises(TrainerError, match=words) as caught:
+                checkpoint.load(saved)
+        assert not isinstance(caught.value, CheckpointError)
+        loaded = checkpoint.load(saved)
+        monkeypatch.setattr(type(loaded.generator), "forward", fail)
+        with pytest.raises(TrainerError, match=words):
+            loaded.sample([1])
+
+    def test_an_error_of_another_kind_is_not_hidden(
+        self, saved: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*arguments: object) -> None:
+            raise RuntimeError("a fault of ours")
+
+        monkeypatch.setattr(torch.Tensor, "isfinite", fail)
+        with pytest.raises(RuntimeError, match="a fault of ours"):
+            checkpoint.load(saved)
+
     def test_an_older_format_says_what_to_do(self, saved: Path) -> None:
         with_document(saved, format_version=1)
         with pytest.raises(CheckpointError, match="make it anew with trainer fit"):

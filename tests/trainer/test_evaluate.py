@@ -13,6 +13,7 @@ from rich.console import Console
 from tests.checkpoints import make_checkpoint
 from tests.trainer.photographs import fill_folder
 from trainer import checkpoint
+from trainer.data import parts
 from trainer.data.dataset import load_dataset
 from trainer.errors import TrainerError, UsageError
 from trainer.evaluate import EvaluationReport, evaluate
@@ -106,6 +107,32 @@ def test_says_that_the_photographs_are_others(report: EvaluationReport, place: P
         place / "same.safetensors", place / "photographs", count=8, device="cpu", cache=place / "cache"
     )
     assert not any("not the photographs" in note for note in found.notes)
+
+
+def test_it_is_said_which_photographs_judge(
+    report: EvaluationReport, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a checkpoint was chosen and calibrated by others, these alone; else all, with a word."""
+    assert any("may have chosen the checkpoint" in note for note in report.notes)
+    monkeypatch.setattr(parts, "LEAST", 4)
+    loaded = checkpoint.load(place / "made.safetensors")
+    dataset = load_dataset(place / "photographs", 32, cache=place / "cache")
+    apart = replace(loaded.metadata, data_fingerprint=dataset.fingerprint, held_out_apart=True)
+    checkpoint.save(
+        place / "apart.safetensors",
+        loaded.generator,
+        loaded.critic,
+        loaded.vision,
+        loaded.photographs,
+        apart,
+    )
+    found = evaluate(
+        place / "apart.safetensors", place / "photographs", count=8, device="cpu", cache=place / "cache"
+    )
+    own = [dataset.held_out_names[row] for row in parts.parts_of(len(dataset.held_out)).judging]
+    assert found.held_out == len(own) < report.held_out == len(dataset.held_out)
+    assert {pair.held_out for pair in found.closest} <= set(own)
+    assert any(f"against {len(own)} held-out photographs that neither" in note for note in found.notes)
 
 
 def test_refusals(place: Path, tmp_path: Path) -> None:

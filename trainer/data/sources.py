@@ -28,6 +28,9 @@ _SYSTEM_FOLDERS = frozenset(
     {
         "@eadir",  # Synology: thumbnails of each photograph
         "@__thumb",  # QNAP
+        "@recently-snapshot",
+        "@transcode",
+        "@tmp",
         "#recycle",
         "@recycle",
         "#snapshot",

@@ -49,4 +49,6 @@ def about(name: str) -> About:
     """Of any figure of `trainer.metrics`. Raises KeyError for another."""
     if name.startswith("swd_"):
         return About("lower", f"the same at the pyramid's level of {name.removeprefix('swd_')} px")
+    if name.endswith("_deviation"):
+        return About("lower", f"how much other pictures of the same generator would change {name[:-10]}")
     return _ABOUT[name]

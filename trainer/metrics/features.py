@@ -81,7 +81,9 @@ class FeatureNet:
         return self
 
     def __call__(self, pictures: NDArray[np.uint8]) -> Tensor:
-        return ((self._raw(pictures) - self._mean) / self._deviation).clamp(-LIMIT, LIMIT)
+        features = ((self._raw(pictures) - self._mean) / self._deviation).clamp(-LIMIT, LIMIT)
+        # what is made of them takes float64, which Apple's GPUs haven't
+        return features.cpu() if self.device.type == "mps" else features
 
     @torch.no_grad()
     def _raw(self, pictures: NDArray[np.uint8]) -> Tensor:

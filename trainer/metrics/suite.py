@@ -34,6 +34,48 @@ class PictureFigures:
     """Pictures on either side of each comparison, floors included."""
 
 
+class PictureSuite:
+    """Judges pictures against the same photographs again and again: their features are taken once."""
+
+    def __init__(
+        self, training: Pictures, held_out: Pictures, *, device: str | torch.device = "cpu", seed: int = 0
+    ) -> None:
+        """`training` (t, r, r, 3): what was trained on; `held_out` (h, r, r, 3): what is compared with."""
+        self.device = torch.device(device)
+        self.seed = seed
+        self.held_out = held_out
+        self.net = FeatureNet(self.device).standardise(training)
+        self.of_training, self.of_held_out = self.net(training), self.net(held_out)
+        self.of_mirrored = self.net(held_out[:, :, ::-1])
+
+    def __call__(self, fakes: Pictures, scores: CriticScores | None = None) -> PictureFigures:
+        """Figures of uint8 fakes (n, r, r, 3); `scores` adds the critic's gap and r_v.
+
+        Raises TrainerError where fewer than four fakes or held-out reals are there.
+        """
+        split = make_split(len(self.held_out), len(fakes), seed=self.seed)
+        # A mirrored copy is a copy: the trainer shows photographs mirrored, and features are not blind to it.
+        views = [self.net(fakes), self.net(fakes[:, :, ::-1])]
+        reals = self.of_held_out
+        metrics = {
+            **with_floors(
+                values(self._pixels, fakes, self.held_out, split),
+                floors(self._pixels, self.held_out, split),
+            ),
+            **with_floors(values(_features, views[0], reals, split), floors(_features, reals, split)),
+            **_memorisation(views, self.of_training, reals, self.of_mirrored, split),
+            **(_critic(scores, split) if scores else {}),
+        }
+        pairs = sorted(nearest_pairs(views, self.of_training, reals), key=lambda pair: pair.ratio)
+        return PictureFigures(metrics, tuple(pairs[:CLOSEST]), split.size)
+
+    def _pixels(self, pictures: Pictures, reals: Pictures) -> dict[str, float]:
+        return {
+            **of_pictures(pictures, reals, self.device, directions=DIRECTIONS),
+            "ms_ssim": mean_pair_similarity(pictures, device=self.device, seed=self.seed),
+        }
+
+
 def evaluate_pictures(
     fakes: Pictures,
     training: Pictures,
@@ -43,32 +85,9 @@ def evaluate_pictures(
     device: str | torch.device = "cpu",
     seed: int = 0,
 ) -> PictureFigures:
-    """Judge uint8 fakes (n, r, r, 3) against held-out (h, r, r, 3), and by what was trained on (t, r, r, 3).
-
-    `scores` adds the critic's gap and r_v. Raises TrainerError where fewer than four fakes or held-out reals
-    are there.
-    """
-    device = torch.device(device)
-    split = make_split(len(held_out), len(fakes), seed=seed)
-    net = FeatureNet(device).standardise(training)
-    of_held_out, of_training = net(held_out), net(training)
-    # A mirrored copy is a copy: the trainer shows photographs mirrored, and features are not blind to it.
-    views = [net(fakes), net(fakes[:, :, ::-1])]
-
-    def pixels(pictures: Pictures, reals: Pictures) -> dict[str, float]:
-        return {
-            **of_pictures(pictures, reals, device, directions=DIRECTIONS),
-            "ms_ssim": mean_pair_similarity(pictures, device=device, seed=seed),
-        }
-
-    metrics = {
-        **with_floors(values(pixels, fakes, held_out, split), floors(pixels, held_out, split)),
-        **with_floors(values(_features, views[0], of_held_out, split), floors(_features, of_held_out, split)),
-        **_memorisation(views, of_training, of_held_out, net(held_out[:, :, ::-1]), split),
-        **(_critic(scores, split) if scores else {}),
-    }
-    pairs = sorted(nearest_pairs(views, of_training, of_held_out), key=lambda pair: pair.ratio)
-    return PictureFigures(metrics, tuple(pairs[:CLOSEST]), split.size)
+    """`PictureSuite` for one set of fakes."""
+    make_split(len(held_out), len(fakes), seed=seed)  # refuses before the long work
+    return PictureSuite(training, held_out, device=device, seed=seed)(fakes, scores)
 
 
 def _features(features: Tensor, reals: Tensor) -> dict[str, float]:

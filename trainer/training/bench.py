@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from trainer.config import FitConfig
-from trainer.device import choose_device, device_name, set_arithmetic, told_faults
+from trainer.device import choose_device, device_name, set_arithmetic
 from trainer.durations import duration
 from trainer.training.training import Training
 
@@ -45,7 +45,6 @@ class Bench:
         )
 
 
-@told_faults("take a smaller --batch, --width or --resolution")
 def bench(config: FitConfig, rounds: int = ROUNDS) -> Bench:
     """Time cycles of this very training on noise in place of photographs; writes nothing."""
     device = choose_device(config.device)

@@ -67,7 +67,11 @@ class Workers:
 
     def asked(self, flag: bool, step: int) -> bool:
         """The same, but of several processes only at every tenth step: asking means waiting for a device."""
-        return (self.size == 1 or step % ASKED_EVERY == 0) and self.any(flag)
+        return self.at_times(step) and self.any(flag)
+
+    def at_times(self, step: int) -> bool:
+        """Whether processes exchange after this step what is not a gradient; alone always."""
+        return self.size == 1 or step % ASKED_EVERY == 0
 
     def follow(self, decision: Any = None) -> Any:
         """The first process's decision, in every process."""

@@ -18,7 +18,7 @@ from trainer.device import choose_device, device_name, keep_freed_memory, set_ar
 from trainer.errors import UsageError
 from trainer.pictures import to_device
 from trainer.training import state
-from trainer.training.distributed import Workers, joined
+from trainer.training.distributed import ALONE, Workers
 from trainer.training.graph import graph_cycles
 from trainer.training.guard import Guard
 from trainer.training.initial import begin_as, initial_vision, load_initial
@@ -48,7 +48,13 @@ class FitResult:
 
 
 def fit(
-    config: FitConfig, dataset: Dataset, run: Path, *, resume: bool, say: Callable[[str], None]
+    config: FitConfig,
+    dataset: Dataset,
+    run: Path,
+    *,
+    resume: bool,
+    say: Callable[[str], None],
+    workers: Workers = ALONE,
 ) -> FitResult:
     """Train until the last step, the end of the time or Ctrl-C; the run folder can be resumed exactly.
 
@@ -62,7 +68,6 @@ def fit(
     set_arithmetic(device, config.precision)
     with (
         told_faults(LESS_MEMORY),
-        joined(device) as workers,
         held(run) if workers.lead else nullcontext(),
         stop_on_interrupt() as stopped,
     ):
@@ -105,7 +110,7 @@ def _clock(training: Training) -> Callable[[], None]:
     before, started = training.seconds, time.monotonic()
 
     def note() -> None:
-        if training.config.minutes:
+        if training.config.minutes and training.workers.at_times(training.step):
             training.seconds = training.workers.follow(before + time.monotonic() - started)
 
     return note

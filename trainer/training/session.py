@@ -11,6 +11,7 @@ from textwrap import fill
 import numpy as np
 
 from trainer.data.dataset import Dataset
+from trainer.errors import TrainerError
 from trainer.metrics.metric import Metric
 from trainer.training import state
 from trainer.training.evaluation import FEWEST_HELD_OUT, Evaluation, Evaluator
@@ -67,10 +68,25 @@ class Session:
             self.log.restart_clock(step)
 
     def snapshot(self) -> None:
-        """Write the sheet, the checkpoint, and the state that a resume starts from."""
+        """Write the sheet, the checkpoint, and the state that a resume starts from.
+
+        Raises TrainerError where the networks hold what is no number: nothing of the kind is kept.
+        """
+        self._refuse_broken()
         self._show()
         self.snapshots.write_numbered(metrics=self._current_figures())
         self._save()
+
+    def _refuse_broken(self) -> None:
+        networks = self.training.networks
+        averages = (*networks.generator_average.parameters(), *networks.critic_average.parameters())
+        if all(bool(tensor.isfinite().all()) for tensor in averages):
+            return
+        raise TrainerError(
+            f"At step {self.training.step} the networks hold numbers that are none any more, and are not "
+            "saved: begin anew in another --out with lower --critic-lr and --generator-lr, and with --guard "
+            "and --eval-every no larger than --snap, which see it in time."
+        )
 
     def _evaluate(self, statistics: TickStatistics) -> None:
         """Evaluate, and follow what the guard says: go back, or keep what is worth keeping.

@@ -22,6 +22,14 @@ def test_by_hand_in_one_dimension() -> None:
         assert realism(torch.tensor([[x]])).item() == pytest.approx(wanted, rel=1e-4)
 
 
+def test_features_count_in_units_of_their_spread() -> None:
+    """One that is ten times as large as another does not decide alone; nor does where it lies."""
+    scale, shift = torch.tensor([1.0, 5.0, 0.5, 3.0]), torch.tensor([0.0, 3.0, 8.0, -2.0])
+    photographs, pictures = cloud(50), cloud(20, seed=1)
+    scaled = Realism(photographs * scale + shift)(pictures * scale + shift)
+    torch.testing.assert_close(scaled, Realism(photographs)(pictures), rtol=1e-3, atol=1e-3)
+
+
 def test_what_lies_among_photographs_scores_above_what_lies_apart() -> None:
     realism = Realism(cloud(50))
     among, apart = realism(cloud(20, seed=1)), realism(cloud(20, seed=1) + 20)

@@ -1,9 +1,11 @@
 """The whole: floors for all, the same again for a seed, quick as a part, and failures that have to show."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests.trainer.metrics.pictures import blurred, discs
 from trainer.errors import TrainerError
@@ -13,7 +15,7 @@ from trainer.metrics.features import FeatureNet
 from trainer.metrics.inception import inception_figures, require_torch_fidelity
 from trainer.metrics.kid import mmd2
 from trainer.metrics.quick import QuickFigures
-from trainer.metrics.suite import PictureFigures, evaluate_pictures
+from trainer.metrics.suite import PictureFigures, PictureSuite, evaluate_pictures
 
 TRAINING, HELD_OUT, UNSEEN = discs(60, seed=1), discs(40, seed=2), discs(40, seed=3)
 
@@ -63,12 +65,12 @@ def test_copies_are_found_mirrored_too() -> None:
 
 
 def test_what_goes_wrong_shows_where_it_should() -> None:
-    judge = QuickFigures(TRAINING, HELD_OUT, fakes=40)
-    assert judge.fakes == 40
-    healthy = judge(UNSEEN)
-    blur = judge(blurred(UNSEEN))
-    cast = judge(np.clip(UNSEEN + np.array([25, 0, -25]), 0, 255).astype(np.uint8))
-    collapsed = judge(np.repeat(UNSEEN[:1], 40, axis=0))
+    quick = QuickFigures(TRAINING, HELD_OUT, fakes=40)
+    assert quick.fakes == 4 * len(HELD_OUT)
+    healthy = quick(UNSEEN)
+    blur = quick(blurred(UNSEEN))
+    cast = quick(np.clip(UNSEEN + np.array([25, 0, -25]), 0, 255).astype(np.uint8))
+    collapsed = quick(np.repeat(UNSEEN[:1], 40, axis=0))
     assert blur["swd_32"].value > 1.5 * healthy["swd_32"].value
     assert cast["colour"].value > healthy["colour"].value + 10
     assert cast["swd"].value < 1.2 * healthy["swd"].value
@@ -80,13 +82,28 @@ def test_what_goes_wrong_shows_where_it_should() -> None:
 
 def test_kid_is_told_with_how_rough_it_is() -> None:
     """Of all fakes against all held-out photographs; other fakes differ by about its deviation."""
-    judge = QuickFigures(TRAINING, HELD_OUT)
-    assert judge.fakes == 4 * len(HELD_OUT)
-    kid = judge(UNSEEN)["kid"]
+    quick = QuickFigures(TRAINING, HELD_OUT, fakes=40)
+    kid = quick(UNSEEN)["kid"]
     net = FeatureNet().standardise(TRAINING)
     assert kid.value == mmd2(net(UNSEEN), net(HELD_OUT))
     assert kid.deviation is not None
     assert 0 < kid.deviation < 1
+
+
+def test_photographs_features_are_taken_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = PictureSuite(TRAINING, HELD_OUT)
+    looked: list[int] = []
+    raw = FeatureNet._raw
+
+    def watched(net: FeatureNet, pictures: np.ndarray[Any, np.dtype[np.uint8]]) -> torch.Tensor:
+        looked.append(len(pictures))
+        return raw(net, pictures)
+
+    monkeypatch.setattr(FeatureNet, "_raw", watched)
+    first, second = suite(UNSEEN[:20]), suite(UNSEEN[20:])
+    assert looked == [20] * 4, "the fakes, and the same mirrored"
+    assert first.metrics != second.metrics
+    assert second == evaluate_pictures(UNSEEN[20:], TRAINING, HELD_OUT)
 
 
 def test_too_few_held_out() -> None:

@@ -14,6 +14,7 @@ from trainer.data.cache import default_cache
 from trainer.nets.architecture import CriticKind, GeneratorKind
 from trainer.training import compiled
 from trainer.training.compiled import compile_arithmetic, greatest_difference, worth_it
+from trainer.training.fit import _choose_arithmetic
 from trainer.training.step import Arithmetic, eager
 from trainer.training.training import Training
 
@@ -142,6 +143,17 @@ def test_what_is_compiled_is_kept_where_the_trainer_keeps_things(monkeypatch: py
     monkeypatch.setenv(variable, "/users/own")
     compiled._keep_what_is_compiled()
     assert os.environ[variable] == "/users/own"
+
+
+def test_what_was_refused_is_not_recorded_as_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resume would try again, and might compute otherwise than the run did before."""
+    for refused, wanted in ((True, "off"), (False, "on")):
+        run = training(compile="on")
+        found = None if refused else eager(run.networks, run.task)
+        monkeypatch.setattr(compiled, "compile_arithmetic", lambda *arguments, found=found: found)
+        _choose_arithmetic(run, lambda text: None)
+        assert run.config.compile == wanted
+        assert (run.arithmetic is found) is not refused
 
 
 @pytest.mark.long

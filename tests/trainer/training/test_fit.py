@@ -22,6 +22,7 @@ from tests.trainer.photographs import broken_files, odd_files, write_files
 from trainer import cli
 from trainer.checkpoint import load, read_metadata
 from trainer.training.fit import stop_on_interrupt
+from trainer.training.training import Training
 
 OPTIONS = ["--resolution", "32", "--width", "4", "--batch", "4", "--snap", "5", "--eval-every", "5"]
 OPTIONS += ["--generator", "plain", "--critic", "plain"]
@@ -103,7 +104,8 @@ def test_a_run_folder_has_what_the_design_says(photographs: Path, fit: Fit) -> N
     ]
     with Image.open(run / "samples" / "step-00000012.png") as sheet:
         assert sheet.size == (8 * 34 + 2, 8 * 34 + 2)
-    states = ["best", "state-00000010", "state-00000012"]
+    calm = [f"calm-{step:08d}" for step in (0, 5, 10, 12)]
+    states = [*calm, "state-00000010", "state-00000012"]
     assert sorted(path.stem for path in (run / "state").iterdir()) == states
     assert any((run / "tensorboard").iterdir())
 
@@ -231,6 +233,35 @@ def test_looking_more_often_does_not_change_the_training(photographs: Path, fit:
         ]
         assert fit(*options, "--log-every", "1", "--snap", every)[0] == 0
     assert weights(runs[0] / LAST) == weights(runs[1] / LAST)
+
+
+def test_out_of_memory_is_one_sentence_that_says_what_to_lower(
+    photographs: Path, fit: Fit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a GPU's allocator says it, in the middle of a run: what was saved can be gone on with."""
+
+    def full(training: Training) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    run = photographs.parent / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "cycle", full)
+        status, said = fit("--data", photographs, "--out", run, "--steps", "2", *OPTIONS)
+    assert status == 1
+    assert "Memory ran out: go on with --resume and a smaller --cache-gb" in said
+    assert "Traceback" not in said
+    assert fit("--resume", "--out", run)[0] == 0
+
+
+def test_numbers_that_are_none_are_never_saved(photographs: Path, fit: Fit) -> None:
+    run = photographs.parent / "run"
+    options = ["--critic", "plain", "--critic-lr", "1e30", "--no-guard", "--eval-every", "0", "--steps", "5"]
+    status, said = fit("--data", photographs, "--out", run, *OPTIONS, *options)
+    assert status == 1, said
+    assert "numbers that are none any more" in said
+    assert "Traceback" not in said
+    assert not (run / "checkpoints").exists()
+    assert [path.stem for path in (run / "state").glob("state-*")] == ["state-00000000"]
 
 
 class TestRefusals:
