@@ -220,6 +220,7 @@ MAY_CHANGE = frozenset(
         "log_every",
         "snap",
         "eval_every",
+        "cache_gb",
         "device",
         "precision",
         "compile",

@@ -60,6 +60,8 @@ def test_every_command_there_is_is_explained() -> None:
         "plan",
         "resolve",
         "delete",
+        "cancel",
+        "resume",
         "fill",
         "backup",
     }

@@ -208,6 +208,35 @@ def test_errors_are_one_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("made", "arguments", "words"),
+    [
+        ("run/state/state-00000001.safetensors", ["--out", "run"], "add --resume"),
+        ("run/checkpoints/best.safetensors", ["--out", "run"], "what is left of a run"),
+        ("run", ["--out", "run"], "run is a file"),
+        ("x", ["--batch", "6", "--device", "cuda"], "--device cuda"),
+    ],
+)
+def test_what_can_be_known_is_refused_before_photographs_are_read(
+    made: str,
+    arguments: list[str],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """There are none at all here, which would be the complaint otherwise."""
+    monkeypatch.chdir(tmp_path)
+    Path(made).parent.mkdir(parents=True, exist_ok=True)
+    Path(made).write_bytes(b"x")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["trainer", "fit", "--data", "nowhere", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    assert words in " ".join(capsys.readouterr().err.split())
+
+
 def test_prepare_evaluate_and_morph(tmp_path: Path) -> None:
     found, ready, loop = tmp_path / "found", tmp_path / "ready", tmp_path / "loop.gif"
     fill_folder(found, range(90))

@@ -88,7 +88,7 @@ def test_settings_are_read_back_also_with_a_path_that_is_no_utf8(tmp_path: Path)
 
 def test_settings_that_make_another_run_are_named(tmp_path: Path) -> None:
     saved = make_config(tmp_path, "modern", "wgan-gp", resolution=32)
-    refuse_differences(tmp_path, saved, with_changes(saved, steps=7, minutes=3.0, device="cpu"))
+    refuse_differences(tmp_path, saved, with_changes(saved, steps=7, minutes=3.0, device="cpu", cache_gb=0.5))
     with pytest.raises(UsageError, match=r"batch: 16 → 4.*drop those options"):
         refuse_differences(tmp_path, saved, with_changes(saved, batch=4))
 
