@@ -96,8 +96,12 @@ def post_now(
 
     status = 0
     if dry_run:
-        post = posting.rehearse(settings, chosen, Kind(kind.value), _now())
+        from meshibot import preview
+
+        post = preview.keep(posting.rehearse(settings, chosen, Kind(kind.value), _now()))
         say("Nothing was posted: this was a rehearsal.")
+        if not json:
+            preview.draw(Path(post["picture"]))
     else:
         post, status = posting.post_now(settings, chosen, Kind(kind.value))
         say(outcome(post))

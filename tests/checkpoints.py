@@ -48,8 +48,11 @@ def make_checkpoint(
         if isinstance(vision, PretrainedVision):
             pictures = pictures[:40]
             vision.calibrate(pictures)
-        photographs = scorer.features(vision(pictures))
+        views = vision(pictures)
+        photographs, scores = scorer.features(views), vision.weighed(scorer(views))
     marks = Realism(photographs).quantiles(20)
+    if critic == "seeing":
+        marks = tuple(torch.quantile(scores, torch.linspace(0, 1, 21)).tolist())
     metadata = Metadata(
         architecture=asdict(arch),
         objective="wgan-gp",

@@ -207,11 +207,18 @@ class Checkpoint:
         return draw(self.generator, latents_from_seeds(list(seeds), self.metadata.latent_size), self.device)
 
     def score(self, images: Tensor) -> Tensor:
-        """How much like photographs the critic finds pictures (n, 3, r, r) in [-1, 1]: scores (n,)."""
+        """How much like photographs the critic finds pictures (n, 3, r, r) in [-1, 1]: scores (n,).
+
+        A seeing critic's own scores tell good pictures from bad ones. A plain one's don't, and there it is by
+        how near a picture lies to photographs in the critic's features (docs/experiments.md).
+        """
         import torch
 
         with torch.inference_mode(), told_faults():
-            return self._realism(self.critic.features(self.vision(images.to(self.device))).float())
+            views = self.vision(images.to(self.device))
+            if self.critic.shape.kind == "seeing":
+                return self.vision.weighed(self.critic(views))
+            return self._realism(self.critic.features(views).float())
 
     @cached_property
     def _realism(self) -> Realism:

@@ -132,7 +132,8 @@ def test_a_rehearsal_shows_everything_and_leaves_no_trace(bot: Command) -> None:
     jsonschema.validate(post, POST_SCHEMA)
     assert (post["id"], post["serial"], post["dry_run"], post["cost"]) == (None, 1, True, 0)
     assert post["counts"] == [], "a folder counts nothing"
-    assert Path(post["picture"]).is_relative_to(bot.temporary)
+    assert Path(post["picture"]) == bot.folder / ".cache" / "meshibot" / "rehearsal" / "main-0001.jpg"
+    assert list(bot.temporary.iterdir()) == []
     assert read_digital_source_type(Path(post["picture"])) == TRAINED_ALGORITHMIC_MEDIA
     assert not bot.home.exists()
 

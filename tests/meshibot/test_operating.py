@@ -62,7 +62,13 @@ def test_every_command_there_is_is_explained() -> None:
         "delete",
         "cancel",
         "resume",
+        "config",
         "fill",
+        "list",
+        "show",
+        "sheet",
+        "drop",
+        "clear",
         "backup",
     }
     assert there_is | {"upgrade"} <= explained

@@ -45,6 +45,11 @@ class Vision(nn.Module):
     head_weights: tuple[float, ...] = (1.0,)
     """How much each view's score counts in the generator's loss."""
 
+    def weighed(self, scores: Tensor) -> Tensor:
+        """One score (n,) of those of all heads (n, heads), each with its weight in the generator's loss."""
+        weights = scores.new_tensor(self.head_weights)
+        return scores @ weights / weights.sum()
+
     def forward(self, pictures: Tensor, offset: Tensor | None = None) -> Views:
         """Of pictures (n, 3, r, r) in [-1, 1]. `offset` (2,) in [0, 1) says how far the network's input is
         moved; without it, not at all."""

@@ -10,8 +10,10 @@ from importlib import metadata as packages
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from trainer import checkpoint
 from trainer.checkpoint import Metadata
@@ -25,7 +27,7 @@ from trainer.metrics.metric import Metric
 from trainer.metrics.realism import Realism
 from trainer.nets.generator import latents_from_seeds
 from trainer.pictures import draw, to_device
-from trainer.training.heldout import features_of
+from trainer.training.heldout import features_of, scores_of
 from trainer.training.training import Training
 
 LAST_CHECKPOINT = "last.safetensors"
@@ -63,7 +65,7 @@ class Snapshots:
         """The same file under each name; `metrics` are those of this very step, if any."""
         networks = self.training.networks
         photographs = features_of(networks.critic_average, networks.vision, self.calibrated_on)
-        document = self._metadata(Realism(photographs).quantiles(QUANTILES), metrics)
+        document = self._metadata(self._quantiles(photographs), metrics)
         for name in names:
             checkpoint.save(
                 self.checkpoints / name,
@@ -73,6 +75,17 @@ class Snapshots:
                 photographs,
                 document,
             )
+
+    def _quantiles(self, photographs: Tensor) -> tuple[float, ...]:
+        """Of the held-out photographs' own scores, as `Checkpoint.score` gives them; `photographs`:
+        features."""
+        networks = self.training.networks
+        if networks.critic.shape.kind != "seeing":
+            return Realism(photographs).quantiles(QUANTILES)
+        scores = networks.vision.weighed(
+            scores_of(networks.critic_average, networks.vision, self.calibrated_on)
+        )
+        return tuple(torch.quantile(scores, torch.linspace(0, 1, QUANTILES + 1).to(scores)).tolist())
 
     def write_numbered(self, *, metrics: dict[str, Metric]) -> None:
         """A checkpoint under its step's number and as the last one; of the numbered ones a few are kept."""

@@ -20,13 +20,13 @@ from trainer.metrics.metric import Metric
 from trainer.metrics.quick import QuickFigures
 from trainer.metrics.realism import Realism
 from trainer.nets.generator import latents_from_seeds
-from trainer.pictures import draw, to_device
+from trainer.pictures import draw, to_device, to_float
 from trainer.training import evaluation
 from trainer.training.guard import Guard
 from trainer.training.heldout import features_of
 from trainer.training.runlog import RunLog
 from trainer.training.session import Session
-from trainer.training.snapshots import GRID_SEEDS
+from trainer.training.snapshots import GRID_SEEDS, Snapshots
 from trainer.training.state import LoopState
 from trainer.training.training import Training
 
@@ -73,6 +73,22 @@ def test_a_checkpoint_ships_the_averages(session: Session) -> None:
     wanted = features_of(networks.critic_average, networks.vision, session.snapshots.calibrated_on)
     assert torch.equal(loaded.photographs, wanted)
     assert loaded.metadata.score_quantiles == pytest.approx(Realism(wanted).quantiles(100))
+
+
+def test_a_seeing_critic_is_calibrated_on_its_scores_of_held_out_photographs(tmp_path: Path) -> None:
+    """What the checkpoint scores them, as a reader of the file does, has the quantiles that the file
+    names."""
+    data = dataset()
+    training = Training(replace(CONFIG, critic="seeing", cache_gb=0.0), to_device(data.training, CPU))
+    snapshots = Snapshots(training, data, tmp_path)
+    snapshots.write_checkpoint("one.safetensors", metrics={})
+    loaded = checkpoint.load(snapshots.checkpoints / "one.safetensors")
+    scores = loaded.score(to_float(snapshots.calibrated_on)).sort().values
+    marks = loaded.metadata.score_quantiles
+    assert marks[0] == pytest.approx(scores[0].item(), abs=2e-2)  # the network is stored in half precision
+    assert marks[-1] == pytest.approx(scores[-1].item(), abs=2e-2)
+    assert marks[50] == pytest.approx(scores.quantile(0.5).item(), abs=2e-2)
+    assert scores[0] < scores[-1]
 
 
 def test_sheets_and_figures_are_of_the_averaged_generator(session: Session) -> None:
