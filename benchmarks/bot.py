@@ -11,25 +11,25 @@ import argparse
 import os
 import re
 import shutil
-import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
+from benchmarks.history import make_history
 from benchmarks.soak import processes
 from meshibot.clock import SystemClock
 from meshibot.database import Account, Database, Slot
 from meshibot.database.migrate import upgrade
 from meshibot.outbox import Outbox
+from meshibot.outbox.choose import claim_next
 from tests.fakes.x import FakeX
 from tests.meshibot.command import Command
 from tests.meshibot.homes import ask, stocked, wait_for, x_settings
@@ -45,44 +45,6 @@ BETWEEN = 1.5
 """Seconds between two slots."""
 WORKERS = 4
 GENEROUS = 600.0
-
-HISTORY = """
-CREATE TEMP TABLE numbers AS
-    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count)
-    SELECT i, datetime('now', printf('-%d minutes', 5 * (:count - i + 1))) || '.000000' AS at FROM n;
-INSERT INTO pictures (id, sha256, checkpoint, seed, score, quantile, phash, file, state, created_at)
-    SELECT i + :first, printf('f%063x', i), 'generator-1.safetensors', i, 0.5, 0.5, random(),
-           printf('pictures/%d.png', i), 'posted', at FROM numbers;
-INSERT INTO slots (id, account, key, due_at, local, state)
-    SELECT i, 'main', 'main|' || at, at, at, 'taken' FROM numbers;
-INSERT INTO posts (id, account, slot_id, serial, kind, state, caption, alt_text, media_file, media_ids,
-                   remote_id, url, attempts, looks, duplicate, version, not_before, deadline, created_at,
-                   sent_at, posted_at)
-    SELECT i, 'main', i, i, 'single', 'posted', printf('A bowl of ramen at midnight. No.%04d', i),
-           'A bowl of ramen that does not exist.', printf('media/main-%04d.jpg', i), '["1"]',
-           1990000000000000000 + i, 'https://x.com/i/web/status/' || (1990000000000000000 + i),
-           0, 0, 0, 5, at, at, at, at, at FROM numbers;
-INSERT INTO post_pictures (post_id, picture_id, position) SELECT i, i + :first, 0 FROM numbers;
-INSERT INTO attempts (post_id, phase, started_at, ended_at, outcome)
-    SELECT i, phase, at, at, 'done' FROM numbers, (SELECT 'upload' AS phase UNION ALL SELECT 'send');
-UPDATE accounts SET next_serial = :count + 1;
-DROP TABLE numbers;
-"""
-
-
-def add_history(file: Path, count: int) -> None:
-    """Years of posts, one every five minutes, each with its slot, picture and attempts."""
-    with closing(sqlite3.connect(file)) as connection:
-        first = connection.execute("SELECT coalesce(max(id), 0) FROM pictures").fetchone()[0]
-        connection.execute("INSERT OR IGNORE INTO accounts (name, publisher, next_serial, state) "
-                           "VALUES ('main', 'x', 1, 'active')")  # fmt: skip
-        for statement in HISTORY.split(";\n"):
-            if statement.strip():
-                names = set(re.findall(r":(count|first)\b", statement))
-                values = {"count": count, "first": first}
-                connection.execute(statement, {name: values[name] for name in names})
-        connection.commit()
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 @dataclass(frozen=True)
@@ -245,14 +207,14 @@ def claim(
     """A worker: go through all accounts, from a place of its own on, and claim what there is."""
     publisher = LedgerPublisher(Ledger(folder / "ledger"), SystemClock())
     with Database.open(url) as database:
-        outbox = Outbox(database, [channel(folder, publisher, name) for name in names])
+        outbox = Outbox(database, channels=[channel(folder, publisher, name) for name in names])
         first = len(names) * place // WORKERS
         count, end = 0, 0.0
         start.wait()
         begin = time.monotonic()
         for name in (*names[first:], *names[:first]):
             # `step` would go on to publish: this is its first half.
-            if outbox._claim(outbox._channels[name], slots=True) is not None:
+            if claim_next(outbox, outbox.channel(name), slots=True) is not None:
                 count, end = count + 1, time.monotonic()
         results.put((count, begin, end))
 
@@ -264,9 +226,11 @@ def measure(folder: Path, history: int, idle: float, posts: int) -> Figures:
     """Everything that may depend on how long the history is."""
     with FakeX.start(folder / "x") as fake:
         fake.set_window(10**9)
-        bot = stocked(Command(folder, {"SCHEDULE": "0 0 29 2 *"} | x_settings(fake)), posts + 4)
+        bot = Command(folder, {"SCHEDULE": "0 0 29 2 *"} | x_settings(fake))
         if history:
-            add_history(bot.database, history)
+            bot.home.mkdir()
+            make_history(f"sqlite:///{bot.database}", history)
+        bot = stocked(bot, posts + 4)
         status = measure_command(bot, "status")
         return Figures(*measure_daemon(bot, fake, idle, posts), status)
 

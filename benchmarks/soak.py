@@ -36,10 +36,11 @@ from meshibot.daemon import Daemon
 from meshibot.database import Account, AccountState, Database, Post, PostState, Slot, SlotState
 from meshibot.database.migrate import upgrade
 from meshibot.database.models import OPEN_STATES
-from meshibot.outbox import Outbox, Policy
+from meshibot.outbox import Policy, people
+from meshibot.planner import HORIZON
 from meshibot.publishers.transport import Timeouts
 from meshibot.publishers.x import XPublisher
-from meshibot.slots import HORIZON, Schedule, plan
+from meshibot.schedule import Schedule, plan
 from tests.fakes.x import CREDENTIALS, Endpoint, FakeX
 from tests.meshibot.ledger import UTC_ZONE, channel, stock
 from tests.postgres import cluster, empty_database
@@ -168,7 +169,7 @@ def networks(trial: Trial, folder: Path) -> Iterator[dict[str, FakeX]]:
     with ExitStack() as stack:
         fakes = {}
         for number, name in enumerate(trial.names):
-            fakes[name] = stack.enter_context(FakeX.start(folder / name))
+            fakes[name] = stack.enter_context(FakeX.start(folder / name, user_id=str(1000 + number)))
             fakes[name].set_window(10**9)
             fakes[name].set_chaos(trial.share, trial.seed * 1000 + number, faults())
         yield fakes
@@ -292,7 +293,6 @@ def plan_slots(database: Database, trial: Trial, schedule: Schedule) -> datetime
 
 def wait_for_the_end(database: Database, crew: Crew, result: Result, last: datetime) -> None:
     """Until no slot is open any more, or nothing has moved for long. The person looks in every second."""
-    person = Outbox(database, ())
     left, since = -1, time.monotonic()
     while time.monotonic() - since < NO_PROGRESS:
         until = time.monotonic() + 1.0
@@ -302,7 +302,7 @@ def wait_for_the_end(database: Database, crew: Crew, result: Result, last: datet
         with database.read() as session:
             stopped = select(Account.name).where(Account.state == AccountState.STOPPED)
             for name in session.scalars(stopped).all():
-                result.restarts_by_person += person.start_account(name)
+                result.restarts_by_person += people.resume(database, name)
         now_left = count_open(database, last)
         if now_left == 0:
             return

@@ -18,7 +18,7 @@ from meshibot.errors import MeshibotError, UsageError
 from meshibot.outbox import Channel, Order, Outbox, Words
 from meshibot.publishers import publisher_class
 from meshibot.publishers.base import Publisher, too_long
-from meshibot.slots import schedule_of
+from meshibot.schedule import schedule_of
 from meshibot.stock.stock import Stock
 
 
@@ -33,7 +33,7 @@ class Bot:
 
     def outbox(self) -> Outbox:
         """The outbox of these channels; registers their accounts in the database."""
-        return Outbox(self.database, self.channels)
+        return Outbox(self.database, channels=self.channels)
 
 
 @contextmanager
@@ -65,9 +65,12 @@ def make_home(settings: Settings) -> None:
         ) from error
 
 
-def publisher_of(settings: Settings, account: Account) -> Publisher:
-    """The account's publisher; the caller closes it. Raises UsageError where credentials are missing."""
-    return publisher_class(account.publisher).open(account, settings.home)
+def publisher_of(settings: Settings, account: Account, name: str | None = None) -> Publisher:
+    """The account's publisher, or the one of this name that it once had; the caller closes it.
+
+    Raises UsageError where credentials are missing.
+    """
+    return publisher_class(name or account.publisher).open(account, settings.home)
 
 
 def captions_of(account: Account, publisher: type[Publisher] | Publisher) -> Captions:

@@ -96,8 +96,12 @@ def post_now(
 
     status = 0
     if dry_run:
-        post = posting.rehearse(settings, chosen, Kind(kind.value), _now())
+        from meshibot import preview
+
+        post = preview.keep(posting.rehearse(settings, chosen, Kind(kind.value), _now()))
         say("Nothing was posted: this was a rehearsal.")
+        if not json:
+            preview.draw(Path(post["picture"]))
     else:
         post, status = posting.post_now(settings, chosen, Kind(kind.value))
         say(outcome(post))
@@ -315,7 +319,7 @@ def plan(
     settings = _settings()
     accounts = settings.accounts if account is None else (settings.account(account),)
 
-    from meshibot.slots import schedule_of
+    from meshibot.schedule import schedule_of
     from meshibot.views import upcoming
 
     pairs = [(each, schedule_of(each)) for each in accounts]
@@ -371,20 +375,63 @@ def resolve(
 
     from meshibot.assembly import publisher_of
     from meshibot.database.migrate import open_existing
-    from meshibot.outbox import Outbox
+    from meshibot.outbox import people
 
-    with open_existing(settings.database_address) as database:
-        outbox = Outbox(_required(database), ())
+    with open_existing(settings.database_address) as existing:
+        database = _required(existing)
         found = None
         if posted is not None:
-            account = settings.account(outbox.post(post).account)
-            with closing(publisher_of(settings, account)) as publisher:
+            row = people.load_post(database, post)
+            account = settings.account(row.account)
+            with closing(publisher_of(settings, account, row.publisher)) as publisher:
                 found = publisher.named(posted)
-        outbox.resolve(post, posted=found)
-        document = _post_document(settings, outbox.database, post)
+        people.resolve(database, post, posted=found)
+        document = _post_document(settings, database, post)
     say(outcome(document))
     if json:
         print_json(document)
+
+
+@app.command()
+def cancel(
+    post: Annotated[int, typer.Argument(help="The post's id, as in history.")], json: JsonOption = False
+) -> None:
+    """Withdraw a post that waits."""
+    settings = _settings()
+
+    from meshibot.database.migrate import open_existing
+    from meshibot.outbox import people
+
+    with open_existing(settings.database_address) as existing:
+        database = _required(existing)
+        people.cancel(database, post)
+        document = _post_document(settings, database, post)
+    say(outcome(document))
+    if json:
+        print_json(document)
+
+
+@app.command()
+def resume(
+    account: Annotated[
+        str | None, typer.Argument(help="Which account. (default: all that are stopped)")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Let a stopped account send again, where its network accepts it."""
+    settings = _settings()
+
+    from meshibot.resuming import resume as resume_accounts
+
+    chosen = settings.accounts if account is None else (settings.account(account),)
+    documents = resume_accounts(settings, chosen)
+    for document in documents:
+        say(document["says"])
+    if not documents:
+        say("No account is stopped.")
+    if json:
+        print_json(documents)
+    raise typer.Exit(max((document["exit_status"] for document in documents), default=0))
 
 
 @app.command()
@@ -395,15 +442,16 @@ def delete(
     """Take a post down."""
     settings = _settings()
 
-    from meshibot.assembly import open_bot
+    from meshibot.assembly import publisher_of
     from meshibot.database.migrate import open_existing
-    from meshibot.outbox import Outbox
+    from meshibot.outbox import people
 
-    with open_existing(settings.database_address) as database:
-        account = Outbox(_required(database), ()).post(post).account
-    with open_bot(settings, [settings.account(account)]) as bot:
-        bot.outbox().delete(post)
-        document = _post_document(settings, bot.database, post)
+    with open_existing(settings.database_address) as existing:
+        database = _required(existing)
+        people.delete(
+            database, post, lambda row: publisher_of(settings, settings.account(row.account), row.publisher)
+        )
+        document = _post_document(settings, database, post)
     say(f"Post {post} was taken down.")
     if json:
         print_json(document)

@@ -1,60 +1,52 @@
 """`meshibot run`: writes slots ahead, posts what is due, keeps the stock full, until it is told to stop.
 
-APScheduler is the wake-up clock and nothing more: its jobs live in memory, and what is due is in the
-database. A job that comes late, twice or not at all changes nothing but the moment at which the database is
-asked.
+Each account has a thread that waits for its bell, and looks again after a while in any case: what is due is
+in the database, others write it too, and clocks jump. APScheduler is the wake-up clock: it rings an account's
+bell at the moment of its next slot or try, and does nothing else.
 """
 
 import logging
-import os
+import math
 import random
 import signal
-import socket
 import threading
-import uuid
+import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import FrameType
 
 from apscheduler.executors.pool import ThreadPoolExecutor
-from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
-from apscheduler.triggers.base import BaseTrigger
 
 from meshibot import __version__
 from meshibot.clock import Clock, SystemClock
 from meshibot.crashpoints import crash_point
-from meshibot.database import queries
-from meshibot.database.models import Daemon as DaemonRow
 from meshibot.database.session import Database
 from meshibot.errors import MeshibotError
 from meshibot.outbox import Channel, Outbox, Policy
-from meshibot.slots import write_slots
+from meshibot.planner import write_slots
+from meshibot.presence import Presence
+from meshibot.publishers.base import PublishError
 
 log = logging.getLogger(__name__)
 
 POLL = timedelta(seconds=30)
-"""The database is asked so often whatever the wake-up clock says: others write it too, and clocks jump."""
+"""The database is asked so often, whatever the wake-up clock says."""
 PLAN = timedelta(hours=1)
 RESTOCK = timedelta(minutes=5)
 
 
-class Every(BaseTrigger):  # type: ignore[misc]
-    """Again, so long after the last time.
+@dataclass(frozen=True)
+class Task:
+    """What is done at once, whenever its bell rings, and again after a while in any case."""
 
-    APScheduler's own interval counts every time that went by: a clock that is set right by ten years would
-    have it make a list of ten million.
-    """
-
-    def __init__(self, interval: timedelta) -> None:
-        self.interval = interval
-
-    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
-        """As APScheduler asks for it."""
-        return now + self.interval
+    name: str
+    do: Callable[[], None]
+    every: timedelta
+    """By the monotonic clock."""
+    bell: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass
@@ -69,16 +61,23 @@ class Daemon:
     rng: random.Random = field(default_factory=random.SystemRandom)
 
     def __post_init__(self) -> None:
-        self._id = uuid.uuid4().hex
+        self._presence = Presence(self.database, self.clock)
         self._stop = threading.Event()
         self._outbox = Outbox(
-            self.database, self.channels, self.policy, self.clock, self.rng, self._stop.is_set
+            self.database, self.policy, self.clock, self.rng, self._stop.is_set, channels=self.channels
         )
-        self._locks = {channel.account: threading.Lock() for channel in self.channels}
-        self._scheduler = BackgroundScheduler(
-            executors={"default": ThreadPoolExecutor(2 * len(self.channels) + 3)},
-            # An hour's sleep of the machine must not cost a job, and a queue of the same job helps nobody.
-            job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
+        self._posting = {
+            channel.account: Task(
+                f"posting for {channel.account}", partial(self._work, channel.account), POLL
+            )
+            for channel in self.channels
+        }
+        self._restocking = Task("filling the stock", self._restock, RESTOCK)
+        self._tasks = [*self._posting.values(), self._restocking]
+        self._identify_at = dict.fromkeys(self._posting, 0.0)
+        self._alarm = BackgroundScheduler(
+            executors={"default": ThreadPoolExecutor(1)},
+            job_defaults={"misfire_grace_time": None},  # however late it is, it rings
             timezone="UTC",
         )
 
@@ -89,23 +88,32 @@ class Daemon:
         can't be written.
         """
         self.plan()
-        self._say_hello()
+        self._presence.begin()
+        log.info("meshibot %s runs for %s", __version__, ", ".join(self._posting))
         before = {
             number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)
         }
+        threads = [threading.Thread(target=self._keep, args=(task,), name=task.name) for task in self._tasks]
         try:
-            self._start_jobs()
-            while not self._stop.wait(POLL.total_seconds()):
-                self._bring_forward()
+            self._alarm.start()
+            for thread in threads:
+                thread.start()
+            self._attend()
         finally:
-            self._scheduler.shutdown(wait=True)
+            self.stop()
+            for thread in threads:
+                thread.join()
+            self._alarm.shutdown()
             for number, handler in before.items():
                 signal.signal(number, handler)
-            self._say_goodbye()
+            self._presence.end()
+            log.info("meshibot has stopped")
 
     def stop(self) -> None:
         """End `run`; may be called from any thread."""
         self._stop.set()
+        for task in self._tasks:
+            task.bell.set()
 
     def stopping(self) -> bool:
         """Whether the end was asked for; a long job looks at it."""
@@ -115,40 +123,31 @@ class Daemon:
         log.info("%s: finishing what is under way", signal.Signals(number).name)
         self.stop()
 
-    def _start_jobs(self) -> None:
-        add = self._scheduler.add_job
-        self._scheduler.start()
-        add(self._guarded(self.plan, "planning"), Every(PLAN))
-        add(self._guarded(self._beat, "the heartbeat"), Every(POLL))
-        add(self._guarded(self._restock, "filling the stock"), Every(RESTOCK))
-        add(self._guarded(self._restock, "filling the stock"))
-        for account in self._locks:
-            work = self._guarded(partial(self._work, account), f"posting for {account}")
-            add(work, Every(POLL))
-            add(work)
+    def _attend(self) -> None:
+        """What is short and regular, until the end."""
+        planned = time.monotonic()
+        while not self._stop.wait(POLL.total_seconds()):
+            self._try("the heartbeat", self._presence.beat)
+            if time.monotonic() >= planned + PLAN.total_seconds():
+                planned = time.monotonic()
+                self._try("planning", self.plan)
 
-    def _bring_forward(self) -> None:
-        """Where the clock was set back, jobs would wait for as long as it was set back by."""
-        now = datetime.now(UTC)
-        for job in self._scheduler.get_jobs():
-            if job.next_run_time > now + getattr(job.trigger, "interval", POLL):
-                with suppress(JobLookupError):  # it has just run for the last time
-                    job.modify(next_run_time=now)
+    def _keep(self, task: Task) -> None:
+        """Do a task until the end."""
+        while not self._stop.is_set():
+            task.bell.clear()  # before the work: who rings during it is heard after it
+            self._try(task.name, task.do)
+            if not self._stop.is_set():
+                task.bell.wait(task.every.total_seconds())
 
-    def _guarded(self, job: Callable[[], None], name: str) -> Callable[[], None]:
-        """A job whose failure is logged; the next round tries again."""
-
-        def guarded() -> None:
-            if self._stop.is_set():
-                return
-            try:
-                job()
-            except MeshibotError as error:
-                log.error("%s: %s", name, error)
-            except Exception:
-                log.exception("%s failed", name)
-
-        return guarded
+    def _try(self, name: str, do: Callable[[], None]) -> None:
+        """A failure is logged; the next round tries again."""
+        try:
+            do()
+        except MeshibotError as error:
+            log.error("%s: %s", name, error)
+        except Exception:
+            log.exception("%s failed", name)
 
     def plan(self) -> None:
         """Write every account's slots up to the horizon."""
@@ -159,57 +158,36 @@ class Daemon:
             crash_point("after-plan")
 
     def _work(self, account: str) -> None:
-        """Post what is due, then have the clock wake us for what comes due before the next round."""
-        with self._locks[account]:
-            while not self._stop.is_set() and self._outbox.step(account) is not None:
-                pass
-            at = self._outbox.next_moment(account)
-            wait = POLL if at is None else at - self.clock.now()
-        if wait < POLL and not self._stop.is_set():
-            self._wake(account, wait)
+        """Post what is due, then have the clock ring for what comes due before the next round."""
+        while not self._stop.is_set() and (post := self._outbox.step(account)) is not None:
+            self._identify(account, post)
+        at = self._outbox.next_moment(account)
+        if at is not None and (wait := at - self.clock.now()) < POLL and not self._stop.is_set():
+            self._alarm.add_job(
+                self._posting[account].bell.set,
+                "date",
+                run_date=datetime.now(UTC) + wait,
+                id=account,
+                replace_existing=True,
+            )
 
-    def _wake(self, account: str, wait: timedelta) -> None:
-        self._scheduler.add_job(
-            self._guarded(partial(self._work, account), f"posting for {account}"),
-            "date",
-            run_date=datetime.now(UTC) + wait,
-            id=f"wake {account}",
-            replace_existing=True,
-            max_instances=3,  # it adds itself anew while it still counts as running
-        )
+    def _identify(self, account: str, post: int) -> None:
+        """Have the network say whose account it is, once it is asked for something anyway.
+
+        Once in a process, for credentials may have changed; and where it does not answer, an hour later.
+        """
+        if time.monotonic() < self._identify_at[account]:
+            return
+        try:
+            self._outbox.identify(account, post)
+            self._identify_at[account] = math.inf
+        except PublishError as error:
+            log.info("account %s: whose it is can't be told now: %s", account, error)
+            self._identify_at[account] = time.monotonic() + PLAN.total_seconds()
 
     def _restock(self) -> None:
-        self.fill_stock()
-        for account in self._locks:
-            self._work(account)  # a slot may have waited for it
-
-    # ---- being seen -----------------------------------------------------------------------------
-
-    def _say_hello(self) -> None:
-        now = self.clock.now()
-        with self.database.write() as session:
-            queries.forget_daemons(session, now)
-            session.add(
-                DaemonRow(
-                    id=self._id,
-                    host=socket.gethostname(),
-                    pid=os.getpid(),
-                    version=__version__,
-                    started_at=now,
-                    seen_at=now,
-                )
-            )
-        log.info("meshibot %s runs for %s", __version__, ", ".join(self._locks))
-
-    def _beat(self) -> None:
-        with self.database.write() as session:
-            row = session.get(DaemonRow, self._id)
-            if row is not None:
-                row.seen_at = self.clock.now()
-
-    def _say_goodbye(self) -> None:
-        with self.database.write() as session:
-            row = session.get(DaemonRow, self._id)
-            if row is not None:
-                row.seen_at = row.stopped_at = self.clock.now()
-        log.info("meshibot has stopped")
+        try:
+            self.fill_stock()
+        finally:
+            for task in self._posting.values():
+                task.bell.set()  # a slot may have waited for it

@@ -63,6 +63,7 @@ def outcome(post: Json) -> str:
         "rejected": f"{name} was rejected:{because}",
         "missed": f"{name} was given up:{because}",
         "deleted": f"{name} was taken down.",
+        "cancelled": f"{name} was withdrawn.",
         "needs_person": f"{name} needs a person:{because}",
         "unknown": f"{name} may have been posted:{because} `meshibot run` finds out, or `meshibot resolve`.",
     }

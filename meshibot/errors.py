@@ -34,3 +34,7 @@ class DatabaseFailure(MeshibotError):  # noqa: N818 (an outcome, and named as on
 
 class DatabaseNewer(MeshibotError):  # noqa: N818 (an outcome, and named as one)
     """The database was made by a newer meshibot than this one."""
+
+
+class ChangedMeanwhile(MeshibotError):  # noqa: N818 (an outcome, and named as one)
+    """Somebody else changed what was to be changed; nothing was lost, and nothing written."""

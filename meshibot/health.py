@@ -2,10 +2,12 @@
 
 import importlib.util
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Literal
 
 from sqlalchemy import func, select
@@ -16,9 +18,7 @@ from meshibot.database import Account as AccountRow
 from meshibot.database import AccountState, Daemon, Picture, PictureState
 from meshibot.database.migrate import open_existing
 from meshibot.errors import MeshibotError
-from meshibot.outbox import Outbox
-from meshibot.publishers.base import Identity, Publisher
-from meshibot.slots import Schedule, plan, schedule_of
+from meshibot.schedule import Schedule, plan, schedule_of
 from meshibot.status import next_slot
 from meshibot.views import Json, instant
 from trainer.checkpoint import read_metadata
@@ -48,7 +48,7 @@ class Finding:
 def check(settings: Settings, now: datetime) -> list[Finding]:
     """Look at everything that a post depends on; asks the networks who the accounts are, and posts nothing.
 
-    An account that was stopped may send again where its network accepts its credentials now.
+    It changes nothing either: a stopped account stays so until `meshibot resume`.
     """
     findings = [Finding("settings", "warning", warning) for warning in settings.warnings]
     findings += [
@@ -80,11 +80,9 @@ def _looked(subject: str, look: Callable[[], tuple[Level, str]]) -> Finding:
 
 
 def _home(settings: Settings) -> tuple[Level, str]:
-    probe = settings.home / ".meshibot-check"
     try:
-        settings.home.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=_existing(settings.home)):
+            pass  # gone as soon as it is closed
     except OSError as error:
         return "failed", (
             f"{settings.home} can't be written ({error.strerror}): make it writable, or set MESHIBOT_HOME to "
@@ -93,9 +91,13 @@ def _home(settings: Settings) -> tuple[Level, str]:
     return "ok", f"{settings.home} holds pictures, posts and logs."
 
 
+def _existing(folder: Path) -> Path:
+    """The folder, or where it would be made."""
+    return next(each for each in (folder, *folder.parents) if each.exists())
+
+
 def _disk(settings: Settings) -> tuple[Level, str]:
-    folder = next(folder for folder in (settings.home, *settings.home.parents) if folder.exists())
-    free = shutil.disk_usage(folder).free
+    free = shutil.disk_usage(_existing(settings.home)).free
     says = f"{free / 1e9:.1f} GB are free."
     if free < _NO_DISK:
         return "failed", f"{says} Make room: a post needs its picture and its record on the disk."
@@ -153,23 +155,21 @@ def _account(settings: Settings, account: Account, now: datetime) -> Iterator[Fi
 def _credentials(settings: Settings, account: Account) -> tuple[Level, str]:
     with closing(publisher_of(settings, account)) as publisher:
         identity = publisher.check()
-        says = f"posts to {publisher.name} as {identity.name} ({identity.url})."
-        started = _start_again(settings, account, publisher, identity)
-    return "ok", f"{says} It was stopped, and may send again." if started else says
+    says = f"posts to {publisher.name} as {identity.name} ({identity.url})."
+    stopped = _stopped_reason(settings, account)
+    if stopped is None:
+        return "ok", says
+    accepted = f"its network accepts it now: run `meshibot resume {account.name}`."
+    return "warning", f"{says} It is stopped ({stopped}), and {accepted}"
 
 
-def _start_again(settings: Settings, account: Account, publisher: Publisher, identity: Identity) -> bool:
-    """The network knows the account: what had stopped it is over. Its name there is kept as well."""
+def _stopped_reason(settings: Settings, account: Account) -> str | None:
     with open_existing(settings.database_address) as database:
         if database is None:
-            return False
-        with database.write() as session:
+            return None
+        with database.read() as session:
             row = session.get(AccountRow, account.name)
-            if row is None:
-                return False
-            row.remote_user_id = identity.id
-            stopped = row.state is AccountState.STOPPED
-        return stopped and Outbox(database, ()).start_account(account.name)
+            return row.stopped_reason if row is not None and row.state is AccountState.STOPPED else None
 
 
 def _schedule(account: Account, now: datetime) -> tuple[Level, str]:

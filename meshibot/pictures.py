@@ -19,7 +19,6 @@ from meshibot.errors import MeshibotError
 from trainer.files import replace_file
 
 MediaType = Literal["image/jpeg", "image/png", "image/webp"]
-SUFFIXES: dict[MediaType, str] = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
 
 TRAINED_ALGORITHMIC_MEDIA = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 

@@ -13,9 +13,9 @@ from meshibot.database.migrate import open_existing
 from meshibot.database.models import OPEN_STATES
 from meshibot.database.queries import choose_pictures
 from meshibot.errors import NothingToDo
-from meshibot.outbox import PICTURES, Order
+from meshibot.outbox import PICTURES, Order, people
 from meshibot.publishers import publisher_class
-from meshibot.slots import schedule_of
+from meshibot.schedule import schedule_of
 from meshibot.stock.sampler import sample_in_child
 from meshibot.stock.stock import picture_of, recent_hashes, sampling_request
 from meshibot.views import Json, load_post, picture_json, post_json, weakest
@@ -29,7 +29,7 @@ def post_now(settings: Settings, account: Account, kind: Kind) -> tuple[Json, in
     with open_bot(settings, [account]) as bot:
         outbox = bot.outbox()
         bot.stock.ensure(account.name, PICTURES[kind])
-        post = outbox.post_now(account.name, kind)
+        post = people.post_now(outbox, account.name, kind)
         with bot.database.read() as session:
             stopped = session.get_one(AccountRow, account.name).state is AccountState.STOPPED
             return post_json(load_post(session, post.id), settings), _status(post.state, stopped=stopped)

@@ -11,7 +11,7 @@ from meshibot.database import Account as AccountRow
 from meshibot.database import AccountState, Daemon, Database, Picture, PictureState, Slot, SlotState
 from meshibot.database.migrate import open_existing
 from meshibot.database.queries import ALIVE
-from meshibot.slots import Schedule, schedule_of
+from meshibot.schedule import Schedule, schedule_of
 from meshibot.views import Json, instant, post_json, posts_for_a_person, recent_posts, upcoming
 
 _WEEK = timedelta(days=7)

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, selectinload
 from meshibot.config import Account, Settings
 from meshibot.database import Picture, Post, PostPicture
 from meshibot.database.models import IS_FOR_A_PERSON
-from meshibot.slots import PlannedSlot, Schedule, plan
+from meshibot.schedule import PlannedSlot, Schedule, plan
 
 Json = dict[str, Any]
 
@@ -35,11 +35,11 @@ def load_post(session: Session, post_id: int) -> Post:
 
 
 def recent_posts(session: Session, limit: int, account: str | None = None) -> Sequence[Post]:
-    """The newest posts first."""
+    """The newest posts first, without those that are only written ahead."""
     if account is None:
-        query = _posts().order_by(Post.id.desc())
+        query = _posts().where(Post.serial.is_not(None)).order_by(Post.id.desc())
     else:
-        query = _posts().where(Post.account == account).order_by(Post.serial.desc())
+        query = _posts().where(Post.account == account, Post.serial.is_not(None)).order_by(Post.serial.desc())
     return session.scalars(query.limit(limit)).all()
 
 

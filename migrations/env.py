@@ -25,5 +25,5 @@ given = context.config.attributes.get("connection")
 if given is not None:
     run(given)
 else:
-    with Database.open(os.environ["MESHIBOT_DATABASE_URL"]) as database, database.connect() as own:
+    with Database.open(os.environ["MESHIBOT_DATABASE_URL"]) as database, database.migrate() as own:
         run(own)

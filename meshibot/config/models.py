@@ -109,7 +109,7 @@ class Settings(Layered):
     """Everything that can be set. Paths are absolute."""
 
     home: FilePath = Field(default_factory=default_home, description="a folder")
-    database_url: SecretStr | None = Field(
+    database_url: Annotated[SecretStr | None, BeforeValidator(values.database_address)] = Field(
         None, description="a database address such as sqlite:////path/to/file or postgresql://user@host/name"
     )
     checkpoint: FilePath | None = Field(None, description="a .safetensors file made by trainer fit")

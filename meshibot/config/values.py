@@ -89,6 +89,16 @@ def words(value: object) -> str | None:
     return value.strip()
 
 
+def database_address(value: object) -> object:
+    """What may be a database's address: its host and port, after the password, are of their form."""
+    if isinstance(value, str):
+        after_password = re.sub(r"^[^:/]*(:[^@]*)?@", "", value.partition("://")[2])
+        host = re.split("[/?]", after_password, maxsplit=1)[0]
+        if not re.fullmatch(r"(\[[^\[\]]*\]|[^\[\]:]*)(:\d*)?", host):
+            raise ValueError("no host and port")
+    return value
+
+
 def finite(value: object) -> object:
     """What may be a number, but for the texts and floats that are infinite or none."""
     if isinstance(value, bool) or (isinstance(value, str | float) and not math.isfinite(float(value))):

@@ -15,7 +15,7 @@ from meshibot.errors import DatabaseFailure, DatabaseNewer, UsageError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest under migrations/versions. Revisions are numbers, so that "newer" is told without Alembic."""
 
 
@@ -79,7 +79,7 @@ def upgrade(url: str) -> bool:
             return False
         from alembic import command  # slow to import, and seldom needed
 
-        with database.connect() as connection:
+        with database.migrate() as connection:
             if not database.is_sqlite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(20261124)"))
             command.upgrade(alembic_config(connection), "head")

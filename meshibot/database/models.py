@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column, relationship
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -82,12 +82,20 @@ class PictureState(StrEnum):
     REJECTED = "rejected"
 
 
+class Verdict(StrEnum):
+    """What a person said of a picture. Its state says what became of it."""
+
+    APPROVED = "approved"
+    REJECTED = "rejected"
+
+
 class SlotState(StrEnum):
-    """A slot ends `taken` (it has a post, whose state says the rest) or `missed`, with the reason."""
+    """A slot ends `taken` (it has a post, whose state says the rest), `missed` or `skipped` by a person."""
 
     PLANNED = "planned"
     TAKEN = "taken"
     MISSED = "missed"
+    SKIPPED = "skipped"
 
 
 class Kind(StrEnum):
@@ -99,8 +107,13 @@ class Kind(StrEnum):
 
 
 class PostState(StrEnum):
-    """The state machine of a post; see docs/architecture.md."""
+    """The state machine of a post; see docs/architecture.md.
 
+    A post that is written ahead of its slot is a `draft`, and `approved` once a person says so.
+    """
+
+    DRAFT = "draft"
+    APPROVED = "approved"
     PLANNED = "planned"
     CLAIMED = "claimed"
     UPLOADED = "uploaded"
@@ -111,6 +124,7 @@ class PostState(StrEnum):
     REJECTED = "rejected"
     MISSED = "missed"
     NEEDS_PERSON = "needs_person"
+    CANCELLED = "cancelled"
     DELETED = "deleted"
 
 
@@ -123,6 +137,9 @@ OPEN_STATES = (
     PostState.UNKNOWN,
 )
 """The states in which the outbox still has work to do."""
+
+WRITTEN_AHEAD = (PostState.DRAFT, PostState.APPROVED)
+"""The states of a post that waits for its slot: it has no serial yet."""
 
 _OPEN = text(f"state IN ({', '.join(repr(str(state)) for state in OPEN_STATES)})")
 
@@ -184,12 +201,28 @@ class Base(DeclarativeBase):
         str: Text(),
         AccountState: _words(AccountState),
         PictureState: _words(PictureState),
+        Verdict: _words(Verdict),
         SlotState: _words(SlotState),
         Kind: _words(Kind),
         PostState: _words(PostState),
         Phase: _words(Phase),
         Outcome: _words(Outcome),
     }
+
+
+class Versioned:
+    """A row that several may change: who changes what they read before another's change is told so.
+
+    SQLAlchemy counts, and raises StaleDataError; `Database.write` makes a sentence of it.
+    """
+
+    version: Mapped[int] = mapped_column()
+
+    @declared_attr.directive
+    @classmethod
+    def __mapper_args__(cls) -> dict[str, Any]:
+        """As SQLAlchemy asks for it."""
+        return {"version_id_col": cls.version}
 
 
 class Account(Base):
@@ -200,6 +233,7 @@ class Account(Base):
     name: Mapped[str] = mapped_column(String(100), primary_key=True)
     publisher: Mapped[str]
     remote_user_id: Mapped[str | None]
+    """The network's own id of the account, as soon as the network has said it."""
     next_serial: Mapped[int] = mapped_column(default=1)
     state: Mapped[AccountState] = mapped_column(default=AccountState.ACTIVE)
     stopped_reason: Mapped[str | None]
@@ -212,7 +246,7 @@ class Account(Base):
     lease_expires_at: Mapped[datetime | None]
 
 
-class Picture(Base):
+class Picture(Versioned, Base):
     """A sampled image. `file` is a path, relative to the bot's home where it lies inside."""
 
     __tablename__ = "pictures"
@@ -228,10 +262,15 @@ class Picture(Base):
     file: Mapped[str]
     state: Mapped[PictureState] = mapped_column(default=PictureState.CANDIDATE)
     reason: Mapped[str | None]
+    """Why it was rejected, by the bot or by a network."""
+    verdict: Mapped[Verdict | None]
+    """A person's word, which stays whatever becomes of the picture."""
+    verdict_reason: Mapped[str | None]
+    reviewed_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
 
 
-class Slot(Base):
+class Slot(Versioned, Base):
     """A moment at which an account posts: `due_at` has the jitter in it, `key` the time of the cron line."""
 
     __tablename__ = "slots"
@@ -244,30 +283,46 @@ class Slot(Base):
     local: Mapped[str]
     state: Mapped[SlotState] = mapped_column(default=SlotState.PLANNED)
     reason: Mapped[str | None]
+    pinned: Mapped[bool] = mapped_column(default=False)
+    """A person added, moved or skipped it: the planner leaves it as it is."""
 
 
-class Post(Base):
-    """What is to be said once. `version` fences: a process that lost its claim changes nothing any more."""
+class Post(Versioned, Base):
+    """What is to be said once."""
 
     __tablename__ = "posts"
     __table_args__ = (
         UniqueConstraint("account", "serial"),
+        # No two posts of ours are one post of the network. Where its id of the account is not known, it can't
+        # be told.
+        Index("uq_posts_remote", "publisher", "remote_user_id", "remote_id", unique=True),
         # Partial on PostgreSQL too: the migration makes them so. To say it here would import its dialect,
         # 2 MB and a twentieth of the time that `status` takes, for those who have SQLite.
         Index("ix_posts_open", "account", "not_before", sqlite_where=_OPEN),
         Index("ix_posts_person", "account", sqlite_where=_FOR_A_PERSON),
         # This one too, so that it is of no use to who looks for the others: see the migration.
         Index("ix_posts_sent", "account", "sent_at", sqlite_where=text("sent_at IS NOT NULL")),
+        Index("ix_posts_group", "group_key", sqlite_where=text("group_key IS NOT NULL")),
     )
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     account: Mapped[str] = mapped_column(ForeignKey("accounts.name"))
+    publisher: Mapped[str]
+    """Where it is, or is to be: settings may name another one for the account since."""
+    remote_user_id: Mapped[str | None]
+    """The account that it was sent to, by the network's own id."""
     slot_id: Mapped[int | None] = mapped_column(ForeignKey("slots.id"), unique=True)
-    serial: Mapped[int]
+    group_key: Mapped[str | None]
+    """The same for posts of several accounts that show the same pictures."""
+    serial: Mapped[int | None]
+    """Counted for each account in the order of sending; None for what is only written ahead."""
     kind: Mapped[Kind]
     state: Mapped[PostState]
     caption: Mapped[str | None]
+    """What is said. None until the first try makes it of the account's template."""
     alt_text: Mapped[str | None]
+    draft: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    """What the first try fixed besides: whatever else the record on the network will hold."""
     media_file: Mapped[str | None]
     media_ids: Mapped[list[str] | None] = mapped_column(JSON)
     media_expires_at: Mapped[datetime | None]
@@ -276,14 +331,12 @@ class Post(Base):
     reason: Mapped[str | None]
     attempts: Mapped[int] = mapped_column(default=0)
     """Tries that failed; bounded by the policy."""
-    looks: Mapped[int] = mapped_column(default=0)
-    """Reads of the timeline that did not find it, since the last send."""
     duplicate: Mapped[bool] = mapped_column(default=False)
     """The network refused it as a duplicate: it must never be sent again on a guess."""
     lease_owner: Mapped[str | None]
-    lease_expires_at: Mapped[datetime | None]
-    version: Mapped[int] = mapped_column(default=0)
     not_before: Mapped[datetime]
+    due_at: Mapped[datetime]
+    """Its slot's moment, or that at which a person asked for it."""
     deadline: Mapped[datetime]
     """Due time and grace: nothing is sent after it."""
     created_at: Mapped[datetime]
@@ -294,6 +347,13 @@ class Post(Base):
     slot: Mapped[Slot | None] = relationship()
     pictures: Mapped[list["PostPicture"]] = relationship(order_by="PostPicture.position")
     tries: Mapped[list["Attempt"]] = relationship(order_by="Attempt.id")
+
+    @property
+    def number(self) -> int:
+        """The serial of a post that is more than written ahead."""
+        if self.serial is None:
+            raise ValueError(f"post {self.id} has no serial yet")
+        return self.serial
 
 
 class PostPicture(Base):
@@ -321,6 +381,38 @@ class Attempt(Base):
     outcome: Mapped[Outcome | None]
     http_status: Mapped[int | None]
     error: Mapped[str | None]
+
+
+class PostMetrics(Base):
+    """How people answered to a post, as the network counted at one moment. None: it does not say."""
+
+    __tablename__ = "post_metrics"
+
+    post_id: Mapped[int] = mapped_column(ForeignKey("posts.id"), primary_key=True)
+    measured_at: Mapped[datetime] = mapped_column(primary_key=True)
+    likes: Mapped[int | None]
+    reposts: Mapped[int | None]
+    replies: Mapped[int | None]
+    views: Mapped[int | None]
+
+
+class Event(Base):
+    """Who did what, and when: everything that a person changed, and what it was about."""
+
+    __tablename__ = "events"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    at: Mapped[datetime]
+    actor: Mapped[str]
+    """Who: `command line`, or a name."""
+    action: Mapped[str]
+    """What: a verb, as the command has it, such as `resolve`."""
+    account: Mapped[str | None] = mapped_column(ForeignKey("accounts.name"))
+    post_id: Mapped[int | None] = mapped_column(ForeignKey("posts.id"), index=True)
+    slot_id: Mapped[int | None] = mapped_column(ForeignKey("slots.id"))
+    picture_id: Mapped[int | None] = mapped_column(ForeignKey("pictures.id"))
+    note: Mapped[str | None]
+    """What was said, or how it was before: enough to take it back."""
 
 
 class Daemon(Base):

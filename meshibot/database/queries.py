@@ -1,20 +1,20 @@
-"""What the outbox asks of the database: every question finds its index, however long the history is."""
+"""What is asked of the database again and again: every question finds its index, however long the history is.
+
+Nothing is changed here; what is asked for a change is locked, where the database can.
+"""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import bindparam, delete, exists, func, or_, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import bindparam, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from meshibot.database.models import (
     IS_OPEN,
     OPEN_STATES,
+    WRITTEN_AHEAD,
     Account,
     AccountState,
-    Attempt,
-    Daemon,
-    Outcome,
     Picture,
     PictureState,
     Post,
@@ -58,7 +58,7 @@ _OPEN_POSTS_IN_ORDER = _OPEN_POSTS.order_by(Post.deadline, Post.id)
 _DUE_SLOTS_IN_ORDER = _DUE_SLOTS.order_by(Slot.due_at).limit(_CHUNK).with_for_update(skip_locked=True)
 _LAST_POSTS = (
     select(Post.id)
-    .where(Post.account == _ACCOUNT)
+    .where(Post.account == _ACCOUNT, Post.serial.is_not(None))
     .order_by(Post.serial.desc())
     .limit(bindparam("posts"))
     .subquery()
@@ -80,19 +80,6 @@ _STOCK = (
 def is_over(until: datetime | None, now: datetime, longest: timedelta = FAR) -> bool:
     """The same for a value; a wait longer than `longest` can't be meant."""
     return until is None or not now < until <= now + longest
-
-
-def open_account(session: Session, name: str, publisher: str) -> None:
-    """Make sure that the account exists, whoever else is starting now."""
-    row = session.get(Account, name)
-    if row is None:
-        try:
-            with session.begin_nested():
-                session.add(Account(name=name, publisher=publisher))
-        except IntegrityError:  # on PostgreSQL another process may have been quicker
-            row = session.get(Account, name)
-    if row is not None and row.publisher != publisher:
-        row.publisher = publisher
 
 
 def lock_account_with_work(session: Session, name: str, now: datetime) -> Account | None:
@@ -188,34 +175,8 @@ def choose_pictures(
     return chosen, alike
 
 
-def reserve_pictures(
-    session: Session, account: str, count: int, *, posts: int = 30, distance: int = 10
-) -> list[Picture]:
-    """Take pictures out of the stock for a post; empty when it has too few. See `choose_pictures`.
-
-    Those that look like a recent post are rejected, so that the stock can be filled in their place.
-    """
-    chosen, alike = choose_pictures(session, account, count, posts=posts, distance=distance)
-    for picture in alike:
-        picture.state, picture.reason = PictureState.REJECTED, "It looks like a recent post."
-    for picture in chosen:
-        picture.state = PictureState.RESERVED
-    return chosen
-
-
 def _resembles(phash: int, others: Sequence[int], distance: int) -> bool:
     return any((phash ^ other).bit_count() < distance for other in others)
-
-
-def settle_pictures(session: Session, post: Post, state: PictureState, reason: str | None = None) -> None:
-    """Say what became of a post's pictures."""
-    mine = select(PostPicture.picture_id).where(PostPicture.post_id == post.id)
-    session.execute(
-        update(Picture)
-        .where(Picture.id.in_(mine), Picture.state == PictureState.RESERVED)
-        .values(state=state, reason=reason)
-        .execution_options(synchronize_session=False)
-    )
 
 
 def pictures_of(session: Session, post: Post) -> tuple[Picture, ...]:
@@ -230,49 +191,6 @@ def pictures_of(session: Session, post: Post) -> tuple[Picture, ...]:
     )
 
 
-def take_over(session: Session, posts: Iterable[Post], now: datetime) -> None:
-    """With the account's lease in hand: what was being sent when its process ended is unclear now."""
-    for post in [post for post in posts if post.state is PostState.SENDING]:
-        session.execute(
-            update(Attempt)
-            .where(Attempt.post_id == post.id, Attempt.outcome.is_(None))
-            .values(outcome=Outcome.INTERRUPTED, ended_at=now, error="Its process ended before the answer.")
-        )
-        post.state = PostState.UNKNOWN
-        post.reason = "The process that sent it ended before the answer came."
-        post.looks, post.not_before = 0, now
-        post.attempts += 1
-        post.version += 1
-        post.lease_owner = post.lease_expires_at = None
-
-
-def expire(
-    session: Session,
-    account: Account,
-    posts: Iterable[Post],
-    slots: Sequence[Slot],
-    grace: timedelta,
-    now: datetime,
-) -> Sequence[Slot]:
-    """With the account's lease in hand: record what is too late to be sent as missed, with the reason.
-
-    Takes the open posts and the due slots, the oldest first; returns the slots that are due still.
-    """
-    held = held_back(account, now)
-    cause = held or f"No meshibot came to it before its grace of {grace} was over."
-    for post in [post for post in posts if post.state in UNSENT_STATES and post.deadline < now]:
-        miss(session, post, f"{post.reason or cause} Its grace is over.")
-    if not slots or slots[0].due_at >= now - grace:
-        return slots
-    session.execute(
-        update(Slot)
-        .where(Slot.account == account.name, Slot.state == SlotState.PLANNED, Slot.due_at < now - grace)
-        .values(state=SlotState.MISSED, reason=held or func.coalesce(Slot.reason, cause))
-        .execution_options(synchronize_session=False)
-    )
-    return due_slots(session, account.name, now)
-
-
 def held_back(account: Account, now: datetime) -> str | None:
     """Why the account sends nothing at all; None where it may."""
     if account.state is AccountState.STOPPED:
@@ -283,23 +201,33 @@ def held_back(account: Account, now: datetime) -> str | None:
     return None
 
 
-def miss(session: Session, post: Post, reason: str) -> None:
-    """Give a post up; its pictures go back to the stock."""
-    post.state, post.reason = PostState.MISSED, reason
-    post.lease_owner = post.lease_expires_at = None
-    post.version += 1
-    settle_pictures(session, post, PictureState.APPROVED)
+def post_of_slot(session: Session, slot: Slot) -> Post | None:
+    """What was written ahead for the slot."""
+    return session.scalar(select(Post).where(Post.slot_id == slot.id, Post.state.in_(WRITTEN_AHEAD)))
 
 
-def living_daemons(session: Session, now: datetime) -> Sequence[Daemon]:
-    """The daemons that were seen lately and did not say that they ended."""
+def written_ahead(session: Session, account: str, before: datetime) -> Sequence[Post]:
+    """What was written ahead for planned slots that were due before then."""
     return session.scalars(
-        select(Daemon)
-        .where(Daemon.stopped_at.is_(None), Daemon.seen_at > now - ALIVE)
-        .order_by(Daemon.started_at)
+        select(Post)
+        .join(Slot, Slot.id == Post.slot_id)
+        .where(
+            Slot.account == account,
+            Slot.state == SlotState.PLANNED,
+            Slot.due_at < before,
+            Post.state.in_(WRITTEN_AHEAD),
+        )
     ).all()
 
 
-def forget_daemons(session: Session, now: datetime) -> None:
-    """Drop the rows of daemons that ended, or were last seen, a week ago."""
-    session.execute(delete(Daemon).where(Daemon.seen_at < now - timedelta(days=7)))
+def another_post_at(session: Session, post: Post, remote_id: str) -> int | None:
+    """The id of another post of ours that is that post of the network; None where there is none.
+
+    Where the network's id of the account is not known, only posts of the same name are told apart by it.
+    """
+    same = [Post.publisher == post.publisher, Post.remote_id == remote_id, Post.id != post.id]
+    if post.remote_user_id is None:
+        same += [Post.remote_user_id.is_(None), Post.account == post.account]
+    else:
+        same += [Post.remote_user_id == post.remote_user_id]
+    return session.scalar(select(Post.id).where(*same).limit(1))

@@ -11,8 +11,9 @@ from typing import Any, Self
 from sqlalchemy import URL, Connection, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, NoSuchModuleError
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.exc import StaleDataError
 
-from meshibot.errors import DatabaseFailure, UsageError
+from meshibot.errors import ChangedMeanwhile, DatabaseFailure, UsageError
 
 BUSY_TIMEOUT = 60.0
 """Seconds that a SQLite connection waits for another one's write, unless its address ends in `?timeout=…`."""
@@ -52,6 +53,7 @@ class Database:
             event.listen(self.engine, "connect", _set_up_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         self._writing = self.engine.execution_options(meshibot_write=True)
+        self._migrating = self.engine.execution_options(meshibot_write=True, meshibot_foreign_keys=False)
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -78,8 +80,14 @@ class Database:
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
-        """A writing transaction without the ORM, for migrations."""
+        """A writing transaction without the ORM."""
         with self._explained(), self._writing.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def migrate(self) -> Iterator[Connection]:
+        """The same, in which SQLite may drop a table that others refer to, so as to make it anew."""
+        with self._explained(), self._migrating.begin() as connection:
             yield connection
 
     def close(self) -> None:
@@ -98,6 +106,10 @@ class Database:
             yield
         except (IntegrityError, DataError):  # a mistake of ours, which its traceback tells best
             raise
+        except StaleDataError as error:
+            raise ChangedMeanwhile(
+                "It was changed by somebody else at the same moment: look again, then try again."
+            ) from error
         except DBAPIError as error:
             # Not OperationalError alone: a damaged file, a server that can only be read and a connection that
             # was closed are other classes.
@@ -127,7 +139,6 @@ def _set_up_sqlite(connection: Any, _: object) -> None:
     connection.isolation_level = None  # the driver must not open transactions by itself: see _begin_sqlite
     cursor = connection.cursor()
     try:
-        cursor.execute("PRAGMA foreign_keys = ON")
         cursor.execute("PRAGMA synchronous = FULL")
         if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             cursor.execute("PRAGMA journal_mode = WAL")
@@ -136,5 +147,9 @@ def _set_up_sqlite(connection: Any, _: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("meshibot_write", False)
+    options = connection.get_execution_options()
+    checked = options.get("meshibot_foreign_keys", True)
+    # Heeded outside of transactions only, and the connection may have served a migration.
+    connection.exec_driver_sql(f"PRAGMA foreign_keys = {'ON' if checked else 'OFF'}")
+    writes = options.get("meshibot_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -203,7 +203,7 @@ class FolderPublisher:
         if error.errno in _FOR_A_PERSON:
             raise AccountStopped(
                 f"The folder {self.folder} can't be written: {said}.",
-                "Make it a folder that this user may write to, or choose another, then run `meshibot check`.",
+                "Make it a folder that this user may write to, or choose one, then run `meshibot resume`.",
             ) from error
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise RetryLater(f"The disk of {self.folder} is full ({said}): make room.") from error

@@ -36,8 +36,11 @@ class FakeX:
         self.checks_schemas: bool = self._control("state", {})["schemas"]
 
     @classmethod
-    def start(cls, folder: Path, port: int = 0) -> "FakeX":
-        """Start a process whose ledger is `folder`/ledger.jsonl; an existing one is taken up again."""
+    def start(cls, folder: Path, port: int = 0, *, user_id: str | None = None) -> "FakeX":
+        """Start a process whose ledger is `folder`/ledger.jsonl; an existing one is taken up again.
+
+        Two that stand for two accounts of one network need two user ids.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         ledger = folder / "ledger.jsonl"
         process = subprocess.Popen(
@@ -48,6 +51,7 @@ class FakeX:
                 f"--consumer-secret={CREDENTIALS.consumer_secret}",
                 f"--access-token={CREDENTIALS.access_token}",
                 f"--access-token-secret={CREDENTIALS.access_token_secret}",
+                *([] if user_id is None else [f"--user-id={user_id}"]),
             ],
             cwd=ROOT,
             stdout=subprocess.PIPE,

@@ -170,6 +170,7 @@ class X:
     """Everything the fake knows, behind one lock, and its ledger."""
 
     def __init__(self, ledger: Path, secrets: dict[str, str]) -> None:
+        self.user_id = USER_ID
         self.lock = threading.RLock()
         self.secrets = secrets
         self.schemas = Schemas.at_hand()
@@ -338,7 +339,7 @@ class X:
 
     def timeline(self, user_id: str, query: dict[str, str], hidden_since: float | None) -> tuple[int, object]:
         """Newest first, in pages, from `start_time` on."""
-        if user_id != USER_ID:
+        if user_id != self.user_id:
             raise Refused(404, {"title": "Not Found Error", "detail": "Could not find user.", "status": 404})
         size = int(query.get("max_results", "10"))
         if not 5 <= size <= 100:
@@ -544,7 +545,7 @@ class Handler(BaseHTTPRequestHandler):
             "delete": lambda: x.delete(identifier),
             "upload": lambda: x.upload(sent),
             "metadata": lambda: x.describe(sent),
-            "me": lambda: (200, {"data": {"id": USER_ID, "name": "飯bot", "username": USERNAME}}),
+            "me": lambda: (200, {"data": {"id": x.user_id, "name": "飯bot", "username": USERNAME}}),
             "timeline": lambda: x.timeline(identifier, query, hidden_since),
         }
         deed: Callable[[], tuple[int, object]] = acts[endpoint]
@@ -646,11 +647,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--ledger", type=Path, required=True)
+    parser.add_argument("--user-id", default=USER_ID)
     for name in ("consumer-key", "consumer-secret", "access-token", "access-token-secret"):
         parser.add_argument(f"--{name}", default=f"fake-{name}")
     options = parser.parse_args()
     names = ("consumer_key", "consumer_secret", "access_token", "access_token_secret")
-    server = Server(options.port, X(options.ledger, {name: getattr(options, name) for name in names}))
+    x = X(options.ledger, {name: getattr(options, name) for name in names})
+    x.user_id = options.user_id
+    server = Server(options.port, x)
     print(server.server_address[1], flush=True)
     server.serve_forever(poll_interval=0.05)
 

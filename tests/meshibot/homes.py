@@ -12,10 +12,13 @@ from typing import Any
 
 from PIL import Image
 from sqlalchemy import select, text
+from sqlalchemy.orm import Session
 
 from meshibot.daemon import Daemon
+from meshibot.database import Daemon as DaemonRow
 from meshibot.database import Database, Picture
 from meshibot.database.migrate import upgrade
+from meshibot.database.queries import ALIVE
 from tests.fakes.x import CREDENTIALS, FakeX
 from tests.meshibot import ledger
 from tests.meshibot.command import Command
@@ -77,6 +80,12 @@ def x_settings(fake: FakeX, account: str = "") -> dict[str, str]:
         f"{own}X_ACCESS_TOKEN": CREDENTIALS.access_token,
         f"{own}X_ACCESS_TOKEN_SECRET": CREDENTIALS.access_token_secret,
     }
+
+
+def living_daemons(session: Session, now: datetime) -> list[DaemonRow]:
+    """The daemons that were seen lately and did not say that they ended."""
+    alive = select(DaemonRow).where(DaemonRow.stopped_at.is_(None), DaemonRow.seen_at > now - ALIVE)
+    return list(session.scalars(alive))
 
 
 def wait_for(happened: Callable[[], bool], seconds: float = 60.0) -> None:

@@ -5,7 +5,6 @@ Each line of the ledger is a post that exists. Several processes may write it at
 
 import fcntl
 import json
-import math
 import random
 import tempfile
 import time
@@ -40,7 +39,7 @@ from meshibot.publishers.base import (
     contains_marker,
 )
 from meshibot.publishers.settings import PublisherSettings
-from meshibot.slots import Schedule
+from meshibot.schedule import Schedule
 
 UTC_ZONE = ZoneInfo("UTC")
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -106,13 +105,13 @@ class Ledger:
         with self.path.open() as file:
             return [json.loads(line) for line in file]
 
-    def add(self, draft: Draft, now: float, lag: float, remembers: float) -> Sent:
-        """Make the post, seen after the lag; one whose key was used within the memory is the same post."""
+    def add(self, draft: Draft, now: float, lag: float, *, by_name: bool) -> Sent:
+        """Make the post, seen after the lag; `by_name` one that has the key of another is the same post."""
         with self.path.open("r+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             lines = [json.loads(line) for line in file]
             for line in lines:
-                if line["key"] == draft.idempotency_key and now < float(line["made"]) + remembers:
+                if by_name and line["key"] == draft.idempotency_key:
                     return Sent(line["id"], line["url"])
             remote = f"r{len(lines) + 1}"
             line = {
@@ -186,7 +185,8 @@ class LedgerPublisher:
         assert media
         assert all(ref.expires_at is None or ref.expires_at > self.clock.now() for ref in media)
         after = self._fault("send")
-        sent = self.ledger.add(draft, self._elapsed(), self.lag, self._remembers())
+        by_name = self.idempotency == "record"
+        sent = self.ledger.add(draft, self._elapsed(), self.lag, by_name=by_name)
         if after == "lost":
             raise Unclear("The answer was lost.")
         if after == "killed-after":
@@ -213,12 +213,6 @@ class LedgerPublisher:
     def close(self) -> None:
         pass
 
-    def _remembers(self) -> float:
-        """Seconds for which a key keeps one post one."""
-        if self.idempotency == "reconcile":
-            return 0.0
-        return math.inf if self.key_valid_for is None else self.key_valid_for.total_seconds()
-
     def _elapsed(self) -> float:
         return self.clock.elapsed if isinstance(self.clock, MovableClock) else time.monotonic()
 
@@ -244,13 +238,6 @@ class LedgerPublisher:
             case "killed":
                 raise Killed
         return fault
-
-
-class KeyedPublisher(LedgerPublisher):
-    """A network that honours an idempotency key, for an hour."""
-
-    idempotency: ClassVar[Idempotency] = "key"
-    key_valid_for: ClassVar[timedelta | None] = timedelta(hours=1)
 
 
 class RecordPublisher(LedgerPublisher):
@@ -288,11 +275,11 @@ def outbox(
     assert isinstance(clock, MovableClock)
     return Outbox(
         database,
-        [channel(folder, publisher)],
         policy or Policy(),
         clock,
         random.Random(1),
         elapsed=lambda: clock.elapsed,
+        channels=[channel(folder, publisher)],
     )
 
 

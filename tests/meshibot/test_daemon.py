@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
@@ -12,23 +13,23 @@ from sqlalchemy import select
 
 from meshibot import daemon as daemon_module
 from meshibot.clock import SystemClock
-from meshibot.daemon import Daemon, Every
+from meshibot.daemon import Daemon
 from meshibot.database import Account, Database, Post, PostState, Slot, SlotState
 from meshibot.database import Daemon as DaemonRow
-from meshibot.database.queries import living_daemons
 from meshibot.errors import UsageError
-from meshibot.slots import Schedule
-from tests.meshibot.homes import run_beside, wait_for
+from meshibot.publishers.base import Identity, RetryLater
+from meshibot.schedule import Schedule
+from tests.meshibot.homes import living_daemons, run_beside, wait_for
 from tests.meshibot.ledger import UTC_ZONE, Ledger, LedgerPublisher, channel, new_database, slot, stock
 
 DAEMON = """
 import logging, sys
 from datetime import timedelta
 from pathlib import Path
-from meshibot.daemon import Daemon, Every
+from meshibot.daemon import Daemon
 from meshibot.database import Database
 from meshibot.errors import MeshibotError
-from meshibot.slots import Schedule
+from meshibot.schedule import Schedule
 from tests.meshibot.ledger import UTC_ZONE, Ledger, LedgerPublisher, ShiftedClock, channel, stock
 
 folder, cron, clock = Path(sys.argv[1]), sys.argv[2], ShiftedClock(timedelta(seconds=float(sys.argv[3])))
@@ -131,10 +132,10 @@ def test_a_slot_that_waits_for_the_stock_is_posted_when_it_is_filled(
         nonlocal fillings
         fillings += 1
         if fillings == 1:
-            daemon._scheduler.add_job(daemon._guarded(daemon._restock, "filling"))
+            daemon._restocking.bell.set()
             raise ZeroDivisionError
         stock(database, tmp_path, 1)
-        daemon._scheduler.add_job(end)
+        threading.Thread(target=end).start()
 
     def end() -> None:
         wait_for(lambda: posted(database) == 1)
@@ -179,7 +180,29 @@ def test_a_clock_that_is_set_right_does_not_stop_the_looks(
     assert posted(database) == 2
 
 
-def test_times_that_went_by_are_made_up_for_once() -> None:
-    now = datetime.now(UTC)
-    hourly = Every(timedelta(hours=1))
-    assert hourly.get_next_fire_time(now - timedelta(days=9000), now) == now + timedelta(hours=1)
+class Stranger(LedgerPublisher):
+    """It does not say at first whose account it is."""
+
+    def check(self) -> Identity:
+        self.calls.append("check")
+        if self.calls.count("check") == 1:
+            raise RetryLater("Not now.")
+        return super().check()
+
+
+def test_the_networks_own_id_of_the_account_is_asked_for_with_the_first_post(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publisher = Stranger(Ledger(tmp_path / "ledger"), SystemClock())
+    schedule = Schedule("0 0 29 2 *", UTC_ZONE)
+    daemon = Daemon(database, [channel(tmp_path, publisher, schedule=schedule)], lambda: None)
+    monkeypatch.setattr(daemon_module, "PLAN", timedelta())  # when it is asked again
+    stock(database, tmp_path, 4)
+    assert publisher.calls == []
+    for _ in range(4):
+        slot(database, datetime.now(UTC))
+        daemon._work("main")
+    assert publisher.calls == ["upload", "send", "check", "upload", "send", "check", *["upload", "send"] * 2]
+    with database.read() as session:
+        assert session.get_one(Account, "main").remote_user_id == "1"
+        assert session.scalars(select(Post.remote_user_id).order_by(Post.id)).all() == [None, "1", "1", "1"]

@@ -21,7 +21,6 @@ from sqlalchemy.orm import Session
 from meshibot import views
 from meshibot.database import (
     Account,
-    Attempt,
     Database,
     Picture,
     PictureState,
@@ -42,8 +41,20 @@ from meshibot.database.migrate import (
 )
 from meshibot.database.models import Kind, PostState
 from meshibot.errors import DatabaseFailure, DatabaseNewer, UsageError
-from meshibot.slots import Schedule, write_slots
-from tests.meshibot.ledger import NOON, UTC_ZONE, new_database, slot, stock
+from meshibot.outbox import people
+from meshibot.planner import write_slots
+from meshibot.schedule import Schedule
+from tests.meshibot.ledger import (
+    NOON,
+    UTC_ZONE,
+    Ledger,
+    LedgerPublisher,
+    MovableClock,
+    new_database,
+    outbox,
+    slot,
+    stock,
+)
 from tests.postgres import postgres_server, postgres_url
 
 __all__ = ["postgres_server", "postgres_url"]
@@ -380,9 +391,10 @@ def fill_history(database: Database, count: int) -> None:
         session.execute(
             insert(Post),
             [
-                {"id": n + 1, "account": "main", "slot_id": n + 1, "serial": n + 1, "kind": Kind.SINGLE,
-                 "state": PostState.POSTED, "not_before": times[n], "deadline": times[n],
-                 "created_at": times[n], "sent_at": times[n], "attempts": 0, "looks": 0,
+                {"account": "main", "publisher": "x", "slot_id": n + 1, "serial": n + 1,
+                 "kind": Kind.SINGLE,
+                 "state": PostState.POSTED, "not_before": times[n], "deadline": times[n], "due_at": times[n],
+                 "created_at": times[n], "sent_at": times[n], "attempts": 0,
                  "duplicate": False, "version": 1}
                 for n in range(count)
             ],
@@ -393,27 +405,27 @@ def fill_history(database: Database, count: int) -> None:
         )
 
 
-def ask_everything(session: Session) -> None:
-    """Each question that the outbox asks again and again, and those of `meshibot status` and `history`."""
-    assert views.posts_for_a_person(session, ["main"]) == []
-    assert len(views.recent_posts(session, 5, "main")) == 5
-    assert not queries.anything_due(session, "main", NOON)
-    assert queries.lock_account_with_work(session, "main", NOON) is None
-    account = session.get_one(Account, "main")
-    posts = queries.open_posts(session, "main")
-    late = Slot(account="main", key="late", due_at=NOON - timedelta(days=1), local="")
-    session.add(late)
-    assert queries.due_slots(session, "main", NOON) == [late]
-    queries.next_moment(session, "main", NOON)
-    queries.begun_since(session, "main", NOON - timedelta(days=1))
-    write_slots(session, "main", Schedule("0 * * * *", UTC_ZONE), NOON, random.Random(1))
-    queries.take_over(session, posts, NOON)
-    assert late not in queries.expire(session, account, posts, [late], timedelta(hours=2), NOON)
-    queries.choose_pictures(session, "main", 1)
-    post = session.get_one(Post, 1)
-    queries.pictures_of(session, post)
-    queries.settle_pictures(session, post, PictureState.POSTED)
-    assert session.scalars(select(Attempt).where(Attempt.post_id == 1)).all() == []
+def ask_everything(database: Database, folder: Path) -> None:
+    """What the outbox asks again and again, on the way of a post, and what `status` and `history` ask."""
+    stock(database, folder, 2, seed=7)
+    slot(database, NOON - timedelta(days=1))
+    with database.write() as session:
+        assert views.posts_for_a_person(session, ["main"]) == []
+        assert len(views.recent_posts(session, 5, "main")) == 5
+        queries.begun_since(session, "main", NOON - timedelta(days=1))
+        write_slots(session, "main", Schedule("30 * * * *", UTC_ZONE), NOON, random.Random(1))
+    publisher = LedgerPublisher(Ledger(folder / "ledger"), MovableClock())
+    publisher.faults["send"].append("lost")
+    box = outbox(database, folder, publisher)
+    assert box.step("main") is None  # the slot is late
+    assert box.next_moment("main") is not None
+    due = slot(database, NOON)
+    for _ in range(2):
+        box.step("main")
+    with database.read() as session:
+        assert session.scalars(select(Post.state).where(Post.slot_id == due)).one() is PostState.POSTED
+    post = people.post_now(box, "main")
+    people.delete(database, post.id, lambda row: publisher)
 
 
 def test_every_question_is_answered_from_an_index(tmp_path: Path) -> None:
@@ -429,8 +441,7 @@ def test_every_question_is_answered_from_an_index(tmp_path: Path) -> None:
     with new_database(tmp_path) as database:
         fill_history(database, 2000)
         event.listen(database.engine, "before_cursor_execute", listen)
-        with database.write() as session:
-            ask_everything(session)
+        ask_everything(database, tmp_path)
         event.remove(database.engine, "before_cursor_execute", listen)
         assert len(asked) > 12
         with database.connect() as connection:
@@ -447,7 +458,7 @@ def test_every_question_is_answered_from_an_index(tmp_path: Path) -> None:
 
 
 @pytest.mark.postgres
-def test_every_question_is_answered_from_an_index_on_postgresql(postgres_url: str) -> None:
+def test_every_question_is_answered_from_an_index_on_postgresql(postgres_url: str, tmp_path: Path) -> None:
     """Few rows may be touched: what PostgreSQL read from tables in sequence says so, whatever its plan."""
     upgrade(postgres_url)
     with Database.open(postgres_url) as database:
@@ -457,8 +468,7 @@ def test_every_question_is_answered_from_an_index_on_postgresql(postgres_url: st
         connection.execute(text("VACUUM ANALYZE"))
         connection.execute(text("SELECT pg_stat_reset()"))
     with Database.open(postgres_url) as database:
-        with database.write() as session:
-            ask_everything(session)
+        ask_everything(database, tmp_path)
         with database.read() as session:
             session.execute(text("SELECT pg_stat_force_next_flush()"))
         with database.read() as session:

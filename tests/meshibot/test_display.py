@@ -1,11 +1,13 @@
 """What people read: tables, pairs, sentences."""
 
 import io
+import re
 import sys
 
 import pytest
+from rich.cells import cell_len
 
-from meshibot.display import outcome, print_pairs, print_table
+from meshibot.display import outcome, print_pairs, print_table, show_posts, show_stock
 
 
 class Terminal(io.StringIO):
@@ -48,3 +50,38 @@ def test_what_became_of_a_post_is_one_sentence(state: str, said: str) -> None:
     assert outcome(post) == f"Post 3 (No.0007, main) {said}" + (
         ", or `meshibot resolve`." if state == "unknown" else ""
     )
+
+
+def test_posts_fit_a_terminal_of_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "80")
+    url = "file:///home/me/.local/share/meshibot/posts/a-folder-that-is-long/main-0007.json"
+    post = {
+        "id": 12,
+        "serial": 7,
+        "account": "main",
+        "state": "needs_person",
+        "created_at": "2026-11-24T14:00:00Z",
+        "caption": "深夜の飯テロ、失礼します。" * 9 + "\nNo.0007",
+        "url": url,
+        "reason": None,
+    }
+    show_posts([post, post | {"url": None, "reason": "Why."}])
+    lines = terminal.getvalue().splitlines()
+    assert [line.strip() for line in lines if line.strip() in (url, "Why.")] == [url, "Why."], "whole"
+    assert "needs_person" in lines[0]
+    assert "2026-11-24 " in lines[0]
+    assert all(cell_len(line) <= 80 for line in lines if url not in line)
+    assert len(lines) == 6
+
+
+def test_the_stock_fits_a_terminal_of_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "80")
+    file = "/home/me/.local/share/meshibot/pictures/0123456789abcdef.png"
+    show_stock([{"id": 1, "quantile": 0.5, "score": 1.25, "checkpoint": "f" * 64, "file": file}])
+    assert "0123456789abcdef.png" in terminal.getvalue()
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue())
+    assert all(len(line) <= 80 for line in plain.splitlines())

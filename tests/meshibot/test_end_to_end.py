@@ -132,7 +132,8 @@ def test_a_rehearsal_shows_everything_and_leaves_no_trace(bot: Command) -> None:
     jsonschema.validate(post, POST_SCHEMA)
     assert (post["id"], post["serial"], post["dry_run"], post["cost"]) == (None, 1, True, 0)
     assert post["counts"] == [], "a folder counts nothing"
-    assert Path(post["picture"]).is_relative_to(bot.temporary)
+    assert Path(post["picture"]) == bot.folder / ".cache" / "meshibot" / "rehearsal" / "main-0001.jpg"
+    assert list(bot.temporary.iterdir()) == []
     assert read_digital_source_type(Path(post["picture"])) == TRAINED_ALGORITHMIC_MEDIA
     assert not bot.home.exists()
 
@@ -268,9 +269,7 @@ def test_an_answer_that_never_came_does_not_make_a_second_post(stocked: Command,
     assert len(fake_x.posts()) == 1
 
 
-def test_a_refused_token_needs_a_person_and_check_starts_the_account_again(
-    stocked: Command, fake_x: FakeX
-) -> None:
+def test_a_refused_token_needs_a_person_who_resumes_the_account(stocked: Command, fake_x: FakeX) -> None:
     bot = stocked.having(x_settings(fake_x))
     wrong = bot.having({"X_ACCESS_TOKEN_SECRET": "another-secret-0000"})
     post = wrong.json("post-now", status=4)
@@ -280,12 +279,19 @@ def test_a_refused_token_needs_a_person_and_check_starts_the_account_again(
     failed = wrong.json("check", status=4)
     assert [line["level"] for line in failed if line["subject"] == "account main"] == ["failed"]
 
+    still = wrong.json("resume", status=4)
+    assert [(line["account"], line["resumed"]) for line in still] == [("main", False)]
+
     mended = bot.json("check")
     (line,) = [line for line in mended if line["subject"] == "account main"]
-    assert "may send again" in line["says"]
+    assert line["level"] == "warning"
+    assert line["says"].endswith("run `meshibot resume main`.")
+    assert bot.json("status")["accounts"][0]["state"] == "stopped", "a check changes nothing"
+    assert "may send again" in bot("resume").stderr
+    assert "No account is stopped." in bot("resume", "main").stderr
     assert "$0.60 ($0.020 each)" in " ".join(line["says"] for line in mended)
     assert bot.json("post-now")["state"] == "posted"
-    written = json.dumps([failed, mended, post])
+    written = json.dumps([failed, still, mended, post])
     assert "another-secret-0000" not in written
 
 

@@ -11,7 +11,7 @@ from meshibot.database import Daemon, Database
 from meshibot.database.migrate import upgrade
 from meshibot.health import Finding, check, exit_status, posts_in_a_month
 from meshibot.quiet import QuietHours
-from meshibot.slots import Schedule
+from meshibot.schedule import Schedule
 from meshibot.status import status
 from tests.checkpoints import make_checkpoint
 

@@ -12,8 +12,9 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 from alembic.script import ScriptDirectory
+from sqlalchemy.exc import IntegrityError
 
-from meshibot.database import Account, Database
+from meshibot.database import Account, Database, Post, Slot
 from meshibot.database.migrate import (
     HEAD,
     alembic_config,
@@ -36,6 +37,7 @@ WORDS = {
     "kind": {"posts": "grid"},
     "phase": {"attempts": "send"},
     "outcome": {"attempts": "unclear"},
+    "verdict": {"pictures": "rejected"},
 }
 """Values of columns that hold one of a few words."""
 
@@ -56,7 +58,7 @@ def revisions() -> list[str]:
 
 def go_to(database: Database, revision: str) -> None:
     """Bring a database up to a revision, and no further."""
-    with database.connect() as connection:
+    with database.migrate() as connection:
         command.upgrade(alembic_config(connection), revision)
 
 
@@ -132,7 +134,7 @@ def test_each_revision_goes_up_with_rows_in_it(url: str) -> None:
         with database.connect() as connection:
             command.check(alembic_config(connection))
         assert contents(database) == before
-        read_with_the_models(database)
+        assert read_with_the_models(database) == {name: len(rows) for name, rows in before.items()}
 
 
 def test_each_older_revision_goes_straight_up(url: str) -> None:
@@ -150,21 +152,54 @@ def test_each_older_revision_goes_straight_up(url: str) -> None:
                 assert [{name: row[name] for name in kept} for row in after[table]] == [
                     {name: row[name] for name in kept} for row in rows
                 ]
-            read_with_the_models(database)
+            read = read_with_the_models(database)
+            assert {name: read[name] for name in before} == {name: len(rows) for name, rows in before.items()}
             with database.connect() as connection:
                 for table in reversed(Base.metadata.sorted_tables):
                     connection.execute(sa.text(f"DROP TABLE {table.name}"))
                 connection.execute(sa.text("DROP TABLE alembic_version"))
 
 
-def read_with_the_models(database: Database) -> None:
-    """What is stored means something to this code."""
+def read_with_the_models(database: Database) -> dict[str, int]:
+    """What is stored means something to this code; the rows of each table."""
     with database.read() as session:
-        for mapper in Base.registry.mappers:
-            assert len(session.scalars(sa.select(mapper.class_)).all()) >= 3
         for account in session.scalars(sa.select(Account)):
             assert account.stopped_at is not None
             assert account.stopped_at.tzinfo is UTC
+        return {
+            str(mapper.local_table): len(session.scalars(sa.select(mapper.class_)).all())
+            for mapper in Base.registry.mappers
+        }
+
+
+def test_posts_of_before_are_where_their_account_is_and_were_due_with_their_slot(url: str) -> None:
+    with Database.open(url) as database:
+        go_to(database, "0002")
+        fill(database)
+        with database.connect() as connection:
+            connection.execute(sa.text("UPDATE posts SET slot_id = NULL WHERE id = 3"))
+        upgrade(url)
+        with database.read() as session:
+            posts = session.scalars(sa.select(Post).order_by(Post.id)).all()
+            for post in posts:
+                assert post.publisher == session.get_one(Account, post.account).publisher
+                assert post.due_at == (post.slot.due_at if post.slot else post.created_at)
+            assert [post.slot is None for post in posts] == [False, False, True]
+            assert [slot.pinned for slot in session.scalars(sa.select(Slot))] == [False] * 3
+
+
+def test_what_refers_to_a_table_that_was_made_anew_still_does(tmp_path: Path) -> None:
+    """SQLite checks no foreign keys while the migration runs, and does again afterwards."""
+    url = f"sqlite:///{tmp_path / 'bot.sqlite'}"
+    with Database.open(url) as database:
+        go_to(database, "0002")
+        fill(database)
+        go_to(database, HEAD)
+        with database.connect() as connection:
+            assert connection.execute(sa.text("PRAGMA foreign_key_check")).all() == []
+        orphan = sa.text("INSERT INTO attempts (post_id, phase, started_at) VALUES (99, 'send', '2026')")
+        with pytest.raises(IntegrityError), database.connect() as connection:
+            connection.execute(orphan)
 
 
 @pytest.mark.postgres
@@ -196,9 +231,9 @@ for number in range(1, 1_000_000):
     )
     slot = connection.execute("SELECT last_insert_rowid()").fetchone()[0]
     connection.execute(
-        "INSERT INTO posts (account, slot_id, serial, kind, state, attempts, looks, duplicate, version,"
-        " not_before, deadline, created_at)"
-        " VALUES (?, ?, ?, 'single', 'posted', 0, 0, 0, 0, '2026-11-24', '2026-11-24', '2026-11-24')",
+        "INSERT INTO posts (account, publisher, slot_id, serial, kind, state, attempts, duplicate, version,"
+        " not_before, due_at, deadline, created_at) VALUES (?, 'f', ?, ?, 'single', 'posted', 0, 0, 0,"
+        " '2026-11-24', '2026-11-24', '2026-11-24', '2026-11-24')",
         (name, slot, number),
     )
     connection.execute("UPDATE accounts SET next_serial = next_serial + 1 WHERE name = ?", (name,))

@@ -60,7 +60,15 @@ def test_every_command_there_is_is_explained() -> None:
         "plan",
         "resolve",
         "delete",
+        "cancel",
+        "resume",
+        "config",
         "fill",
+        "list",
+        "show",
+        "sheet",
+        "drop",
+        "clear",
         "backup",
     }
     assert there_is | {"upgrade"} <= explained

@@ -120,6 +120,9 @@ def post_by_hand(watched: Watched, fake: FakeX) -> None:
     fake.set_fault("me", "revoked")
     for _ in range(2):
         assert watched("check", "--json") == 2, "there is no checkpoint"
+    fake.set_fault("me", "revoked")
+    assert watched("resume", "--json") == 4
+    assert watched("resume") == 0
     assert "may send again" in watched.said
     fake.set_fault("upload", "list_error")
     assert watched("post-now") == 1

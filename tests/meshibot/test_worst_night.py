@@ -25,19 +25,28 @@ from meshibot.config import load_settings
 from meshibot.daemon import Daemon
 from meshibot.database import Account, AccountState, Database, Picture, PictureState, Post, PostState, Slot
 from meshibot.database.migrate import upgrade
-from meshibot.database.queries import living_daemons
 from meshibot.errors import DatabaseFailure
-from meshibot.outbox import Outbox, Policy
+from meshibot.outbox import Outbox, Policy, people
 from meshibot.publishers.base import Publisher
 from meshibot.publishers.folder import FolderPublisher
 from meshibot.publishers.transport import Timeouts
 from meshibot.publishers.x import XPublisher
-from meshibot.slots import Schedule
+from meshibot.schedule import Schedule
 from tests.checkpoints import make_checkpoint
 from tests.disks import Disk, mounted
 from tests.fakes.x import CREDENTIALS, FakeX
 from tests.meshibot.command import Command
-from tests.meshibot.homes import ask, due, locked, posts, run_beside, stocked, wait_for, x_settings
+from tests.meshibot.homes import (
+    ask,
+    due,
+    living_daemons,
+    locked,
+    posts,
+    run_beside,
+    stocked,
+    wait_for,
+    x_settings,
+)
 from tests.meshibot.ledger import (
     UTC_ZONE,
     Ledger,
@@ -146,7 +155,9 @@ def test_a_full_disk_under_the_posts_only_delays_them(
         settings = load_settings()
         clock = MovableClock(datetime.now(UTC))
         with open_bot(settings, settings.accounts) as opened:
-            box = Outbox(opened.database, opened.channels, clock=clock, elapsed=lambda: clock.elapsed)
+            box = Outbox(
+                opened.database, clock=clock, elapsed=lambda: clock.elapsed, channels=opened.channels
+            )
             disk.fill()
             for _ in range(2):
                 assert box.step("main") == 1
@@ -176,9 +187,9 @@ def test_a_disk_that_stays_full_costs_the_slot_and_says_why(tmp_path: Path) -> N
             disk.fill()
             box = Outbox(
                 database,
-                [channel(tmp_path, FolderPublisher(disk.folder))],
                 clock=clock,
                 elapsed=lambda: clock.elapsed,
+                channels=[channel(tmp_path, FolderPublisher(disk.folder))],
             )
             for _ in range(8):
                 box.step("main")
@@ -484,10 +495,11 @@ def test_a_token_revoked_in_the_night_stops_its_account_and_no_other(
     accounts = {account["name"]: account for account in bot.json("status")["accounts"]}
     assert (accounts["paris"]["state"], accounts["tokyo"]["state"]) == ("active", "stopped")
     assert cause in accounts["tokyo"]["stopped_reason"]
-    assert "then run `meshibot check`" in accounts["tokyo"]["stopped_reason"]
+    assert "then run `meshibot resume`" in accounts["tokyo"]["stopped_reason"]
     assert fake_x.posts() == []
 
-    assert "may send again" in said(bot)["account tokyo"]["says"]
+    assert "run `meshibot resume tokyo`" in said(bot)["account tokyo"]["says"]
+    assert "may send again" in bot("resume").stderr
     run_until(bot, ("paris", "posted"), ("tokyo", "posted"))
     assert len(fake_x.posts()) == 1
     assert fake_x.requests("upload") == 1, "the picture that X has already is used"
@@ -518,7 +530,7 @@ def test_a_folder_that_can_not_be_written_stops_only_its_account(tmp_path: Path)
     with new_database(tmp_path) as database:
         stock(database, tmp_path, 2)
         channels = [channel(tmp_path, publisher, name) for name, publisher in publishers.items()]
-        box = Outbox(database, channels, clock=clock, elapsed=lambda: clock.elapsed)
+        box = Outbox(database, channels=channels, clock=clock, elapsed=lambda: clock.elapsed)
         for name in publishers:
             slot(database, clock.now(), name)
             box.step(name)
@@ -526,11 +538,11 @@ def test_a_folder_that_can_not_be_written_stops_only_its_account(tmp_path: Path)
             stopped = session.get_one(Account, "broken")
             assert stopped.state is AccountState.STOPPED
             assert stopped.stopped_reason is not None
-            assert "run `meshibot check`" in stopped.stopped_reason
+            assert "run `meshibot resume`" in stopped.stopped_reason
             assert session.get_one(Account, "sound").state is AccountState.ACTIVE
         assert len(list((tmp_path / "sound").glob("*.json"))) == 1
         (tmp_path / "broken").unlink()
-        assert box.start_account("broken")
+        assert people.resume(database, "broken")
         box.step("broken")
     assert len(list((tmp_path / "broken").glob("*.json"))) == 1
 
@@ -542,10 +554,10 @@ def steps(database: Database, folder: Path, publisher: Publisher, clock: Movable
     """Let a worker of its own do so many steps, half a minute apart."""
     box = Outbox(
         database,
-        [channel(folder, publisher)],
         Policy(look_spread=timedelta(seconds=30)),
         clock,
         elapsed=lambda: clock.elapsed,
+        channels=[channel(folder, publisher)],
     )
     for _ in range(count):
         box.step("main")

@@ -9,7 +9,7 @@ from meshibot.publishers.answers import TROUBLE, Answer, Row, http_date, one_lin
 from meshibot.publishers.base import AccountStopped, MediaGone, PossibleDuplicate, Rejected, RetryLater
 
 _PORTAL = "console.x.com"
-_THEN = "then run `meshibot check`."
+_THEN = "then run `meshibot resume`."
 
 
 _SECONDS = re.compile(r"\d{1,10}", re.ASCII)

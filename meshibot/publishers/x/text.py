@@ -15,10 +15,16 @@ _URL_WEIGHT = 23
 _LIGHT = re.compile("[\u0000-\u10ff\u2000-\u200d\u2010-\u201f\u2032-\u2037]")
 
 # X links a bare name that ends in a known top-level domain; any two letters or more are taken for one here.
+# What stands before it may be Japanese, and its names may have accents. Some domains are in kana.
+_NAME = "[0-9a-z\u00c0-\u024f][0-9a-z\u00c0-\u024f-]*"
+_KANA = "みんな|コム|ストア|セール|ファッション|クラウド|グーグル|ポイント|アマゾン"
+_DOMAIN = rf"(?:[a-z]{{2,}}(?![0-9a-z\u00c0-\u024f])|{_KANA})"
 _LINK = re.compile(
-    r"(?P<scheme>https?://)[!-~]+|(?<![0-9A-Za-z@_.-])(?:[0-9a-z][0-9a-z-]*\.)+[a-z]{2,}(?![0-9a-z])(?:/[!-~]*)?",
+    rf"(?P<scheme>https?://)[!-~]+|(?<![0-9A-Za-z\u00c0-\u024f@＠$#＃_.-])(?:{_NAME}\.)+{_DOMAIN}(?:/[!-~]*)?",
     re.IGNORECASE,
 )
+_FOREIGN_LINK = re.compile(r"https?://[^\s!-~]", re.IGNORECASE)
+"""An address whose name begins with a letter that is not ASCII."""
 
 # An emoji counts 2, however many code points it joins: flags, keycaps, pictures with skin tones and joiners.
 _PICTURE = (
@@ -48,7 +54,7 @@ def weighted_length(text: str) -> int:
 
 def has_link(text: str) -> bool:
     """Whether X may see a link in `text`, a bare `example.com` included: such a post is priced higher."""
-    return _LINK.search(text) is not None
+    return _LINK.search(text) is not None or _FOREIGN_LINK.search(text) is not None
 
 
 def _weight_without_links(text: str) -> int:

@@ -398,6 +398,28 @@ def test_bytes_that_are_no_text_are_refused(monkeypatch: pytest.MonkeyPatch, nam
     sentence.encode()
 
 
+@pytest.mark.parametrize(
+    ("address", "sound"),
+    [
+        ("postgresql://u:s3cr3t-planted-value@[::1", False),
+        ("postgresql://u:s3cr3t-planted-value@host:port/name", False),
+        ("postgresql://u:s3cr3t-planted/value@host:5432/name", True),
+        ("postgresql://u@[::1]:5432/name", True),
+        ("postgresql:///name?host=/run/postgresql", True),
+        ("sqlite:////var/lib/a:b/x.sqlite3", True),
+    ],
+)
+def test_an_address_without_a_host_is_refused_and_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, address: str, sound: bool
+) -> None:
+    monkeypatch.setenv("MESHIBOT_DATABASE_URL", address)
+    if sound:
+        assert load_settings().database_address == address
+    else:
+        assert refusal().startswith("MESHIBOT_DATABASE_URL can't be used: set it to a database address")
+        assert "s3cr3t" not in refusal()
+
+
 def test_a_home_that_no_address_can_hold_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -241,7 +241,7 @@ def test_a_stopped_account_is_seen_by_a_check(x: XPublisher, fake_x: FakeX, faul
     with pytest.raises(AccountStopped) as stopped:
         x.check()
     assert stopped.value.exit_status == 4
-    assert stopped.value.what_to_do.endswith("`meshibot check`.")
+    assert stopped.value.what_to_do.endswith("`meshibot resume`.")
 
 
 @pytest.mark.parametrize("status", [400, 404, 405, 413, 415, 422])

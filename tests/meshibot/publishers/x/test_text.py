@@ -43,3 +43,26 @@ def test_weight_never_shrinks_when_a_separate_word_is_added(text: str, more: str
 def test_own_template_with_a_link_is_known_to_cost_more() -> None:
     assert any(map(has_link, load_captions("menu: example.com {marker}").lines))
     assert not any(map(has_link, load_captions("ja").lines))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "今夜example.com",
+        "今夜はexample.com/ramenで",
+        "café.com",
+        "ramen.みんな",
+        "https://ラーメン.jp",
+        "HTTPS://EXAMPLE.COM",
+        "（example.com）",
+    ],
+)
+def test_a_link_is_found_where_x_finds_it(text: str) -> None:
+    assert has_link(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["No.0042", "me@example.com", "#example.com", "ラーメン.みんな", "3.14", "一杯。"]
+)
+def test_what_x_does_not_link_is_none(text: str) -> None:
+    assert not has_link(text)

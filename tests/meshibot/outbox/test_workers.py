@@ -30,7 +30,8 @@ def work(url: str, folder: Path, number: int) -> None:
     publisher = LedgerPublisher(Ledger(folder / "ledger"), clock)
     policy = Policy(spacing=timedelta(), avoid_distance=0)
     with Database.open(url) as database:
-        box = Outbox(database, [channel(folder, publisher, account) for account in ACCOUNTS], policy, clock)
+        channels = [channel(folder, publisher, account) for account in ACCOUNTS]
+        box = Outbox(database, policy, clock, channels=channels)
         end = time.monotonic() + 60
         while time.monotonic() < end:
             worked = [box.step(account) for account in ACCOUNTS[:: 1 if number % 2 else -1]]
@@ -80,7 +81,7 @@ def test_every_slot_is_published_once(kind: str, tmp_path: Path, request: pytest
     ledger = Ledger(tmp_path / "ledger").posts()
     assert sorted(Counter(line["key"] for line in ledger).values()) == [1] * len(posts)
     for account in ACCOUNTS:
-        assert sorted(post.serial for post in posts if post.account == account) == list(range(1, SLOTS + 1))
+        assert sorted(post.number for post in posts if post.account == account) == list(range(1, SLOTS + 1))
         spans = sorted((post.sent_at, post.posted_at) for post in posts if post.account == account)
         for (_, ended), (begun, _) in pairwise(spans):
             assert ended is not None
@@ -93,7 +94,7 @@ def start(url: str, folder: Path) -> None:
     publisher = LedgerPublisher(Ledger(folder / "ledger"), ShiftedClock(timedelta()))
     with Database.open(url) as database:
         for number in range(20):
-            Outbox(database, [channel(folder, publisher, f"account{number}")])
+            Outbox(database, channels=[channel(folder, publisher, f"account{number}")])
 
 
 @pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])

@@ -9,7 +9,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from meshibot.database import Database
 from meshibot.database.migrate import upgrade
 from meshibot.database.models import Base
-from tests.meshibot.machine import KeyedMachine, OutboxMachine
+from tests.meshibot.outbox.machine import OutboxMachine, RecordMachine
 from tests.postgres import postgres_server, postgres_url
 
 __all__ = ["postgres_server", "postgres_url"]
@@ -24,8 +24,8 @@ def test_at_most_once_whatever_happens() -> None:
     run_state_machine_as_test(OutboxMachine, settings=SHORT)
 
 
-def test_at_most_once_with_keys_whatever_happens() -> None:
-    run_state_machine_as_test(KeyedMachine, settings=settings(SHORT, max_examples=30))
+def test_at_most_once_under_a_name_whatever_happens() -> None:
+    run_state_machine_as_test(RecordMachine, settings=settings(SHORT, max_examples=30))
 
 
 class PostgresMachine(OutboxMachine):
@@ -56,5 +56,5 @@ def test_at_most_once_in_the_long_run() -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_at_most_once_with_keys_in_the_long_run() -> None:
-    run_state_machine_as_test(KeyedMachine, settings=settings(LONG, max_examples=500))
+def test_at_most_once_under_a_name_in_the_long_run() -> None:
+    run_state_machine_as_test(RecordMachine, settings=settings(LONG, max_examples=500))

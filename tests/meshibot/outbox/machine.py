@@ -16,20 +16,20 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from sqlalchemy import select
 
-from meshibot import outbox as outbox_module
+from meshibot import crashpoints
 from meshibot.crashpoints import crash_point
 from meshibot.database import Account, AccountState, Database, Post, PostState, Slot, SlotState
 from meshibot.errors import NeedsPerson, NothingToDo
-from meshibot.outbox import CRASH_POINTS, Outbox, Policy
+from meshibot.outbox import CRASH_POINTS, Outbox, Policy, people
 from meshibot.publishers.base import Sent
-from meshibot.slots import Schedule
+from meshibot.schedule import Schedule
 from tests.meshibot.ledger import (
     UTC_ZONE,
-    KeyedPublisher,
     Killed,
     Ledger,
     LedgerPublisher,
     MovableClock,
+    RecordPublisher,
     channel,
     new_database,
     slot,
@@ -66,7 +66,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.crash_at = ""
         self.stocked = 0
         self.fault = Counter[str]()
-        outbox_module.crash_point = self.crash_point  # type: ignore[attr-defined]
+        crashpoints.crash_point = self.crash_point
         self.publishers = [self.publisher_class(self.ledger, self.clock) for _ in range(3)]
         self.workers = [self.worker(number) for number in range(3)]
         self.fill(3)
@@ -75,11 +75,11 @@ class OutboxMachine(RuleBasedStateMachine):
         clock = self.clock
         return Outbox(
             self.database,
-            [channel(self.folder, self.publishers[number], schedule=self.schedule)],
             Policy(),
             clock,
             random.Random(number),
             elapsed=lambda: clock.elapsed,
+            channels=[channel(self.folder, self.publishers[number], schedule=self.schedule)],
         )
 
     def crash_point(self, name: str) -> None:
@@ -93,7 +93,7 @@ class OutboxMachine(RuleBasedStateMachine):
         try:
             self.heal_and_check()
         finally:
-            outbox_module.crash_point = crash_point  # type: ignore[attr-defined]
+            crashpoints.crash_point = crash_point
             self.database.close()
             shutil.rmtree(self.folder)
 
@@ -208,20 +208,21 @@ class OutboxMachine(RuleBasedStateMachine):
 
     def post_now(self, number: int) -> None:
         try:
-            self.workers[number].post_now("main", patience=timedelta())
+            people.post_now(self.workers[number], "main", patience=timedelta())
         except (NothingToDo, NeedsPerson):
             pass
         except Killed:
             self.workers[number] = self.worker(number)
 
     def person_starts_the_account(self) -> None:
-        self.workers[0].start_account("main")
+        people.resume(self.database, "main", clock=self.clock)
 
     def person_resolves(self) -> None:
         """A person looks, and sees what is there."""
         for post in self.of_state(PostState.NEEDS_PERSON):
             there = [line["id"] for line in self.ledger.posts() if line["text"] == post.caption]
-            self.workers[0].resolve(post.id, posted=Sent(there[0], "") if there else None)
+            found = Sent(there[0], "") if there else None
+            people.resolve(self.database, post.id, posted=found, clock=self.clock)
 
     # ---- what must hold -------------------------------------------------------------------------
 
@@ -283,7 +284,7 @@ class OutboxMachine(RuleBasedStateMachine):
             ]
 
 
-class KeyedMachine(OutboxMachine):
-    """The same, where the network honours a key."""
+class RecordMachine(OutboxMachine):
+    """The same, where the network writes under a name that the caller chose."""
 
-    publisher_class = KeyedPublisher
+    publisher_class = RecordPublisher

@@ -1,0 +1,222 @@
+"""What an account does next: an open post whose wait is over, or a slot that is due, or nothing.
+
+Budget, quiet hours and spacing are kept here; so are the records of what came too late to be sent.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import func, update
+from sqlalchemy.orm import Session
+
+from meshibot.database import queries
+from meshibot.database.models import (
+    Account,
+    AccountState,
+    Kind,
+    PictureState,
+    Post,
+    PostPicture,
+    PostState,
+    Slot,
+    SlotState,
+)
+from meshibot.outbox import record
+from meshibot.outbox.claim import Claim, is_free, take
+from meshibot.outbox.decide import Interrupted, Late, Result, Situation, decide
+from meshibot.outbox.policy import PICTURES, Channel, Policy
+from meshibot.outbox.runtime import Runtime
+
+WAITED = "It waited for the quiet hours to end, or for its turn, until its grace was over."
+NOT_APPROVED = "What was written for it is a draft, which nobody approved."
+
+
+@dataclass(frozen=True)
+class Turn:
+    """An account's turn: nobody else works on it while this transaction lasts."""
+
+    session: Session
+    account: Account
+    channel: Channel
+    policy: Policy
+    now: datetime
+
+    def settle(self, post: Post, result: Result) -> None:
+        """Decide what the post is by what came of it, and write that down."""
+        change = decide(result, Situation(post, self.now, self.policy))
+        record.write(self.session, post, self.account, change, self.now)
+
+    @property
+    def held_back(self) -> str | None:
+        """Why the account sends nothing at all; None where it may."""
+        return queries.held_back(self.account, self.now)
+
+    def may_send(self, due: datetime) -> bool:
+        """Not in the quiet hours; and what is catching up keeps its distance from the last post."""
+        schedule, last = self.channel.schedule, self.account.last_sent_at
+        if schedule.quiet is not None and self.now.astimezone(schedule.tz) in schedule.quiet:
+            return False
+        spaced = last is None or not last <= self.now < last + self.policy.spacing
+        return spaced or self.now - due <= self.policy.punctual
+
+    @property
+    def budget_used(self) -> bool:
+        """Whether the account's posts of this day are all made, or under way."""
+        schedule = self.channel.schedule
+        if schedule.daily_budget is None:
+            return False
+        midnight = self.now.astimezone(schedule.tz).replace(hour=0, minute=0, second=0, microsecond=0)
+        begun = queries.begun_since(self.session, self.account.name, midnight.astimezone(UTC))
+        return begun >= schedule.daily_budget
+
+
+def claim_next(runtime: Runtime, channel: Channel, *, slots: bool) -> Claim | None:
+    """Claim what the account does next; None where nothing is due, or while another process works on it.
+
+    `slots=False` leaves planned slots to the daemon and only looks at posts that exist.
+    """
+    if runtime.database.is_sqlite:
+        # Its one lock for writing is not taken only to look.
+        with runtime.database.read() as session:
+            if not queries.anything_due(session, channel.account, runtime.clock.now()):
+                return None
+    with runtime.commit("claim") as session:
+        policy, now = runtime.policy, runtime.clock.now()
+        account = queries.lock_account_with_work(session, channel.account, now)
+        if account is None or not is_free(account, now, policy.lease):
+            return None
+        account.lease_owner = account.lease_expires_at = None  # run out, perhaps
+        turn = Turn(session, account, channel, policy, now)
+        posts = queries.open_posts(session, channel.account)
+        _take_over(turn, posts)
+        _miss_late_posts(turn, posts)
+        due = _miss_late_slots(turn)
+        if account.state is AccountState.STOPPED or not queries.is_over(account.not_before, now):
+            return None
+        post = _due_post(turn, posts)
+        if post is None and slots:
+            post = _post_for_slot(turn, due)
+        return None if post is None else take(session, account, channel, post, policy.lease, now)
+
+
+# ---- what others left ---------------------------------------------------------------------------
+
+
+def _take_over(turn: Turn, posts: Iterable[Post]) -> None:
+    """What was being sent when its process ended is unclear now."""
+    for post in [post for post in posts if post.state is PostState.SENDING]:
+        record.interrupt_tries(turn.session, post, turn.now)
+        turn.settle(post, Interrupted())
+
+
+def _miss_late_posts(turn: Turn, posts: Iterable[Post]) -> None:
+    for post in [post for post in posts if post.state in queries.UNSENT_STATES]:
+        if post.deadline < turn.now:
+            turn.settle(post, Late(_cause(turn)))
+
+
+def _miss_late_slots(turn: Turn) -> Sequence[Slot]:
+    """Record the slots that are too late, and what was written ahead for them; those that are due still."""
+    session, account, now = turn.session, turn.account, turn.now
+    before = now - turn.channel.schedule.grace
+    slots = queries.due_slots(session, account.name, now)
+    if not slots or slots[0].due_at >= before:
+        return slots
+    for post in queries.written_ahead(session, account.name, before):
+        turn.settle(post, Late(_cause(turn)))
+    session.execute(
+        update(Slot)
+        .where(Slot.account == account.name, Slot.state == SlotState.PLANNED, Slot.due_at < before)
+        .values(
+            state=SlotState.MISSED,
+            reason=turn.held_back or func.coalesce(Slot.reason, _cause(turn)),
+            version=Slot.version + 1,
+        )
+        .execution_options(synchronize_session=False)
+    )
+    return queries.due_slots(session, account.name, now)
+
+
+def _cause(turn: Turn) -> str:
+    grace = turn.channel.schedule.grace
+    return turn.held_back or f"No meshibot came to it before its grace of {grace} was over."
+
+
+# ---- what is next -------------------------------------------------------------------------------
+
+
+def _due_post(turn: Turn, posts: Iterable[Post]) -> Post | None:
+    for post in queries.due_posts(posts, turn.now):
+        if post.state is PostState.UNKNOWN or post.slot_id is None:
+            return post
+        own = post.sent_at is not None and post.sent_at == turn.account.last_sent_at
+        if turn.may_send(turn.now if own else post.due_at):
+            return post
+    return None
+
+
+def _post_for_slot(turn: Turn, due: Iterable[Slot]) -> Post | None:
+    for slot in due:
+        if not turn.may_send(slot.due_at):
+            slot.reason = WAITED
+            continue
+        ahead = queries.post_of_slot(turn.session, slot)
+        if turn.budget_used:
+            slot.state = SlotState.MISSED
+            slot.reason = f"The daily budget of {turn.channel.schedule.daily_budget} posts was used up."
+            if ahead is not None:
+                turn.settle(ahead, Late(slot.reason))
+        elif ahead is None:
+            return new_post(turn, slot, turn.channel.kind)
+        elif ahead.state is PostState.APPROVED:
+            return _begin(turn, slot, ahead)
+        else:
+            slot.reason = NOT_APPROVED
+    return None
+
+
+# ---- a new post ---------------------------------------------------------------------------------
+
+
+def new_post(turn: Turn, slot: Slot | None, kind: Kind) -> Post | None:
+    """A post with its serial and its pictures; None when the stock has too few."""
+    policy = turn.policy
+    chosen, alike = queries.choose_pictures(
+        turn.session,
+        turn.account.name,
+        PICTURES[kind],
+        posts=policy.avoid_posts,
+        distance=policy.avoid_distance,
+    )
+    for picture in alike:  # so that the stock can be filled in their place
+        picture.state, picture.reason = PictureState.REJECTED, "It looks like a recent post."
+    if not chosen:
+        if slot is not None:
+            slot.reason = "The stock was empty."
+        return None
+    for picture in chosen:
+        picture.state = PictureState.RESERVED
+    post = Post(
+        account=turn.account.name,
+        publisher=turn.channel.publisher.name,
+        slot_id=None if slot is None else slot.id,
+        kind=kind,
+        state=PostState.PLANNED,
+        created_at=turn.now,
+        pictures=[PostPicture(picture_id=row.id, position=place) for place, row in enumerate(chosen)],
+    )
+    turn.session.add(post)
+    return _begin(turn, slot, post)
+
+
+def _begin(turn: Turn, slot: Slot | None, post: Post) -> Post:
+    """Its turn has come: it gets its serial and its times, and its slot is taken."""
+    post.serial = turn.account.next_serial
+    turn.account.next_serial += 1
+    post.due_at = turn.now if slot is None else slot.due_at
+    post.deadline = post.due_at + turn.channel.schedule.grace
+    post.not_before = turn.now
+    if slot is not None:
+        slot.state, slot.reason = SlotState.TAKEN, None
+    return post

@@ -1,0 +1,214 @@
+"""What a person does: post now, withdraw, settle what is unclear, take down, let an account go on.
+
+Each is recorded as an event, with who did it. Whatever the command line does here, a page does by the same
+functions.
+"""
+
+from collections.abc import Callable
+from contextlib import closing
+from datetime import datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from meshibot.clock import Clock, SystemClock
+from meshibot.database import queries
+from meshibot.database.models import (
+    OPEN_STATES,
+    Account,
+    AccountState,
+    Event,
+    Kind,
+    Phase,
+    Post,
+    PostState,
+)
+from meshibot.database.session import Database
+from meshibot.errors import NeedsPerson, NothingToDo, UsageError
+from meshibot.outbox import record
+from meshibot.outbox.choose import Turn, new_post
+from meshibot.outbox.decide import Absent, Published, Result, Situation, TakenDown, Withdrawn, decide
+from meshibot.outbox.outbox import Outbox
+from meshibot.outbox.policy import Policy
+from meshibot.outbox.record import Try
+from meshibot.outbox.runtime import Runtime, request
+from meshibot.publishers.base import Publisher, Sent
+
+COMMAND_LINE = "command line"
+"""Who acts, where nobody has a name."""
+
+
+def load_post(database: Database, post_id: int) -> Post:
+    """A post as it is now. UsageError if there is none of this number."""
+    with database.read() as session:
+        post = session.get(Post, post_id) if 0 < post_id < 1 << 63 else None
+        if post is None:
+            raise UsageError(f"There is no post {post_id}: see `meshibot history`.")
+        return post
+
+
+def post_now(
+    outbox: Outbox, account: str, kind: Kind | None = None, *, patience: timedelta = timedelta(minutes=3)
+) -> Post:
+    """Post once, outside the schedule, and follow it to its end or until patience is over.
+
+    Raises NothingToDo for an empty stock, a used-up budget or a rate limit, NeedsPerson for a stopped
+    account. The post that is returned may still be open: a daemon, or the next call, goes on with it.
+    """
+    channel = outbox.channel(account)
+    with outbox.commit("claim") as session:
+        row = session.get_one(Account, account, with_for_update=True)
+        if row.state is AccountState.STOPPED:
+            raise NeedsPerson(f"The account {account} is stopped: {row.stopped_reason}")
+        turn = Turn(session, row, channel, outbox.policy, outbox.clock.now())
+        if turn.held_back is not None:
+            raise NothingToDo(turn.held_back)
+        if turn.budget_used:
+            raise NothingToDo(
+                f"The daily budget of {channel.schedule.daily_budget} posts is used up: raise "
+                "DAILY_BUDGET or wait for tomorrow."
+            )
+        post = new_post(turn, None, kind or channel.kind)
+        if post is None:
+            raise NothingToDo("The stock has no picture to post: run `meshibot stock fill`.")
+    return _follow(outbox, account, post.id, turn.now + patience)
+
+
+def _follow(outbox: Outbox, account: str, post_id: int, until: datetime) -> Post:
+    while True:
+        done = outbox.step(account, slots=False)
+        post = load_post(outbox.database, post_id)
+        now = outbox.clock.now()
+        if post.state not in OPEN_STATES or now >= until or _is_stopped(outbox.database, account):
+            return post
+        if done is None:
+            if post.not_before > until:
+                return post
+            wait = (post.not_before - now).total_seconds()
+            outbox.clock.sleep(min(max(wait, 0.2), 5.0))  # another process may hold the account
+
+
+def _is_stopped(database: Database, account: str) -> bool:
+    with database.read() as session:
+        return session.get_one(Account, account).state is AccountState.STOPPED
+
+
+def resolve(
+    database: Database,
+    post_id: int,
+    *,
+    posted: Sent | None = None,
+    clock: Clock | None = None,
+    by: str = COMMAND_LINE,
+) -> Post:
+    """A person's word on an unclear post: it is there, as `posted`, or (None) it is absent.
+
+    An absent one is sent while its grace lasts, and missed otherwise. UsageError for any other post, and
+    for a place at which another post of ours is.
+    """
+    result: Result = Absent() if posted is None else Published(posted, "A person found it.")
+
+    def check(session: Session, post: Post) -> None:
+        if post.state not in (PostState.NEEDS_PERSON, PostState.UNKNOWN) or post.lease_owner is not None:
+            raise UsageError(f"Post {post_id} is {post.state}, which needs no person's word.")
+        other = queries.another_post_at(session, post, posted.remote_id) if posted is not None else None
+        if other is not None:
+            raise UsageError(f"That is post {other}: look for the one with this post's own number.")
+
+    note = "absent" if posted is None else f"posted: {posted.remote_id}"
+    return _settle(database, post_id, result, check, "resolve", note, clock or SystemClock(), by)
+
+
+def cancel(database: Database, post_id: int, *, clock: Clock | None = None, by: str = COMMAND_LINE) -> Post:
+    """Withdraw a post that waits: it is not sent, and its pictures are back in stock.
+
+    UsageError for one that may exist already, that is being worked on, or that has ended.
+    """
+
+    def check(_: Session, post: Post) -> None:
+        if post.state not in queries.UNSENT_STATES:
+            raise UsageError(f"Post {post_id} is {post.state}: only a post that waits can be withdrawn.")
+        if post.lease_owner is not None:
+            raise UsageError(f"Post {post_id} is being worked on at this moment: try again in a minute.")
+
+    return _settle(database, post_id, Withdrawn(), check, "cancel", None, clock or SystemClock(), by)
+
+
+def _settle(
+    database: Database,
+    post_id: int,
+    result: Result,
+    check: Callable[[Session, Post], None],
+    action: str,
+    note: str | None,
+    clock: Clock,
+    by: str,
+) -> Post:
+    """With the account locked, so that no process works on it meanwhile."""
+    name = load_post(database, post_id).account
+    with database.write() as session:
+        account = session.get_one(Account, name, with_for_update=True)
+        post = session.get_one(Post, post_id, with_for_update=True)
+        check(session, post)
+        now = clock.now()
+        record.write(session, post, account, decide(result, Situation(post, now, Policy())), now)
+        session.add(Event(at=now, actor=by, action=action, account=name, post_id=post_id, note=note))
+    return load_post(database, post_id)
+
+
+def delete(
+    database: Database,
+    post_id: int,
+    publisher_of: Callable[[Post], Publisher],
+    *,
+    clock: Clock | None = None,
+    by: str = COMMAND_LINE,
+) -> Post:
+    """Take a post down, from the network that it was made on.
+
+    `publisher_of` opens that network's publisher, and it is closed here. UsageError for a post that isn't
+    posted; PublishError when the network refuses.
+    """
+    clock = clock or SystemClock()
+    post = load_post(database, post_id)
+    if post.state is PostState.DELETED:
+        return post
+    if post.state is not PostState.POSTED or post.remote_id is None:
+        raise UsageError(f"Post {post_id} is {post.state}: there is nothing to take down.")
+    tried = Try(Phase.DELETE, clock.now())
+    with closing(publisher_of(post)) as publisher, request("delete"):
+        publisher.delete(post.remote_id)
+    with Runtime(database).commit("deleted") as session:
+        account = session.get_one(Account, post.account, with_for_update=True)
+        row = session.get_one(Post, post_id, with_for_update=True)
+        now = clock.now()
+        change = decide(TakenDown(), Situation(row, now, Policy()))
+        record.write(session, row, account, change, now)
+        record.write_done(session, row, tried, now)
+        session.add(Event(at=now, actor=by, action="delete", account=post.account, post_id=post_id))
+    return load_post(database, post_id)
+
+
+def resume(
+    database: Database,
+    account: str,
+    *,
+    remote_user_id: str | None = None,
+    clock: Clock | None = None,
+    by: str = COMMAND_LINE,
+) -> bool:
+    """Let a stopped account send again, once the cause is mended; False if it was not stopped.
+
+    `remote_user_id` is who it is to its network, where that was just asked.
+    """
+    now = (clock or SystemClock()).now()
+    with database.write() as session:
+        row = session.get(Account, account, with_for_update=True)
+        if row is None:
+            raise UsageError(f"There is no account {account!r}.")
+        row.not_before = None
+        row.remote_user_id = remote_user_id or row.remote_user_id
+        if row.state is AccountState.ACTIVE:
+            return False
+        session.add(Event(at=now, actor=by, action="resume", account=account, note=row.stopped_reason))
+        row.state, row.stopped_reason, row.stopped_at = AccountState.ACTIVE, None, None
+        return True

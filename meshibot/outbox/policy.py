@@ -1,0 +1,77 @@
+"""What the outbox goes by: how patient it is, and what it needs to know of an account."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from meshibot.database.models import Kind, Picture
+from meshibot.publishers.base import Publisher
+from meshibot.schedule import Schedule
+
+PICTURES = {Kind.SINGLE: 1, Kind.GRID: 4, Kind.MORPH: 2}
+"""How many pictures a post of each kind shows."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How patient the outbox is."""
+
+    max_attempts: int = 6
+    """Failed tries, after which a post is given up."""
+    backoff: timedelta = timedelta(seconds=30)
+    """After the first failure; it doubles with each, up to the limit, and is drawn from 50 to 150 %."""
+    backoff_limit: timedelta = timedelta(minutes=30)
+    lease: timedelta = timedelta(minutes=5)
+    looks: int = 4
+    """Reads of the timeline that must not find a post before it counts as absent."""
+    look_interval: timedelta = timedelta(seconds=30)
+    look_spread: timedelta = timedelta(seconds=75)
+    """The least time between the first and the last of these reads."""
+    patience: timedelta = timedelta(hours=6)
+    """How long reading may fail before a person is asked."""
+    punctual: timedelta = timedelta(minutes=1)
+    """A post that is later than this is catching up."""
+    spacing: timedelta = timedelta(minutes=5)
+    """Between the last post and one that is catching up: no bursts."""
+    media_margin: timedelta = timedelta(minutes=10)
+    """An uploaded picture is not used this close to its expiry."""
+    avoid_posts: int = 30
+    avoid_distance: int = 10
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a post is to be made of."""
+
+    account: str
+    serial: int
+    marker: str
+    """The serial as the caption shows it, such as `No.0042`."""
+    kind: Kind
+    pictures: tuple[Picture, ...]
+    at: datetime
+    """When it is due, in the account's own time zone."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """What is said with a post."""
+
+    caption: str
+    alt_text: str
+
+
+@dataclass(frozen=True)
+class Channel:
+    """An account with everything that posting needs: where to, when, and how a post is made."""
+
+    account: str
+    publisher: Publisher
+    schedule: Schedule
+    describe: Callable[[Order], Words]
+    """Pure and quick. A MeshibotError rejects the post."""
+    prepare: Callable[[Order, Words], Path]
+    """Makes the file that is uploaded; may be called again. A MeshibotError rejects the post."""
+    kind: Kind = Kind.SINGLE
+    """What its slots show."""

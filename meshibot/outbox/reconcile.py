@@ -1,0 +1,57 @@
+"""Looks on the account's own timeline for a post that may exist.
+
+A read may lag behind a write: only several looks of one process, spread over a time that no jump of a clock
+shortens, say that a post is absent.
+"""
+
+import logging
+from datetime import timedelta
+
+from meshibot.database import queries
+from meshibot.database.models import Phase, Post
+from meshibot.outbox import drafts, record
+from meshibot.outbox.claim import Claim, conclude
+from meshibot.outbox.decide import LookFailed, NotSeen, Published, Result
+from meshibot.outbox.failures import in_flight
+from meshibot.outbox.record import Try
+from meshibot.outbox.runtime import Looks, Runtime, request
+
+log = logging.getLogger(__name__)
+
+
+def reconcile(runtime: Runtime, claim: Claim) -> None:
+    """One look; raises LeaseLost where another process took the post over."""
+    tried = Try(Phase.RECONCILE, runtime.clock.now())
+    post, order = drafts.load(runtime, claim)
+    # A day more than the clock says: it may have been wrong when the post was made.
+    since = post.created_at - timedelta(days=1)
+    log.info("%s: looking for it on %s", record.name_of(post), post.publisher)
+    try:
+        draft = drafts.draft_of(claim.channel, post, order, with_file=False)
+        with request("find"):
+            found = claim.channel.publisher.find(draft, since)
+    except Exception as error:  # noqa: BLE001 (an unexpected failure to read says nothing about the post)
+        conclude(runtime, claim, "failed", LookFailed(in_flight(error)), tried)
+        return
+    if found is not None:
+        with runtime.database.read() as session:
+            other = queries.another_post_at(session, post, found.remote_id)
+        if other is not None:
+            log.warning("%s: what was found (%s) is post %d", record.name_of(post), found.remote_id, other)
+            found = None
+    result: Result = NotSeen(_enough(runtime, post)) if found is None else Published(found)
+    conclude(runtime, claim, "reconciled", result, tried)
+
+
+def _enough(runtime: Runtime, post: Post) -> bool:
+    """Whether this process did not see it often enough, over a time that no jump of a clock shortens."""
+    now = runtime.elapsed()
+    before = runtime.looks.get(post.id)
+    if before is None or before.sent_at != post.sent_at:
+        before = Looks(post.sent_at, now, 0)
+    looks = runtime.looks[post.id] = Looks(post.sent_at, before.first, before.times + 1)
+    policy = runtime.policy
+    enough = looks.times >= policy.looks and now - looks.first >= policy.look_spread.total_seconds()
+    if enough:
+        del runtime.looks[post.id]
+    return enough

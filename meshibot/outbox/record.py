@@ -1,0 +1,152 @@
+"""Writes down what was decided. A post's state is assigned here and nowhere else."""
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from meshibot.captions import marker
+from meshibot.database.models import (
+    Account,
+    AccountState,
+    Attempt,
+    Outcome,
+    Phase,
+    Picture,
+    PictureState,
+    Post,
+    PostPicture,
+    PostState,
+)
+from meshibot.outbox.decide import (
+    PICTURES_BECOME,
+    Change,
+    Failed,
+    LookFailed,
+    NotSeen,
+    Result,
+)
+from meshibot.publishers.base import AccountStopped, PossibleDuplicate, PublishError, Rejected, Unclear
+
+log = logging.getLogger(__name__)
+
+LEVELS = {
+    PostState.POSTED: logging.INFO,
+    PostState.CANCELLED: logging.INFO,
+    PostState.DELETED: logging.INFO,
+    PostState.NEEDS_PERSON: logging.ERROR,
+}
+"""How loud a decision is told; one that is not named is a warning."""
+
+OUTCOMES: tuple[tuple[type[PublishError], Outcome], ...] = (
+    (PossibleDuplicate, Outcome.DUPLICATE),
+    (Unclear, Outcome.UNCLEAR),
+    (AccountStopped, Outcome.STOPPED),
+    (Rejected, Outcome.REJECTED),
+    (PublishError, Outcome.RETRY),
+)
+"""How an attempt ended that failed so; the first that fits."""
+
+
+def name_of(post: Post) -> str:
+    """A post as the log calls it."""
+    number = "written ahead" if post.serial is None else marker(post.serial)
+    return f"post {post.id} ({number}, {post.account})"
+
+
+def advance(post: Post, state: PostState) -> None:
+    """One step on the way, on which nothing was decided."""
+    post.state = state
+
+
+def write(session: Session, post: Post, account: Account, change: Change, now: datetime) -> None:
+    """Make post, pictures and account what was decided; whoever held the post holds it no more."""
+    post.state, post.reason, post.lease_owner = change.state, change.reason, None
+    post.not_before = change.at or post.not_before
+    post.attempts += change.failed
+    if change.duplicate is not None:
+        post.duplicate = change.duplicate
+    if change.forget_media:
+        post.media_ids = None
+    if change.sent is not None:
+        post.remote_id, post.url, post.posted_at = change.sent.remote_id, change.sent.url or None, now
+    if change.state in PICTURES_BECOME:
+        _settle_pictures(session, post, PICTURES_BECOME[change.state])
+    if change.account_waits_until is not None:
+        account.not_before = change.account_waits_until
+    if change.account_stops is not None:
+        account.state, account.stopped_at = AccountState.STOPPED, now
+        account.stopped_reason = change.account_stops
+        log.error("account %s is stopped: %s", account.name, change.account_stops)
+    told = change.reason or post.url or ""
+    log.log(LEVELS.get(change.state, logging.WARNING), "%s: %s. %s", name_of(post), change.state, told)
+
+
+def _settle_pictures(session: Session, post: Post, state: PictureState) -> None:
+    mine = select(PostPicture.picture_id).where(PostPicture.post_id == post.id)
+    session.execute(
+        update(Picture)
+        .where(Picture.id.in_(mine), Picture.state == PictureState.RESERVED)
+        .values(
+            state=state,
+            reason=post.reason if state is PictureState.REJECTED else None,
+            version=Picture.version + 1,
+        )
+        .execution_options(synchronize_session=False)
+    )
+
+
+@dataclass(frozen=True)
+class Try:
+    """An attempt that ended. One that was recorded when it began has the id of that row."""
+
+    phase: Phase
+    started: datetime
+    id: int | None = None
+
+
+def write_try(session: Session, post: Post, tried: Try, result: Result, ended: datetime) -> None:
+    """Record how it ended."""
+    outcome, error = _outcome(tried.phase, result)
+    attempt = (
+        Attempt(post_id=post.id, phase=tried.phase, started_at=tried.started)
+        if tried.id is None
+        else session.get_one(Attempt, tried.id)
+    )
+    attempt.ended_at, attempt.outcome = ended, outcome
+    if error is not None:
+        attempt.http_status, attempt.error = error.http_status, error.reason
+    session.add(attempt)
+
+
+def write_done(session: Session, post: Post, tried: Try, ended: datetime) -> None:
+    """Record one that did what it was to do."""
+    session.add(
+        Attempt(
+            post_id=post.id,
+            phase=tried.phase,
+            started_at=tried.started,
+            ended_at=ended,
+            outcome=Outcome.DONE,
+        )
+    )
+
+
+def interrupt_tries(session: Session, post: Post, now: datetime) -> None:
+    """End the attempts of a process that ended."""
+    session.execute(
+        update(Attempt)
+        .where(Attempt.post_id == post.id, Attempt.outcome.is_(None))
+        .values(outcome=Outcome.INTERRUPTED, ended_at=now, error="Its process ended before the answer.")
+    )
+
+
+def _outcome(phase: Phase, result: Result) -> tuple[Outcome, PublishError | None]:
+    if isinstance(result, Failed | LookFailed):
+        error = result.error
+        return next(outcome for kind, outcome in OUTCOMES if isinstance(error, kind)), error
+    if isinstance(result, NotSeen):
+        return Outcome.ABSENT, None
+    return (Outcome.FOUND if phase is Phase.RECONCILE else Outcome.DONE), None

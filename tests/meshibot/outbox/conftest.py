@@ -1,0 +1,41 @@
+"""A database, a clock that can be moved, and a network that is a file."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from meshibot.database import (
+    Database,
+)
+from meshibot.outbox import Outbox
+from tests.meshibot.ledger import (
+    Ledger,
+    LedgerPublisher,
+    MovableClock,
+    new_database,
+    outbox,
+    stock,
+)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    with new_database(tmp_path) as database:
+        yield database
+
+
+@pytest.fixture
+def clock() -> MovableClock:
+    return MovableClock()
+
+
+@pytest.fixture
+def publisher(tmp_path: Path, clock: MovableClock) -> LedgerPublisher:
+    return LedgerPublisher(Ledger(tmp_path / "ledger"), clock)
+
+
+@pytest.fixture
+def box(database: Database, tmp_path: Path, publisher: LedgerPublisher) -> Outbox:
+    stock(database, tmp_path, 5)
+    return outbox(database, tmp_path, publisher)

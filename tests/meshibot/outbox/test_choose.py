@@ -1,0 +1,277 @@
+"""What comes next: slots that are due, budget, quiet hours, spacing, and what comes too late."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from meshibot import views
+from meshibot.database import (
+    Account,
+    Database,
+    Kind,
+    Picture,
+    PictureState,
+    Post,
+    PostPicture,
+    PostState,
+    Slot,
+    SlotState,
+)
+from meshibot.errors import NothingToDo
+from meshibot.outbox import Outbox, people
+from meshibot.quiet import QuietHours
+from meshibot.schedule import Schedule
+from tests.meshibot.ledger import (
+    NOON,
+    UTC_ZONE,
+    LedgerPublisher,
+    MovableClock,
+    channel,
+    outbox,
+    slot,
+    stock,
+)
+from tests.meshibot.outbox.asking import only_post, picture_states, the_slot
+
+
+def test_nothing_is_sent_before_its_time(box: Outbox, database: Database, clock: MovableClock) -> None:
+    slot(database, NOON + timedelta(minutes=1))
+    assert box.step("main") is None
+    assert box.next_moment("main") == NOON + timedelta(minutes=1)
+    clock.move(minutes=1)
+    assert box.step("main") is not None
+    assert box.next_moment("main") is None
+
+
+def test_slots_in_a_rate_limit_of_a_day_are_missed_with_that_reason(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    stock(database, tmp_path, 2)
+    slot(database, NOON)
+    box = outbox(database, tmp_path, publisher)
+    with database.write() as session:
+        session.get_one(Account, "main").not_before = NOON + timedelta(hours=24)
+    for _ in range(5):
+        assert box.step("main") is None
+        clock.move(minutes=31)
+    assert the_slot(database).state is SlotState.MISSED
+    assert the_slot(database).reason == (
+        "The network takes nothing from the account until 2026-11-25 12:00 UTC (its rate limit)."
+    )
+
+
+def test_slots_of_a_stopped_account_are_missed_with_the_reason(
+    box: Outbox, database: Database, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    slot(database, NOON)
+    slot(database, NOON + timedelta(minutes=30))
+    publisher.faults["send"].append("stopped")
+    box.step("main")
+    clock.move(hours=3)
+    box.step("main")
+    with database.read() as session:
+        post = session.scalars(select(Post)).one()
+        late = session.scalars(select(Slot).where(Slot.state == SlotState.MISSED)).one()
+    assert post.state is PostState.MISSED
+    assert post.reason == "The credits are used up. Its grace is over."
+    assert late.reason == "The account is stopped: The credits are used up. Buy some."
+
+
+def test_downtime_is_caught_up_within_the_grace_one_at_a_time(
+    box: Outbox, database: Database, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    for minutes in (-180, -100, -60, -20):
+        slot(database, NOON + timedelta(minutes=minutes))
+    assert box.step("main") is not None
+    assert box.step("main") is None  # not in a burst
+    clock.move(minutes=4)
+    assert box.step("main") is None
+    slot(database, clock.now())  # what is on time does not wait for what is late
+    assert box.step("main") is not None
+    for _ in range(3):
+        clock.move(minutes=5)
+        box.step("main")
+    with database.read() as session:
+        missed = session.scalars(select(Slot).where(Slot.state == SlotState.MISSED)).all()
+        serials = session.scalars(select(Slot.due_at).join(Post).order_by(Post.serial)).all()
+    assert [slot.due_at for slot in missed] == [NOON - timedelta(minutes=180)]
+    assert "grace of 2:00:00" in str(missed[0].reason)
+    assert [(due - NOON) / timedelta(minutes=1) for due in serials] == [-100, 4, -60, -20]
+    assert len(publisher.ledger.posts()) == 4
+
+
+def test_an_empty_stock_is_waited_for_until_the_grace_ends(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    box = outbox(database, tmp_path, publisher)
+    slot(database, NOON)
+    assert box.step("main") is None
+    assert the_slot(database).state is SlotState.PLANNED
+    clock.move(hours=1)
+    stock(database, tmp_path, 1)
+    assert box.step("main") is not None
+    slot(database, clock.now())
+    clock.move(hours=3)
+    assert box.step("main") is None
+    with database.read() as session:
+        missed = session.scalars(select(Slot).where(Slot.state == SlotState.MISSED)).one()
+    assert "grace" in str(missed.reason)
+
+
+def test_the_reason_of_a_slot_without_a_picture_is_the_stock(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    box = outbox(database, tmp_path, publisher)
+    slot(database, NOON)
+    box.step("main")
+    clock.move(hours=3)
+    box.step("main")
+    assert the_slot(database).reason == "The stock was empty."
+
+
+def test_quiet_hours_and_daily_budget(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    stock(database, tmp_path, 9)
+    schedule = Schedule("0 * * * *", UTC_ZONE, quiet=QuietHours.parse("13:00-13:30"), daily_budget=2)
+    box = Outbox(database, channels=[channel(tmp_path, publisher, schedule=schedule)], clock=clock)
+    slot(database, NOON + timedelta(minutes=59))
+    clock.move(minutes=61)
+    assert box.step("main") is None  # a late one waits for the quiet hours to end
+    clock.move(minutes=30)
+    assert box.step("main") is not None
+    slot(database, clock.now())
+    assert box.step("main") is not None
+    slot(database, clock.now() + timedelta(seconds=1))
+    clock.move(seconds=1)
+    assert box.step("main") is None
+    with database.read() as session:
+        missed = session.scalars(select(Slot).where(Slot.state == SlotState.MISSED)).one()
+    assert missed.reason == "The daily budget of 2 posts was used up."
+    with pytest.raises(NothingToDo, match="daily budget of 2"):
+        people.post_now(box, "main")
+    clock.move(hours=11)
+    assert people.post_now(box, "main").state is PostState.POSTED
+
+
+def test_a_post_that_is_tried_again_later_counts_in_the_budget(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    stock(database, tmp_path, 9)
+    schedule = Schedule("0 * * * *", UTC_ZONE, daily_budget=1)
+    box = Outbox(database, channels=[channel(tmp_path, publisher, schedule=schedule)], clock=clock)
+    slot(database, NOON)
+    publisher.faults["send"].append("later")
+    box.step("main")
+    slot(database, NOON + timedelta(seconds=1))
+    clock.move(seconds=1)
+    assert box.step("main") is None
+    with pytest.raises(NothingToDo, match="daily budget of 1"):
+        people.post_now(box, "main")
+    clock.move(minutes=1)
+    assert box.step("main") == 1
+    assert [line["text"][-4:] for line in publisher.ledger.posts()] == ["0001"]
+
+
+def test_a_picture_that_looks_like_a_recent_post_is_not_taken(
+    box: Outbox, database: Database, publisher: LedgerPublisher
+) -> None:
+    slot(database, NOON)
+    box.step("main")
+    with database.write() as session:
+        pictures = session.scalars(select(Picture).order_by(Picture.id)).all()
+        pictures[1].phash = pictures[0].phash ^ 0b111
+        pictures[2].phash = pictures[3].phash ^ 0b11
+    post = people.post_now(box, "main")
+    assert post.state is PostState.POSTED
+    assert picture_states(database) == ["posted", "rejected", "posted", "approved", "approved"]
+    with pytest.raises(NothingToDo):
+        people.post_now(box, "main", Kind.GRID)
+
+
+def test_late_retries_are_missed_not_sent(
+    box: Outbox, database: Database, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    slot(database, NOON)
+    publisher.faults["send"].append("later")
+    box.step("main")
+    clock.move(hours=3)
+    box.step("main")
+    assert only_post(database).state is PostState.MISSED
+    assert only_post(database).reason == "The network is busy. Its grace is over."
+    assert publisher.calls.count("send") == 1
+
+
+def write_ahead(database: Database, slot_id: int, state: PostState, caption: str | None = None) -> int:
+    """A post for a slot, with the newest picture of the stock."""
+    with database.write() as session:
+        row = session.get_one(Slot, slot_id)
+        picture = session.scalars(select(Picture).order_by(Picture.id.desc())).first()
+        assert picture is not None
+        picture.state = PictureState.RESERVED
+        post = Post(
+            account="main",
+            publisher="ledger",
+            slot_id=slot_id,
+            kind=Kind.SINGLE,
+            state=state,
+            caption=caption,
+            not_before=row.due_at,
+            due_at=row.due_at,
+            deadline=row.due_at,
+            created_at=row.due_at - timedelta(days=1),
+            pictures=[PostPicture(picture_id=picture.id, position=0)],
+        )
+        session.add(post)
+        session.flush()
+        return post.id
+
+
+def test_what_was_written_ahead_and_approved_is_what_the_slot_posts(
+    box: Outbox, database: Database, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    people.post_now(box, "main")
+    ahead = write_ahead(database, slot(database, NOON), PostState.APPROVED, "By hand. No.0002")
+    assert views_of(database) == [1]
+    assert box.step("main") == ahead
+    assert people.load_post(database, ahead).serial == 2
+    assert the_slot(database).state is SlotState.TAKEN
+    assert [line["text"] for line in publisher.ledger.posts()] == ["A bowl. No.0001", "By hand. No.0002"]
+    assert [line["alt"] for line in publisher.ledger.posts()] == ["A generated picture."] * 2
+    assert picture_states(database) == ["posted", *["approved"] * 3, "posted"]
+
+
+def views_of(database: Database) -> list[int | None]:
+    """The serials that `history` shows."""
+    with database.read() as session:
+        return [post.serial for post in views.recent_posts(session, 9)]
+
+
+def test_a_draft_waits_for_its_approval_and_is_missed_with_that_reason(
+    box: Outbox, database: Database, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    ahead = write_ahead(database, slot(database, NOON), PostState.DRAFT)
+    assert box.step("main") is None
+    clock.move(hours=1)
+    with database.write() as session:
+        assert session.get_one(Slot, 1).reason == "What was written for it is a draft, which nobody approved."
+    clock.move(hours=2)
+    assert box.step("main") is None
+    post = people.load_post(database, ahead)
+    assert (post.state, post.serial) == (PostState.MISSED, None)
+    assert the_slot(database).reason == "What was written for it is a draft, which nobody approved."
+    assert picture_states(database) == ["approved"] * 5
+    assert publisher.calls == []
+
+
+def test_a_slot_that_is_skipped_posts_nothing(box: Outbox, database: Database, clock: MovableClock) -> None:
+    slot(database, NOON)
+    with database.write() as session:
+        row = session.scalars(select(Slot)).one()
+        row.state, row.pinned = SlotState.SKIPPED, True
+    for _ in range(3):
+        assert box.step("main") is None
+        clock.move(hours=2)
+    assert the_slot(database).state is SlotState.SKIPPED

@@ -1,0 +1,166 @@
+"""The table: what came of a post, and what it is therefore. One row a line, as the docs have it."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshibot.database import Kind, PictureState, Post, PostState
+from meshibot.outbox.decide import (
+    PICTURES_BECOME,
+    Absent,
+    Elsewhere,
+    Failed,
+    Interrupted,
+    Late,
+    LookFailed,
+    NotSeen,
+    Published,
+    Result,
+    Situation,
+    TakenDown,
+    Withdrawn,
+    Withheld,
+    decide,
+)
+from meshibot.outbox.policy import Policy
+from meshibot.publishers.base import (
+    AccountStopped,
+    MediaGone,
+    PossibleDuplicate,
+    PublishError,
+    Rejected,
+    RetryLater,
+    Sent,
+    Unclear,
+)
+from tests.meshibot.ledger import NOON
+
+SENT = Sent("r1", "https://ledger.example/r1")
+SOON = NOON + timedelta(minutes=10)
+LATER = NOON + timedelta(days=3)
+BACKOFF = timedelta(seconds=30)
+LOOK = timedelta(seconds=30)
+
+
+def post(**values: object) -> Post:
+    """An open post, in the middle of its grace."""
+    row = {
+        "id": 7,
+        "account": "main",
+        "publisher": "ledger",
+        "serial": 42,
+        "kind": Kind.SINGLE,
+        "state": PostState.SENDING,
+        "reason": "It was cut.",
+        "attempts": 0,
+        "duplicate": False,
+        "created_at": NOON,
+        "sent_at": NOON,
+        "deadline": NOON + timedelta(hours=2),
+    }
+    return Post(**(row | values))
+
+
+def on(unclear: bool = False, **values: object) -> Situation:
+    return Situation(post(**values), NOON, Policy(), unclear)
+
+
+DUE = timedelta()
+ROWS: list[tuple[Result, Situation, PostState, timedelta | None]] = [
+    (Published(SENT), on(), PostState.POSTED, None),
+    (Failed(Unclear("?")), on(), PostState.UNKNOWN, DUE),
+    (Failed(PossibleDuplicate("?")), on(), PostState.UNKNOWN, DUE),
+    (Failed(AccountStopped("!", "Pay.")), on(), PostState.RETRY, DUE),
+    (Failed(Rejected("!")), on(), PostState.REJECTED, None),
+    (Failed(MediaGone("!")), on(), PostState.RETRY, DUE),
+    (Failed(RetryLater("!")), on(), PostState.RETRY, BACKOFF),
+    (Failed(RetryLater("!")), on(attempts=2), PostState.RETRY, 4 * BACKOFF),
+    (Failed(RetryLater("!", SOON)), on(), PostState.RETRY, SOON - NOON),
+    (Failed(RetryLater("!", LATER)), on(), PostState.MISSED, timedelta(days=1)),
+    (Failed(RetryLater("!")), on(attempts=5), PostState.MISSED, 16 * BACKOFF * 2),
+    (Failed(RetryLater("!")), on(deadline=NOON), PostState.MISSED, BACKOFF),
+    # of one that may exist from before, no refusal says anything
+    (Failed(Rejected("!")), on(unclear=True), PostState.UNKNOWN, BACKOFF),
+    (Failed(AccountStopped("!", "Pay.")), on(unclear=True), PostState.UNKNOWN, BACKOFF),
+    (Failed(RetryLater("!")), on(unclear=True, attempts=9), PostState.UNKNOWN, timedelta(minutes=30)),
+    (Interrupted(), on(), PostState.UNKNOWN, DUE),
+    (NotSeen(enough=False), on(), PostState.UNKNOWN, LOOK),
+    (NotSeen(enough=True), on(), PostState.RETRY, DUE),
+    (NotSeen(enough=True), on(duplicate=True), PostState.NEEDS_PERSON, DUE),
+    (NotSeen(enough=True), on(deadline=NOON - LOOK), PostState.MISSED, None),
+    (NotSeen(enough=True), on(attempts=6), PostState.MISSED, None),
+    (LookFailed(RetryLater("!")), on(), PostState.UNKNOWN, LOOK),
+    (LookFailed(RetryLater("!", SOON)), on(), PostState.UNKNOWN, SOON - NOON),
+    (LookFailed(AccountStopped("!", "Pay.")), on(), PostState.UNKNOWN, DUE),
+    (LookFailed(Unclear("!")), on(sent_at=NOON - timedelta(hours=7)), PostState.NEEDS_PERSON, DUE),
+    (Elsewhere(), on(), PostState.NEEDS_PERSON, DUE),
+    (Late("Why."), on(), PostState.MISSED, None),
+    (Withheld(), on(), PostState.RETRY, DUE),
+    (Absent(), on(), PostState.RETRY, DUE),
+    (Absent(), on(deadline=NOON - LOOK), PostState.MISSED, None),
+    (Withdrawn(), on(), PostState.CANCELLED, None),
+    (TakenDown(), on(), PostState.DELETED, None),
+]
+
+
+@pytest.mark.parametrize(("result", "situation", "state", "wait"), ROWS)
+def test_the_table(result: Result, situation: Situation, state: PostState, wait: timedelta | None) -> None:
+    change = decide(result, situation)
+    assert change.state is state
+    assert (None if change.at is None else change.at - NOON) == wait
+
+
+def test_reasons_say_what_to_do_where_a_person_has_to() -> None:
+    for result in (NotSeen(enough=True), Elsewhere()):
+        reason = decide(result, on(duplicate=True)).reason
+        assert reason is not None
+        assert "Look for No.0042, then run `meshibot resolve 7 --posted ID` or `--absent`." in reason
+    assert decide(Late("No meshibot came."), on(reason=None)).reason == "No meshibot came. Its grace is over."
+    assert decide(Late("No meshibot came."), on()).reason == "It was cut. Its grace is over."
+
+
+def test_what_a_failure_does_to_the_account() -> None:
+    stopped = AccountStopped("No credits.", "Buy some.")
+    for result in (Failed(stopped), LookFailed(stopped)):
+        assert decide(result, on()).account_stops == "No credits. Buy some."
+    assert decide(Failed(stopped), on(unclear=True)).account_stops == "No credits. Buy some."
+    assert decide(Failed(RetryLater("!")), on()).account_waits_until is None
+    for at, waits in ((SOON, SOON), (LATER, NOON + timedelta(days=1)), (NOON, NOON + timedelta(seconds=1))):
+        assert decide(Failed(RetryLater("!", at)), on()).account_waits_until == waits
+    assert decide(Failed(MediaGone("!")), on()).forget_media
+    assert decide(Failed(PossibleDuplicate("!")), on()).duplicate is True
+    assert decide(Absent(), on(duplicate=True)).duplicate is False
+
+
+def test_pictures_have_an_end_where_their_post_has() -> None:
+    ends = {PostState.POSTED, PostState.REJECTED, PostState.MISSED, PostState.CANCELLED}
+    assert set(PICTURES_BECOME) == ends
+    assert PICTURES_BECOME[PostState.MISSED] is PICTURES_BECOME[PostState.CANCELLED] is PictureState.APPROVED
+
+
+ERRORS = st.sampled_from([RetryLater, MediaGone, Rejected, Unclear, PossibleDuplicate]).map(
+    lambda kind: kind("!")
+) | st.just(AccountStopped("!", "Do."))
+
+
+@given(
+    error=ERRORS,
+    attempts=st.integers(0, 20),
+    late=st.booleans(),
+    duplicate=st.booleans(),
+    unclear=st.booleans(),
+)
+def test_what_may_exist_is_never_given_up_nor_sent_again_by_a_failure(
+    error: PublishError, attempts: int, late: bool, duplicate: bool, unclear: bool
+) -> None:
+    deadline = NOON + timedelta(hours=-1 if late else 1)
+    situation = on(unclear, attempts=attempts, duplicate=duplicate, deadline=deadline)
+    change = decide(Failed(error), situation)
+    if unclear or isinstance(error, Unclear):
+        assert change.state is PostState.UNKNOWN
+    else:
+        assert change.state in (PostState.RETRY, PostState.REJECTED, PostState.MISSED)
+    look = decide(LookFailed(error), situation)
+    assert look.state in (PostState.UNKNOWN, PostState.NEEDS_PERSON)

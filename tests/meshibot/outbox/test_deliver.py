@@ -1,0 +1,346 @@
+"""The main way, from its picture to the record: one worker at a time, and everything that may go wrong."""
+
+import random
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from meshibot.database import (
+    AccountState,
+    Attempt,
+    Database,
+    Outcome,
+    Phase,
+    Post,
+    PostState,
+    SlotState,
+)
+from meshibot.errors import MeshibotError, NeedsPerson, UsageError
+from meshibot.outbox import Channel, Order, Outbox, Policy, Words, people
+from meshibot.publishers.base import Draft, MediaGone, MediaRef, RetryLater, Sent
+from meshibot.schedule import Schedule
+from tests.meshibot.ledger import (
+    NOON,
+    UTC_ZONE,
+    Killed,
+    Ledger,
+    LedgerPublisher,
+    MovableClock,
+    RecordPublisher,
+    channel,
+    outbox,
+    slot,
+    stock,
+)
+from tests.meshibot.outbox.asking import (
+    attempts,
+    look_until_settled,
+    only_post,
+    only_post_or_none,
+    picture_states,
+    the_account,
+    the_slot,
+)
+
+
+def test_a_due_slot_is_published_once(box: Outbox, database: Database, publisher: LedgerPublisher) -> None:
+    slot(database, NOON)
+    assert box.step("main") is not None
+    assert box.step("main") is None
+    post = only_post(database)
+    assert (post.state, post.remote_id, post.serial, post.slot_id) == (PostState.POSTED, "r1", 1, 1)
+    assert (post.caption, post.lease_owner, post.reason) == ("A bowl. No.0001", None, None)
+    assert the_slot(database).state is SlotState.TAKEN
+    assert attempts(database) == [(Phase.UPLOAD, Outcome.DONE), (Phase.SEND, Outcome.DONE)]
+    assert picture_states(database) == ["posted", *["approved"] * 4]
+    assert [line["text"] for line in publisher.ledger.posts()] == ["A bowl. No.0001"]
+
+
+def test_where_the_network_writes_under_a_name_the_send_is_repeated_under_it(
+    database: Database, tmp_path: Path, clock: MovableClock
+) -> None:
+    publisher = RecordPublisher(Ledger(tmp_path / "ledger"), clock)
+    stock(database, tmp_path, 3)
+    slot(database, NOON)
+    publisher.faults["send"].append("lost")
+    box = outbox(database, tmp_path, publisher)
+    look_until_settled(box, clock, 2)
+    assert only_post(database).state is PostState.POSTED
+    assert publisher.calls == ["upload", "send", "send"]
+    assert len(publisher.ledger.posts()) == 1
+
+
+@pytest.mark.parametrize("end", ["stopping", "before-uploaded", "after-uploaded", "before-sending"])
+def test_a_repetition_under_a_name_that_was_cut_off_leaves_the_post_unclear(
+    database: Database,
+    tmp_path: Path,
+    clock: MovableClock,
+    end: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    publisher = RecordPublisher(Ledger(tmp_path / "ledger"), clock)
+    stock(database, tmp_path, 3)
+    slot(database, NOON)
+    publisher.faults["send"].append("lost")
+    box = outbox(database, tmp_path, publisher)
+    box.step("main")
+
+    def crash(name: str) -> None:
+        if name == end:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("meshibot.crashpoints.crash_point", crash)
+        if end == "stopping":
+            box.stopping = lambda: True
+            box.step("main")
+        else:
+            with pytest.raises(Killed):
+                box.step("main")
+    assert only_post(database).state is PostState.UNKNOWN
+    clock.move(hours=3)  # the grace is over
+    look_until_settled(outbox(database, tmp_path, publisher), clock)
+    assert only_post(database).state is PostState.POSTED
+    assert len(publisher.ledger.posts()) == 1
+    assert picture_states(database)[0] == "posted"
+
+
+def test_retries_are_bounded_and_back_off(
+    box: Outbox, database: Database, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    slot(database, NOON)
+    publisher.faults["upload"].extend(["later", "bug", "unclear"])
+    publisher.faults["send"].extend(["later"] * 10)
+    waits = []
+    while only_post_or_none(database) is None or only_post(database).state is not PostState.MISSED:
+        box.step("main")
+        post = only_post(database)
+        waits.append((post.not_before - clock.now()).total_seconds())
+        clock.time = max(post.not_before, clock.now() + timedelta(seconds=1))
+    assert len(waits) == Policy().max_attempts
+    for number, wait in enumerate(waits[:-1]):
+        assert 15 * 2**number <= wait <= 45 * 2**number
+    post = only_post(database)
+    assert post.reason == "The network is busy. Given up after 6 tries."
+    assert picture_states(database) == ["approved"] * 5
+    assert publisher.ledger.posts() == []
+
+
+def test_a_rate_limit_is_honoured_for_the_whole_account(
+    box: Outbox, database: Database, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    slot(database, NOON)
+    slot(database, NOON + timedelta(minutes=5))
+    publisher.faults["send"].append("limited")
+    box.step("main")
+    clock.move(minutes=6)
+    assert box.step("main") is None
+    assert box.next_moment("main") == NOON + timedelta(minutes=15)
+    clock.move(minutes=9)
+    assert box.step("main") == 1
+    assert publisher.calls.count("send") == 2
+    clock.move(minutes=5)  # the second one is late now, and keeps its distance
+    assert box.step("main") == 2
+    assert [line["text"][-4:] for line in publisher.ledger.posts()] == ["0001", "0002"]
+
+
+def test_a_rate_limit_beyond_the_grace_is_a_missed_post(
+    box: Outbox, database: Database, publisher: LedgerPublisher
+) -> None:
+    slot(database, NOON - timedelta(minutes=110))
+    publisher.faults["send"].append("limited")
+    box.step("main")
+    assert only_post(database).state is PostState.MISSED
+    assert "grace ends before" in str(only_post(database).reason)
+
+
+def test_what_is_rejected_is_final(box: Outbox, database: Database, publisher: LedgerPublisher) -> None:
+    slot(database, NOON)
+    publisher.faults["send"].append("rejected")
+    box.step("main")
+    post = only_post(database)
+    assert (post.state, post.reason) == (PostState.REJECTED, "The network does not want it.")
+    assert picture_states(database)[0] == "rejected"
+    with database.read() as session:
+        attempt = session.scalars(select(Attempt).where(Attempt.phase == Phase.SEND)).one()
+        assert (attempt.outcome, attempt.http_status) == (Outcome.REJECTED, 400)
+        assert attempt.error == "The network does not want it."
+    assert box.step("main") is None
+
+
+@pytest.mark.parametrize("call", ["upload", "send"])
+def test_a_stopped_account_sends_nothing_until_a_person_starts_it(
+    box: Outbox, database: Database, publisher: LedgerPublisher, clock: MovableClock, call: str
+) -> None:
+    slot(database, NOON)
+    publisher.faults[call].append("stopped")
+    box.step("main")
+    account = the_account(database)
+    assert account.state is AccountState.STOPPED
+    assert account.stopped_reason == "The credits are used up. Buy some."
+    before = list(publisher.calls)
+    slot(database, NOON + timedelta(minutes=1))
+    clock.move(minutes=10)
+    assert box.step("main") is None
+    assert publisher.calls == before
+    with pytest.raises(NeedsPerson, match="Buy some"):
+        people.post_now(box, "main")
+    assert people.resume(box.database, "main")
+    assert not people.resume(box.database, "main")
+    with pytest.raises(UsageError):
+        people.resume(box.database, "nobody")
+    box.step("main")
+    assert len(publisher.ledger.posts()) == 1
+
+
+def test_no_post_without_its_picture(
+    box: Outbox, database: Database, tmp_path: Path, publisher: LedgerPublisher
+) -> None:
+    (tmp_path / "picture-0-0.png").unlink()
+    slot(database, NOON)
+    box.step("main")
+    post = only_post(database)
+    assert post.state is PostState.REJECTED
+    assert "picture-0-0.png" in str(post.reason)
+    assert publisher.calls == []
+    assert picture_states(database)[0] == "rejected"
+    slot(database, NOON + timedelta(seconds=1))
+    assert box.next_moment("main") is not None
+
+
+def test_a_rendered_file_that_vanished_is_made_again(
+    box: Outbox, database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    slot(database, NOON)
+    publisher.faults["send"].append("later")
+    box.step("main")
+    (tmp_path / "main-1.jpg").unlink()
+    clock.move(minutes=1)
+    box.step("main")
+    assert only_post(database).state is PostState.POSTED
+    assert (tmp_path / "main-1.jpg").is_file()
+
+
+def failing_channel(box: Channel, error: Exception) -> Channel:
+    def prepare(order: Order, words: Words) -> Path:
+        raise error
+
+    return replace(box, prepare=prepare)
+
+
+def test_a_full_disk_is_tried_again_and_a_broken_picture_is_not(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    stock(database, tmp_path, 2)
+    full = MeshibotError("The picture can't be written: No space left on device.")
+    full.__cause__ = OSError(28, "No space left on device")
+    broken = MeshibotError("The picture can't be read: not an image.")
+    good = channel(tmp_path, publisher)
+    for error, state in ((full, PostState.RETRY), (broken, PostState.REJECTED)):
+        clock.move(seconds=1)
+        due = slot(database, clock.now())
+        Outbox(database, channels=[failing_channel(good, error)], clock=clock).step("main")
+        with database.read() as session:
+            post = session.scalars(select(Post).where(Post.slot_id == due)).one()
+            assert post.state is state
+            assert str(error)[:-1] in str(post.reason)
+    assert publisher.calls == []
+
+
+def test_media_that_expired_are_uploaded_again(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    stock(database, tmp_path, 1)
+    schedule = Schedule("0 * * * *", UTC_ZONE, grace=timedelta(days=3))
+    box = Outbox(database, channels=[channel(tmp_path, publisher, schedule=schedule)], clock=clock)
+    slot(database, NOON)
+    publisher.faults["send"].append("later")
+    box.step("main")
+    clock.move(hours=23, minutes=55)
+    box.step("main")
+    assert publisher.calls == ["upload", "send", "upload", "send"]
+
+
+class ForgetfulPublisher(LedgerPublisher):
+    """It loses the picture between the upload and the send, once."""
+
+    def send(self, draft: Draft, media: tuple[MediaRef, ...]) -> Sent:
+        if self.calls.count("upload") == 1:
+            raise MediaGone("It no longer knows the picture.")
+        return super().send(draft, media)
+
+
+def test_media_that_the_network_lost_are_uploaded_again(
+    database: Database, tmp_path: Path, clock: MovableClock
+) -> None:
+    publisher = ForgetfulPublisher(Ledger(tmp_path / "ledger"), clock)
+    stock(database, tmp_path, 1)
+    box = outbox(database, tmp_path, publisher)
+    slot(database, NOON)
+    box.step("main")
+    box.step("main")
+    assert publisher.calls == ["upload", "upload", "send"]
+    assert only_post(database).state is PostState.POSTED
+
+
+def test_a_claim_is_handed_back_when_the_daemon_stops(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    stock(database, tmp_path, 1)
+    slot(database, NOON)
+    stopping = replace(outbox(database, tmp_path, publisher), stopping=lambda: True)
+    stopping.step("main")
+    assert publisher.calls == ["upload"]
+    assert the_account(database).lease_owner is None
+    assert outbox(database, tmp_path, publisher).step("main") == 1  # at once, no lease to wait for
+    assert publisher.calls == ["upload", "send"]
+
+
+def test_an_upload_that_outlasts_the_grace_is_not_sent(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    stock(database, tmp_path, 1)
+    slot(database, NOON - timedelta(hours=2))
+    good = channel(tmp_path, publisher)
+
+    def slow(order: Order, words: Words) -> Path:
+        clock.move(minutes=1)
+        return good.prepare(order, words)
+
+    Outbox(database, channels=[replace(good, prepare=slow)], clock=clock, rng=random.Random(1)).step("main")
+    assert publisher.calls == ["upload"]
+    assert only_post(database).state is PostState.MISSED
+
+
+def test_words_are_fixed_at_the_first_try(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    stock(database, tmp_path, 1)
+    slot(database, NOON)
+    publisher.faults["send"].append("later")
+    outbox(database, tmp_path, publisher).step("main")
+    clock.move(minutes=1)
+    other = replace(channel(tmp_path, publisher), describe=lambda order: Words("other", "other"))
+    Outbox(database, channels=[other], clock=clock).step("main")
+    assert publisher.ledger.posts()[0]["text"] == "A bowl. No.0001"
+
+
+def test_rate_limits_of_the_past_do_not_make_a_hot_loop(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    stock(database, tmp_path, 1)
+    slot(database, NOON)
+
+    class Confused(LedgerPublisher):
+        def send(self, draft: Draft, media: tuple[MediaRef, ...]) -> Sent:
+            self.calls.append("send")
+            raise RetryLater("Too many.", self.clock.now() - timedelta(hours=1))
+
+    confused = Confused(publisher.ledger, clock)
+    box = outbox(database, tmp_path, confused)
+    assert box.step("main") == 1
+    assert box.step("main") is None
+    assert only_post(database).not_before == NOON + timedelta(seconds=1)

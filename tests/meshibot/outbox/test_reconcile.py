@@ -1,0 +1,186 @@
+"""What may exist is looked for, never sent blind, and in the end a person is asked."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from meshibot.database import (
+    Database,
+    Outcome,
+    Phase,
+    Post,
+    PostState,
+)
+from meshibot.outbox import Outbox, people
+from meshibot.publishers.base import Draft, MediaRef, Sent
+from meshibot.publishers.folder import FolderPublisher
+from tests.meshibot.ledger import (
+    NOON,
+    Killed,
+    LedgerPublisher,
+    MovableClock,
+    channel,
+    outbox,
+    slot,
+    stock,
+)
+from tests.meshibot.outbox.asking import attempts, look_until_settled, only_post
+
+
+@pytest.mark.parametrize("fault", ["lost", "garbage"])
+def test_an_unclear_send_that_landed_is_found(
+    box: Outbox, database: Database, publisher: LedgerPublisher, clock: MovableClock, fault: str
+) -> None:
+    slot(database, NOON)
+    publisher.faults["send"].append(fault)
+    publisher.lag = 40  # the timeline shows it late
+    look_until_settled(box, clock)
+    assert only_post(database).state is PostState.POSTED
+    assert only_post(database).remote_id == "r1"
+    assert publisher.calls.count("send") == 1
+    assert (Phase.RECONCILE, Outcome.ABSENT) in attempts(database)
+    assert attempts(database)[-1] == (Phase.RECONCILE, Outcome.FOUND)
+
+
+def test_an_unclear_send_is_repeated_only_after_several_looks_spread_over_a_minute(
+    box: Outbox, database: Database, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    slot(database, NOON)
+    publisher.faults["send"].append("unclear")
+    box.step("main")
+    while publisher.calls.count("send") == 1:
+        assert clock.now() < NOON + timedelta(minutes=5)
+        box.step("main")
+        clock.move(seconds=1)
+    assert publisher.calls.count("find") >= 4
+    assert clock.now() - NOON > timedelta(seconds=75)
+    assert only_post(database).state is PostState.POSTED
+    assert len(publisher.ledger.posts()) == 1
+    assert publisher.calls.count("upload") == 1  # the network still has the picture
+
+
+def test_a_clock_that_jumps_does_not_shorten_the_looks(
+    box: Outbox, database: Database, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    slot(database, NOON)
+    publisher.faults["send"].append("lost")
+    publisher.lag = 70
+    box.step("main")
+    for _ in range(8):
+        box.step("main")
+        clock.jump(seconds=31)
+        clock.move(seconds=1)
+    assert only_post(database).state is PostState.UNKNOWN
+    look_until_settled(box, clock)
+    assert only_post(database).state is PostState.POSTED
+    assert publisher.calls.count("send") == 1
+
+
+@pytest.mark.parametrize("moment", ["killed", "killed-after"])
+def test_a_send_whose_process_ended_is_reconciled_and_never_sent_blind(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock, moment: str
+) -> None:
+    stock(database, tmp_path, 3)
+    slot(database, NOON)
+    publisher.faults["send"].append(moment)
+    with pytest.raises(Killed):
+        outbox(database, tmp_path, publisher).step("main")
+    assert only_post(database).state is PostState.SENDING
+    other = outbox(database, tmp_path, publisher)
+    assert other.step("main") is None  # the lease still holds
+    clock.move(minutes=6)
+    other.step("main")
+    assert publisher.calls[-1] == "find"
+    look_until_settled(other, clock)
+    assert only_post(database).state is PostState.POSTED
+    assert len(publisher.ledger.posts()) == 1
+    assert (Phase.SEND, Outcome.INTERRUPTED) in attempts(database)
+
+
+def test_a_timeline_that_cannot_be_read_ends_with_a_person(
+    box: Outbox, database: Database, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    slot(database, NOON)
+    publisher.faults["send"].append("lost")
+    publisher.faults["find"].extend(["unclear", "later", "limited", "bug", "rejected"] * 40)
+    for _ in range(60):
+        box.step("main")
+        clock.move(minutes=16)
+        if only_post(database).state is PostState.NEEDS_PERSON:
+            break
+    assert "can't be told" in str(only_post(database).reason)
+    assert publisher.calls.count("send") == 1
+
+
+def test_an_account_that_is_stopped_while_looking_goes_on_looking_afterwards(
+    box: Outbox, database: Database, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    slot(database, NOON)
+    publisher.faults["send"].append("lost")
+    publisher.faults["find"].append("stopped")
+    look_until_settled(box, clock, 4)
+    assert only_post(database).state is PostState.UNKNOWN
+    people.resume(box.database, "main")
+    box.step("main")
+    assert only_post(database).state is PostState.POSTED
+
+
+def test_what_is_found_and_is_another_post_of_ours_is_not_believed(
+    box: Outbox, database: Database, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    """A home that was begun anew finds the old posts of the same numbers; here the first is found twice."""
+    people.post_now(box, "main")
+    publisher.faults["send"].append("unclear")
+    slot(database, NOON)
+    box.step("main")
+
+    class Confused(LedgerPublisher):
+        def find(self, draft: Draft, since: datetime) -> Sent | None:
+            super().find(draft, since)
+            return Sent("r1", "https://ledger.example/r1")
+
+    confused = Confused(publisher.ledger, clock)
+    look_until_settled(outbox(database, publisher.ledger.path.parent, confused), clock)
+    with database.read() as session:
+        assert set(session.scalars(select(Post.remote_id))) == {"r1", "r2"}
+    assert confused.calls.count("find") >= 4
+
+
+def test_an_answer_that_names_another_post_of_ours_is_unclear(
+    box: Outbox, database: Database, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    people.post_now(box, "main")
+
+    class Confused(LedgerPublisher):
+        def send(self, draft: Draft, media: tuple[MediaRef, ...]) -> Sent:
+            super().send(draft, media)
+            return Sent("r1", "https://ledger.example/r1")
+
+    slot(database, NOON)
+    confused = outbox(database, publisher.ledger.path.parent, Confused(publisher.ledger, clock))
+    assert confused.step("main") == 2
+    post = people.load_post(database, 2)
+    assert (post.state, post.reason) == (PostState.UNKNOWN, "The network answered with the id of post 1.")
+    look_until_settled(confused, clock)
+    assert people.load_post(database, 2).remote_id == "r2"
+    assert len(publisher.ledger.posts()) == 2
+
+
+def test_one_that_may_exist_where_its_account_no_longer_posts_needs_a_person(
+    box: Outbox, database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    slot(database, NOON)
+    publisher.faults["send"].append("lost")
+    box.step("main")
+    folder = FolderPublisher(tmp_path / "posts")
+    elsewhere = Outbox(database, clock=clock, channels=[channel(tmp_path, folder)])
+    elsewhere.step("main")
+    post = only_post(database)
+    assert (post.state, post.publisher) == (PostState.NEEDS_PERSON, "ledger")
+    assert "may have been posted to ledger" in str(post.reason)
+    assert not folder.folder.exists()
+    people.resolve(database, post.id, clock=clock)
+    elsewhere.step("main")
+    assert (only_post(database).state, only_post(database).publisher) == (PostState.POSTED, "folder")
