@@ -1,6 +1,7 @@
 """Does the guard see collapse, and is it silent otherwise? Trainings that are made to fail, and healthy ones.
 
-    python -m benchmarks.guard_trials --data FOLDER [--seeds 3] [--first-seed 0] [--healthy 10] [--steps 600]
+    python -m benchmarks.guard_trials --data FOLDER [--critic plain|seeing] [--seeds 3] [--first-seed 0]
+                                      [--healthy 10] [--steps 600]
 
 Prints a table in Markdown: of each kind of failure how many seeds were caught, by which sign and at which
 step, and the KID then; and how many healthy trainings were left alone. Networks are small (32 px, width 8),
@@ -34,6 +35,8 @@ from trainer.training import training
 from trainer.training.fit import fit
 
 RESOLUTION = 32
+GENERATORS = {"plain": "plain", "seeing": "gated"}
+"""Beside each kind of critic."""
 SMALL: dict[str, Any] = {
     "width": 8, "batch": 16, "lr_decay": 0.0, "eval_every": 25, "snap": 0, "log_every": 25,
 }  # fmt: skip
@@ -137,6 +140,7 @@ def trial(config: FitConfig, dataset: Dataset, critic: type[Critic] = Critic) ->
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--critic", choices=GENERATORS, default="plain")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=0, help="of the failures; healthy ones: 100 on")
     parser.add_argument("--healthy", type=int, default=10)
@@ -147,9 +151,12 @@ def main() -> None:
     dataset = load_dataset(options.data, RESOLUTION, progress=False)
 
     def small(preset: str, objective: str, seed: int) -> FitConfig:
+        kinds = {"critic": options.critic, "generator": GENERATORS[options.critic]}
+        chosen = {} if preset == "article" else kinds
         return make_config(
-            options.data, preset, objective, seed=seed, steps=options.steps, resolution=RESOLUTION, **SMALL
-        )
+            options.data, preset, objective, seed=seed, steps=options.steps, resolution=RESOLUTION, **SMALL,
+            **chosen,
+        )  # fmt: skip
 
     print("| trial | seeds | caught | sign (step) |\n|---|---|---|---|", flush=True)
     for kind in FAILURES:

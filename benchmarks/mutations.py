@@ -371,17 +371,12 @@ def print_modules(options: argparse.Namespace) -> None:
             if options.sample:
                 chosen = random.Random(options.seed).sample(changes, min(options.sample, len(changes)))
                 changes = sorted(chosen, key=lambda change: change.start)
-            left = [
-                change
-                for change in changes
-                if not noticed(
-                    tree,
-                    path,
-                    source[: change.start] + change.new.encode() + source[change.end :],
-                    tests,
-                    options.timeout,
-                )
-            ]
+            left = []
+            for change in changes:
+                changed = source[: change.start] + change.new.encode() + source[change.end :]
+                if not noticed(tree, path, changed, tests, options.timeout):
+                    left.append(change)
+                    print(f"survived: {change}", file=sys.stderr, flush=True)
             survivors += left
             count = len(changes)
             print(f"| {module} | {count} | {count - len(left)} | {len(left)} |", flush=True)

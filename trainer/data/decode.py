@@ -178,7 +178,7 @@ def _unidentified(data: bytes) -> str:
     if any(brand in (b"avif", b"avis") for brand in brands):
         return _readable("AVIF", "convert it to JPEG or PNG")
     if brands and _HEIC_BRANDS.intersection(brands):
-        return _readable("HEIF", 'pip install "meshibot[heif]", or convert it to JPEG', "HEIC")
+        return _readable("HEIF", "pip install pillow-heif, or convert it to JPEG", "HEIC")
     return "damaged" if data.startswith(_SIGNATURES) else "not a picture"
 
 

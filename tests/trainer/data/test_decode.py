@@ -288,7 +288,7 @@ def test_an_orientation_in_a_text_is_kept() -> None:
 def test_heic_is_named_with_what_to_do(brands: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     data = struct.pack(">I", 8 + len(brands)) + b"ftyp" + brands + bytes(100)
     monkeypatch.setattr("trainer.data.decode._formats", lambda: ("JPEG", "PNG"))
-    with pytest.raises(UnusableError, match=r"^HEIC.*meshibot\[heif\].*JPEG"):
+    with pytest.raises(UnusableError, match=r"^HEIC.*pip install pillow-heif.*JPEG"):
         decode_square(data, 32)
 
 

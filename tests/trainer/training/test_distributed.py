@@ -100,6 +100,19 @@ def test_a_process_that_dies_ends_the_run_and_it_resumes(photographs: Path, tmp_
     assert f"Done at step {saved + 7}" in errors
 
 
+def test_two_processes_go_back_together(photographs: Path, tmp_path: Path) -> None:
+    """The first one sees the collapse, decides and says why; the other follows, and is left behind."""
+    run = tmp_path / "run"
+    wild = ["--critic-lr", "3", "--generator-lr", "3", "--compile", "off"]
+    process = start(photographs, run, "--steps", "40", "--eval-every", "2", "--snap", "0", *wild)
+    _, errors = process.communicate(timeout=200)
+    assert process.returncode != 0
+    assert "Training collapsed at step" in errors
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    told = [line["decision"] for line in lines if line["kind"] == "guard"]
+    assert told == ["go back"] * 3 + ["stop"]
+
+
 def test_a_batch_is_shared_equally() -> None:
     rows = torch.arange(12)
     shares = [rows[Workers(rank, 3).share(12)] for rank in range(3)]

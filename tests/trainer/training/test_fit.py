@@ -26,6 +26,7 @@ from trainer.training.training import Training
 
 OPTIONS = ["--resolution", "32", "--width", "4", "--batch", "4", "--snap", "5", "--eval-every", "5"]
 OPTIONS += ["--generator", "plain", "--critic", "plain"]
+SEEING = pytest.param("wgan-gp", "seeing", marks=pytest.mark.long)
 LAST = Path("checkpoints") / "last.safetensors"
 
 
@@ -148,22 +149,31 @@ def test_the_best_by_its_figures_is_kept(tmp_path: Path, fit: Fit) -> None:
     figures = {line["step"]: line["kid"] for line in metrics(run) if line["kind"] == "figures"}
     assert list(figures) == [2, 4, 6, 7]
     best = read_metadata(run / "checkpoints" / "best.safetensors")
-    assert best.metrics["kid"].value == figures[best.step] == min(map(float, map(str, figures.values())))
+    kid = best.metrics["kid"]
+    assert kid.value == figures[best.step]
+    # of near ties the later one
+    assert kid.deviation is not None
+    assert kid.value <= min(map(float, map(str, figures.values()))) + kid.deviation
     assert best.metrics["kid"].floor is not None
     # a step that was not evaluated has none: the figures of an earlier one would be a lie
     assert read_metadata(run / LAST).metrics["kid"].value == figures[7]
     assert read_metadata(run / "checkpoints" / "step-00000005.safetensors").metrics == {}
 
 
-@pytest.mark.parametrize("objective", ["wgan-gp", "wgan", "dcgan"])
-def test_interrupted_killed_and_resumed_is_bit_identical(photographs: Path, fit: Fit, objective: str) -> None:
+@pytest.mark.parametrize(
+    ("objective", "critic"),
+    [("wgan-gp", "plain"), ("wgan", "plain"), ("dcgan", "plain"), SEEING],
+)
+def test_interrupted_killed_and_resumed_is_bit_identical(
+    photographs: Path, fit: Fit, objective: str, critic: str
+) -> None:
     """Ctrl-C at some step saves there and says how to go on; after SIGKILL the last saved state counts.
 
     Either way the rest makes the run that was never stopped.
     """
     whole, parts = photographs.parent / "whole", photographs.parent / "parts"
     options: list[str | Path] = ["--data", photographs, *OPTIONS, "--objective", objective]
-    options += ["--steps", "60", "--eval-every", "20"]
+    options += ["--steps", "60", "--eval-every", "20", "--critic", critic, "--cache-gb", "0.02"]
     status, said = fit("--out", whole, *options)
     assert status == 0, said
 

@@ -168,11 +168,40 @@ def test_after_going_back_signs_are_counted_anew() -> None:
     assert guard.look(bad) is not None
 
 
+def test_the_best_distance_is_noted_in_the_warm_up_and_after_it() -> None:
+    guard = Guard()
+    looks(guard, but(distance=50.0), WARM_UP)
+    assert guard.best_distance == 50.0
+    guard.look(but(distance=45.0))
+    assert guard.best_distance == 45.0
+
+
+def test_after_going_back_a_critic_is_not_dead_by_what_was_given_up() -> None:
+    guard = warmed_up()
+    looks(guard, but(separation=-0.5), OVERTAKEN_TIMES + 1)
+    guard.start_over(0)
+    assert looks(guard, but(separation=-0.5), WINDOW // 2 - 1)[-1] is None
+    verdict = guard.look(but(separation=-0.5))
+    assert verdict is not None, "half a window is enough"
+    assert verdict.sign == "overtaken critic"
+
+
+@pytest.mark.parametrize(("wasserstein", "dead"), [(0.9, True), (1.1, False)])
+def test_what_training_batches_tell_apart_counts_in_units_of_the_spread(
+    wasserstein: float, dead: bool
+) -> None:
+    """A hundredth of it: scores of a critic that sees may be a hundred times as wide as another's."""
+    verdicts = looks(warmed_up(), but(spread=100.0, wasserstein=wasserstein), WINDOW)
+    assert any(verdict is not None for verdict in verdicts) is dead
+
+
 def test_one_head_that_explodes_is_not_hidden_by_the_others() -> None:
-    verdict = warmed_up().look(with_heads({}, {"penalty": 6.0, "critic_loss": 40.0}, {}, {}, {}, {}))
-    assert verdict is not None
-    assert verdict.sign == "exploding"
-    assert "head1" in verdict.explanation
+    steep = {"penalty": 6.0, "critic_loss": 40.0}
+    for seen in (with_heads({}, steep), with_heads({}, steep, {}, {}, {}, {})):
+        verdict = warmed_up().look(seen)
+        assert verdict is not None
+        assert verdict.sign == "exploding"
+        assert "head1" in verdict.explanation
 
 
 @pytest.mark.parametrize(("memorised", "told"), [(3, False), (4, True)])

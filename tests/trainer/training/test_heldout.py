@@ -52,14 +52,26 @@ def test_both_kinds_have_losses_of_their_own() -> None:
     assert found.spread == pytest.approx(everything.std().item(), rel=1e-4)
 
 
-def test_nothing_is_changed_and_no_graph_is_kept() -> None:
-    critic, generator = Critic(critic_shape()), make_generator(generator_shape())
-    before = {name: t.clone() for name, t in generator.state_dict().items()}
-    watch()(critic.train(), generator.train())
-    assert critic.training
-    assert generator.training
-    assert all(torch.equal(t, before[name]) for name, t in generator.state_dict().items())
+@pytest.mark.parametrize(("critic_trains", "generator_trains"), [(True, False), (False, True)])
+def test_nothing_is_changed_and_no_graph_is_kept(critic_trains: bool, generator_trains: bool) -> None:
+    """Neither modes nor batch norm's statistics, of both networks; both are looked at in evaluation mode."""
+    torch.manual_seed(0)
+    critic, generator = Critic(critic_shape(norm="batch")), make_generator(generator_shape())
+    critic.train(critic_trains)
+    generator.train(generator_trains)
+    before = {name: t.clone() for net in (critic, generator) for name, t in net.state_dict().items()}
+    looked = watch("dcgan")
+    found = looked(critic, generator)
+    assert (critic.training, generator.training) == (critic_trains, generator_trains)
+    after = {name: t for net in (critic, generator) for name, t in net.state_dict().items()}
+    assert all(torch.equal(t, before[name]) for name, t in after.items())
     assert all(p.grad is None for p in (*critic.parameters(), *generator.parameters()))
+    critic.eval()
+    generator.eval()
+    assert looked(critic, generator) == found
+    scores = scores_of(critic.train(), Vision(), HELD_OUT)
+    assert critic.training
+    assert torch.equal(scores, scores_of(critic.eval(), Vision(), HELD_OUT))
 
 
 @pytest.mark.parametrize("name", ["wgan-gp", "wgan", "dcgan"])

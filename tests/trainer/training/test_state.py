@@ -136,6 +136,41 @@ def test_a_gpus_state_goes_on_here_with_a_word(tmp_path: Path) -> None:
     assert not torch.equal(ends[0]["rng"], everything(training)["rng"])
 
 
+@pytest.mark.parametrize(("device", "size"), [("mps", 5056), ("cpu", 16)])
+def test_random_numbers_go_on_only_where_they_are_this_devices(
+    device: str, size: int, tmp_path: Path
+) -> None:
+    """By its name and by their size: states of version 1 do not say their device."""
+    training = start(config_for("wgan-gp"))
+    path = save_state(tmp_path, training, AROUND)
+
+    def elsewhere(tensors: dict[str, torch.Tensor], document: dict[str, Any]) -> None:
+        document["device"] = device
+        tensors["rng"] = torch.zeros(size, dtype=torch.uint8)
+
+    rewrite(path, elsewhere)
+    (word,) = restore_state(path, training)
+    assert "drawn anew" in word
+
+
+def test_a_state_from_before_the_first_step_begins_anew(tmp_path: Path) -> None:
+    """The guard may go back to it: moments are zeros again, and setbacks are counted."""
+    config = config_for("wgan-gp")
+    fresh, training = start(config), start(config)
+    for each in (fresh, training):
+        each.set_back(2)
+    path = save_state(tmp_path, training, AROUND)
+    training.cycle()
+    training.set_back(0)
+    restore_state(path, training)
+    assert training.setbacks == 2
+    for each in (fresh, training):
+        each.cycle()
+        each.cycle()
+    ours, theirs = everything(training), everything(fresh)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
 def test_a_state_of_version_1_goes_on_with_a_word() -> None:
     """Weights, averages, moments, step and random numbers are taken over."""
     with safe_open(VERSION_1, "pt") as file:
@@ -249,13 +284,15 @@ def test_where_the_states_are_gone_the_one_to_go_back_to_is_resumed_from(tmp_pat
     training.cycle()
     calm = calm_state(tmp_path, 1)
     write_state(calm, training, AROUND)
+    write_state(calm_state(tmp_path, 0), training, AROUND)
     newer = save_state(tmp_path, training, AROUND)
     said: list[str] = []
     assert newest_state(tmp_path, said.append)[0] == newer
     newer.write_bytes(newer.read_bytes()[:1000])
     assert newest_state(tmp_path, said.append)[0] == calm
     assert said == [f"Skipped {newer.name}: it is damaged or was only half written."]
-    calm.unlink()
+    for path in tmp_path.glob("calm-*"):
+        path.unlink()
     with pytest.raises(TrainerError, match="with another --out"):
         newest_state(tmp_path, said.append)
 
