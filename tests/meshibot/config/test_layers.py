@@ -162,6 +162,7 @@ def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         ("postgresql://host/name?user=me&password=p%2Fss-word", {"p%2Fss-word", "p/ss-word"}),
         ("postgresql://me:secret-1@/name?host=/run/postgresql", {"secret-1"}),
         ("postgresql://me@host/name", set()),
+        ("sqlite:////nowhere/x?password=secret-1", {"secret-1"}),
         ("postgresql://me@host/name?application_name=a@b", set()),
         (
             "postgresql://me:pass@word/with:all@host/name",
