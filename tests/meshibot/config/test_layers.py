@@ -389,6 +389,8 @@ def test_a_folder_that_one_happens_to_be_in_redirects_no_secret(
     assert "put both files into the same folder" in refusal()
     (tmp_path / "home" / ".env").rename(place / ".env")
     load_settings()
+    (place / "meshibot.toml").rename(tmp_path / "home" / "meshibot.toml")
+    load_settings()
 
 
 @pytest.mark.parametrize("name", ["CAPTIONS", "HOME", "SCHEDULE", "X_ACCESS_TOKEN"])
