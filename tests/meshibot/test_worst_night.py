@@ -6,7 +6,6 @@ Each leaves a clear word and loses nothing: what was posted is known, what was n
 import json
 import logging
 import resource
-import shutil
 import signal
 import subprocess
 import sys
