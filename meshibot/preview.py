@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ _COLUMNS = 40
 def keep(post: Json) -> Json:
     """The rehearsed post, its files moved out of the temporary folder into the user's cache.
 
-    The cache holds one rehearsal, the latest, so that nothing piles up.
+    The cache holds one rehearsal, the latest, so that nothing piles up. Without a cache they stay.
     """
     made = Path(post["picture"]).parent
     kept = _cache()
+    if kept is None:
+        return post
     try:
         shutil.rmtree(kept, ignore_errors=True)
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -66,10 +69,12 @@ def draw(picture: Path) -> None:
         console.print(line)
 
 
-def _cache() -> Path:
+def _cache() -> Path | None:
+    """The folder of rehearsals; None for a user who has no place for a cache."""
     from platformdirs import user_cache_path
 
-    try:
-        return user_cache_path("meshibot", appauthor=False) / "rehearsal"
-    except RuntimeError as error:
-        raise MeshibotError("This user has no home folder: set XDG_CACHE_HOME to one.") from error
+    with suppress(RuntimeError):
+        folder = user_cache_path("meshibot", appauthor=False)
+        if folder.is_absolute():
+            return folder / "rehearsal"
+    return None

@@ -138,7 +138,7 @@ def _check_toml(places: Places) -> None:
         )
     for table in (places.toml, *accounts.values()):
         for field in account_model().address_fields():
-            if field in table and places.mixed:
+            if field in table and places.strays:
                 raise UsageError(
                     f"{places.toml_file} says where secrets are sent ({field}), and they are in "
                     f"{places.dotenv}: put both files into the same folder."

@@ -193,10 +193,9 @@ def passwords(address: str) -> Iterator[str]:
     password with an `@` goes up to the last one, and its parts are secret as well.
     """
     scheme, _, rest = address.partition("://")
-    if scheme.startswith("sqlite"):
-        return
     written = re.findall(r"[?&]\w*password=([^&]*)", rest)
-    first, at, after = rest.partition("@")
+    # A file's path may hold anything, and no password.
+    first, at, after = ("", "", "") if scheme.startswith("sqlite") else rest.partition("@")
     written.append(first.partition(":")[2] if at else "")
     if "@" in after.partition("?")[0]:
         whole = rest.rpartition("@")[0].partition(":")[2]

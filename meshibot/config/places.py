@@ -40,9 +40,13 @@ class Places:
         return tuple(file for file in (self.dotenv, self.toml_file) if file is not None)
 
     @property
-    def mixed(self) -> bool:
-        """Whether one of the files is of the current folder, and the other of the bot's home."""
-        return len({os.path.realpath(file.parent) for file in self.files}) > 1
+    def strays(self) -> bool:
+        """Whether `meshibot.toml` is of the current folder, which may be anybody's, and `.env` is not."""
+        if self.dotenv is None or self.toml_file is None:
+            return False
+        return not _same(self.dotenv.parent, self.toml_file.parent) and _same(
+            self.toml_file.parent, Path.cwd()
+        )
 
     @property
     def toml_general(self) -> Mapping[str, Any]:

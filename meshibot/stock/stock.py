@@ -8,7 +8,7 @@ import logging
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -107,12 +107,13 @@ class Stock:
 
     def ensure(self, account: str, count: int) -> None:
         """Sample `count` pictures if the stock has too few that suit the account; raises as `fill` does."""
-        self.weed(fault_of)
 
         def enough() -> bool:
-            with self.database.read() as session:
-                chosen, _ = choose_pictures(session, account, count)
-            return bool(chosen)
+            while True:
+                with self.database.read() as session:
+                    chosen, _ = choose_pictures(session, account, count)
+                if not self._set_aside(chosen, fault_of):
+                    return bool(chosen)
 
         if enough():
             return
@@ -124,14 +125,18 @@ class Stock:
                 "MESHIBOT_MIN_QUANTILE."
             )
 
-    def weed(self, fault: Callable[[Path], str | None] = is_lost) -> int:
-        """Take pictures out of the stock whose files can't be used, so that others are made; how many.
+    def weed(self) -> int:
+        """Take pictures out of the stock whose files are gone, so that others are made; how many."""
+        return self._set_aside(waiting(self.database), is_lost)
+
+    def _set_aside(self, pictures: Iterable[Picture], fault: Callable[[Path], str | None]) -> int:
+        """Take those of the pictures out of the stock that have a fault; how many.
 
         Where the whole folder is missing a disk may be: then nothing is taken out.
         """
         if not self.folder.is_dir():
             return 0
-        found = [(picture.id, fault(self.home / picture.file)) for picture in waiting(self.database)]
+        found = [(picture.id, fault(self.home / picture.file)) for picture in pictures]
         faults = [(picture, says) for picture, says in found if says is not None]
         for picture, says in faults:
             log.warning("Picture %d is taken out of the stock: %s", picture, says)

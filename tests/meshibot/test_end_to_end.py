@@ -171,7 +171,7 @@ def test_what_is_taken_down_is_gone(stocked: Command) -> None:
         (["post-now"], {"PUBLISHER": "x"}, 2, "lacks MESHIBOT_X_CONSUMER_KEY, MESHIBOT_X_CONSUMER_SECRET"),
         (["post-now", "--account", "b"], {}, 2, "There is no account 'b': give one of main."),
         (["run"], {"SCHEDULE": "61 * * * *"}, 2, "SCHEDULE has the line '61 * * * *'"),
-        (["run"], {"HOME": "/proc/nowhere"}, 2, "The folder /proc/nowhere can't be made"),
+        (["run"], {"HOME": "/proc/nowhere"}, 1, "The folder /proc/nowhere can't be made"),
         (["plan", "--from", "soon"], {}, 2, "--from is 'soon': write a date"),
         (["plan", "--from", "9999-12-31"], {}, 2, "write a date between 1900 and 2999"),
         (["history", "--account", "b"], {}, 2, "There is no account 'b': give one of main."),
@@ -419,7 +419,7 @@ def test_a_disk_without_a_right_to_write_is_a_sentence(bot: Command) -> None:
     else:
         place = bot.folder / "locked" / "home"
         place.parent.mkdir(mode=0o500)
-    assert "can't be made" in bot.refused("post-now", status=2, HOME=str(place))
+    assert "can't be made" in bot.refused("post-now", status=1, HOME=str(place))
     (line,) = [line for line in bot.json("check", status=1, HOME=str(place)) if line["subject"] == "home"]
     assert line["level"] == "failed"
     assert "make it writable, or set MESHIBOT_HOME" in line["says"]

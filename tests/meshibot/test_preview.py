@@ -44,3 +44,12 @@ def test_a_terminal_shows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_pipe_does_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     draw(tmp_path / "none.png")
     assert capsys.readouterr().out == ""
+
+
+def test_without_a_cache_it_stays_where_it_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(*_: object, **__: object) -> Path:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.setattr("platformdirs.user_cache_path", nowhere)
+    post = rehearsed(tmp_path / "made", "main-0001.jpg")
+    assert keep(post) == post

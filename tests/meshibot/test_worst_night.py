@@ -6,7 +6,6 @@ Each leaves a clear word and loses nothing: what was posted is known, what was n
 import json
 import logging
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -414,22 +413,24 @@ def test_a_database_that_can_only_be_read_is_told_and_nothing_is_lost(bot: Comma
 
 
 def test_no_post_without_its_picture(bot: Command) -> None:
+    """Those whose files are gone leave the stock; with no others, and nothing to sample by, none is made."""
     bot = stocked(bot)
-    shutil.rmtree(bot.home / "pictures")
-    (bot.home / "pictures").mkdir()
+    for picture in (bot.home / "pictures").iterdir():
+        picture.unlink()
     due(bot, "main")
     done = bot("post-now")
-    assert done.returncode == 1
-    assert "was rejected: " in done.stderr
-    assert "0.png" in done.stderr
+    assert done.returncode == 2
+    assert "taken out of the stock" in done.stderr
+    assert "none.safetensors" in done.stderr
     with bot.start("run") as daemon:
-        try:
-            wait_for(lambda: len(posts(bot)) == 2 and posts(bot)[1][1] == "rejected")
-        finally:
-            daemon.send_signal(signal.SIGTERM)
+        assert daemon.stderr is not None
+        said_so = next((line for line in daemon.stderr if "none.safetensors" in line), "")
+        daemon.send_signal(signal.SIGTERM)
         daemon.communicate(timeout=60)
+    assert said_so
     assert not list(bot.home.glob("posts/*"))
-    assert all("png" in post["reason"] for post in bot.json("history"))
+    assert bot.json("history") == []
+    assert bot.json("stock", "list") == []
 
 
 def test_a_rendered_picture_that_vanishes_before_the_post_is_made_again(tmp_path: Path) -> None:

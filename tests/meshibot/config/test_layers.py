@@ -162,6 +162,7 @@ def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         ("postgresql://host/name?user=me&password=p%2Fss-word", {"p%2Fss-word", "p/ss-word"}),
         ("postgresql://me:secret-1@/name?host=/run/postgresql", {"secret-1"}),
         ("postgresql://me@host/name", set()),
+        ("sqlite:////nowhere/x?password=secret-1", {"secret-1"}),
         ("postgresql://me@host/name?application_name=a@b", set()),
         (
             "postgresql://me:pass@word/with:all@host/name",
@@ -387,6 +388,8 @@ def test_a_folder_that_one_happens_to_be_in_redirects_no_secret(
     (tmp_path / "home" / ".env").write_text(f"MESHIBOT_X_ACCESS_TOKEN={SECRET}\n")
     assert "put both files into the same folder" in refusal()
     (tmp_path / "home" / ".env").rename(place / ".env")
+    load_settings()
+    (place / "meshibot.toml").rename(tmp_path / "home" / "meshibot.toml")
     load_settings()
 
 

@@ -3,11 +3,12 @@
 The wanted values were taken with the last version that wrote this format.
 """
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch.nn import functional as F
 
-from meshibot.config import shipped_checkpoint
 from trainer.checkpoint import load
 from trainer.nets.earlier import architecture_2, channels_2, names_2
 
@@ -23,7 +24,7 @@ SCORES = [0.954635, 1.085002, 0.880310]
 
 
 def test_a_checkpoint_of_format_2_draws_and_scores_the_same() -> None:
-    loaded = load(shipped_checkpoint())
+    loaded = load(Path(__file__).parents[2] / "data" / "checkpoint-format-2.safetensors")
     pictures = loaded.sample([1, 2, 3])
     torch.testing.assert_close(
         F.avg_pool2d(pictures, 32).flatten(1), torch.tensor(QUARTERS), rtol=0, atol=1e-3
