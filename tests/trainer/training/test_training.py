@@ -191,6 +191,32 @@ def test_a_seeing_critic_is_trained_and_what_it_sees_by_is_not(objective: str) -
     assert all(math.isfinite(value) for value in statistics.critic.values())
 
 
+@pytest.mark.parametrize("objective", ["wgan-gp", "wgan"])
+def test_rates_and_decay_kept_in_tensors_are_the_same(objective: str) -> None:
+    """As a captured graph wants them: the same weights and averages, also while rates fall."""
+    config = make_config(
+        Path("bowls"), "modern", objective, resolution=32, width=4, batch=3, latent_size=8, steps=4,
+        n_critic=2, generator="plain", critic="plain",
+    )  # fmt: skip
+    pictures = to_device(bowls(10, 32), torch.device("cpu"))
+    runs = [Training(config, pictures, staged=staged) for staged in (False, True)]
+    for training in runs:
+        training.set_back(1)
+        for _ in range(4):
+            training.cycle()
+    assert [float(rate) for rate in rates(runs[1])] == pytest.approx(rates(runs[0]))
+    for name in ("critic", "generator", "critic_average", "generator_average"):
+        one, other = (dict(getattr(training.networks, name).named_parameters()) for training in runs)
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_statistics_are_means_also_over_several_critic_steps() -> None:
+    training = start(replace(CONFIG, n_critic=3))
+    training.cycle()
+    sums = training.critic_sums[:, 0] / (3 * CONFIG.batch)
+    assert list(training.take_statistics().critic.values()) == pytest.approx(sums.tolist())
+
+
 def test_both_networks_are_averaged_over_the_same_half_life() -> None:
     training = start(replace(CONFIG, ema_half_life=3.0, ema_ramp=0.0))  # a batch: half of the old stays
     networks = training.networks
