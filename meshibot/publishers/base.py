@@ -8,7 +8,7 @@ import mimetypes
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -19,8 +19,8 @@ from pydantic import TypeAdapter
 from meshibot.errors import MeshibotError
 from meshibot.publishers.settings import PublisherSettings
 
-Idempotency = Literal["key", "record", "reconcile"]
-"""How a publisher keeps one post one: it honours an idempotency key (`key`), it writes under a name that the
+Idempotency = Literal["record", "reconcile"]
+"""How a publisher keeps one post one: it writes under a name that the
 caller chose (`record`), or it can only be asked afterwards what it has (`reconcile`)."""
 
 Visibility = Literal["public", "unlisted", "followers"]
@@ -235,8 +235,6 @@ class Publisher(Protocol):
     settings: ClassVar[type[PublisherSettings]]
     """What an account sets for it."""
     idempotency: ClassVar[Idempotency]
-    key_valid_for: ClassVar[timedelta | None]
-    """How long an idempotency key is remembered; None where there is none, or for good."""
     find_lags: ClassVar[bool]
     """Whether a post that was made may stay unseen for a while: then only several looks say that it is
     absent. Otherwise one answer of `find` is the truth."""

@@ -8,7 +8,7 @@ import errno
 import hashlib
 import json
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
@@ -52,7 +52,6 @@ class FolderPublisher:
     title: ClassVar[str] = "the folder"
     settings: ClassVar[type[PublisherSettings]] = PublisherSettings
     idempotency: ClassVar[Idempotency] = "record"
-    key_valid_for: ClassVar[timedelta | None] = None
 
     find_lags: ClassVar[bool] = False
     price: ClassVar[Price] = Price()

@@ -139,7 +139,6 @@ class LedgerPublisher:
     title: ClassVar[str] = "the ledger"
     settings: ClassVar[type[PublisherSettings]] = PublisherSettings
     idempotency: ClassVar[Idempotency] = "reconcile"
-    key_valid_for: ClassVar[timedelta | None] = None
     find_lags: ClassVar[bool] = True
     price: ClassVar[Price] = Price()
 

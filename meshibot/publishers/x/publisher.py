@@ -86,7 +86,6 @@ class XPublisher:
     title: ClassVar[str] = "X"
     settings: ClassVar[type[PublisherSettings]] = XSettings
     idempotency: ClassVar[Idempotency] = "reconcile"
-    key_valid_for: ClassVar[timedelta | None] = None
     find_lags: ClassVar[bool] = True
     price: ClassVar[Price] = Price(post=0.015, link=0.20, alt_text=0.005)
     limits = Limits(

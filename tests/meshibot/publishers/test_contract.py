@@ -5,13 +5,14 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from PIL import Image
 
 from meshibot.errors import UsageError
 from meshibot.publishers import PUBLISHERS, publisher_class
-from meshibot.publishers.base import Draft, MediaRef, Publisher, Rejected, too_long
+from meshibot.publishers.base import Draft, Idempotency, MediaRef, Publisher, Rejected, too_long
 from meshibot.publishers.settings import PublisherSettings
 from meshibot.publishers.x import XPublisher, XSettings
 from tests.fakes.x import FakeX
@@ -140,8 +141,7 @@ def test_every_network_is_opened_above() -> None:
 def test_limits_are_known_without_an_account(name: str) -> None:
     kind = publisher_class(name)
     assert kind.name == name
-    assert kind.idempotency in ("key", "record", "reconcile")
-    assert (kind.idempotency == "key") == (kind.key_valid_for is not None)
+    assert kind.idempotency in get_args(Idempotency)
     assert 0 < kind.limits.image_bytes <= 5_000_000
     assert kind.limits.image_side >= 1024
     assert "image/jpeg" in kind.limits.media_types

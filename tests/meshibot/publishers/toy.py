@@ -5,7 +5,7 @@ Nothing but this file and a line in the registry makes it a publisher: see test_
 
 import dataclasses
 import json
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
 
@@ -42,7 +42,6 @@ class ToyPublisher:
     title: ClassVar[str] = "the board"
     settings: ClassVar[type[PublisherSettings]] = ToySettings
     idempotency: ClassVar[Idempotency] = "reconcile"
-    key_valid_for: ClassVar[timedelta | None] = None
     find_lags: ClassVar[bool] = False
     price: ClassVar[Price] = Price(post=0.5, link=2.0)
     limits = Limits(
