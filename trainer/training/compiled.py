@@ -137,10 +137,10 @@ def _gradients(networks: Networks, arithmetic: Arithmetic, example: Example) -> 
 
 
 def compile_gradients(networks: Networks, task: Task, example: Example) -> Arithmetic:
-    """All parts of a step compiled, for batches of the example's size and layout. Raises whatever a compiler
-    may.
+    """The critic's parts of a step compiled, for batches of the example's size and layout.
 
-    The generator and what the critic sees by are differentiated once: those are compiled as they are.
+    The generator keeps statistics as it goes, which a traced function may not: it stays autograd's, and so
+    does what the critic sees by. Raises whatever a compiler may.
     """
     _keep_what_is_compiled()
     plain = eager(networks, task)
@@ -149,7 +149,7 @@ def compile_gradients(networks: Networks, task: Task, example: Example) -> Arith
         with _unchanged(networks):
             fakes = plain.fakes(example.draw)
             arithmetic = Arithmetic(
-                torch.compile(plain.fakes, dynamic=False),
+                plain.fakes,
                 _compile_critic(networks.critic, task, example, _constant(fakes)),
                 _compile_views(networks.critic, task, _constant(fakes)),
             )
