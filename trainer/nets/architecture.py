@@ -29,15 +29,10 @@ def channels_for(resolution: int, width: int) -> tuple[int, ...]:
     return tuple(max(min(8, width), width * 8 // max(8, size)) for size in sizes_up_to(resolution))
 
 
-@dataclass(frozen=True)
-class GeneratorShape:
-    """Everything needed to build a generator."""
+class _Levels:
+    """Channels by size, from 4 pixels up to the picture's own."""
 
-    kind: GeneratorKind
-    latent_size: int
     channels: tuple[int, ...]
-    """At 4, 8, ... pixels, up to the picture's own size."""
-    norm: GeneratorNorm = "batch"
 
     @property
     def resolution(self) -> int:
@@ -49,7 +44,18 @@ class GeneratorShape:
 
 
 @dataclass(frozen=True)
-class CriticShape:
+class GeneratorShape(_Levels):
+    """Everything needed to build a generator."""
+
+    kind: GeneratorKind
+    latent_size: int
+    channels: tuple[int, ...]
+    """At 4, 8, ... pixels, up to the picture's own size."""
+    norm: GeneratorNorm = "batch"
+
+
+@dataclass(frozen=True)
+class CriticShape(_Levels):
     """Everything needed to build a critic.
 
     Each critic looks at the picture itself; a seeing one looks at it through a pretrained network as well.
@@ -59,14 +65,6 @@ class CriticShape:
     channels: tuple[int, ...]
     """Of the head that looks at the picture itself, at 4, 8, ... pixels, up to the picture's own size."""
     norm: CriticNorm = "none"
-
-    @property
-    def resolution(self) -> int:
-        return 2 << len(self.channels)
-
-    def at(self, size: int) -> int:
-        """Feature channels at `size` x `size` of the head that looks at the picture itself."""
-        return self.channels[sizes_up_to(self.resolution).index(size)]
 
 
 @dataclass(frozen=True)

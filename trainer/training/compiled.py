@@ -28,6 +28,7 @@ from trainer.training.step import (
     Networks,
     Scorer,
     Task,
+    constant,
     critic_gradients,
     eager,
     generator_gradients,
@@ -131,7 +132,7 @@ def greatest_difference(networks: Networks, one: Arithmetic, other: Arithmetic, 
 def _gradients(networks: Networks, arithmetic: Arithmetic, example: Example) -> tuple[Gradients, Gradients]:
     """Of the critic, then of the generator, losses included."""
     fakes = arithmetic.fakes(example.draw)
-    of_critic, rows = arithmetic.critic(example.reals, _constant(fakes), example.epsilon)
+    of_critic, rows = arithmetic.critic(example.reals, constant(fakes), example.epsilon)
     of_generator, row = generator_gradients(networks.generator, arithmetic, fakes)
     return (*of_critic, rows), (*of_generator, row)
 
@@ -150,8 +151,8 @@ def compile_gradients(networks: Networks, task: Task, example: Example) -> Arith
             fakes = plain.fakes(example.draw)
             arithmetic = Arithmetic(
                 plain.fakes,
-                _compile_critic(networks.critic, task, example, _constant(fakes)),
-                _compile_views(networks.critic, task, _constant(fakes)),
+                _compile_critic(networks.critic, task, example, constant(fakes)),
+                _compile_views(networks.critic, task, constant(fakes)),
             )
             _gradients(networks, arithmetic, example)
     return arithmetic
@@ -194,7 +195,7 @@ def _compile_views(critic: Critic, task: Task, fakes: Views) -> Callable[[Views]
 
     def compiled(fakes: Views) -> tuple[Views, Tensor]:
         with torch.no_grad():
-            return code(_weights(critic), _constant(fakes))
+            return code(_weights(critic), constant(fakes))
 
     return compiled
 
@@ -217,10 +218,6 @@ def _leaves(weights: Sequence[Tensor]) -> list[Tensor]:
     return [weight.detach().requires_grad_() for weight in weights]
 
 
-def _constant(views: Views) -> Views:
-    return tuple(view.detach() for view in views)
-
-
 def _with(critic: Critic, weights: Sequence[Tensor]) -> Scorer:
     """The critic as a function that has these weights in place of its own."""
     named = dict(zip((name for name, _ in critic.named_parameters()), weights, strict=True))
@@ -237,7 +234,7 @@ def _cycle(networks: Networks, arithmetic: Arithmetic, n_critic: int, example: E
     started = time.perf_counter()
     for _ in range(n_critic):
         fakes = arithmetic.fakes(example.draw)
-        arithmetic.critic(example.reals, _constant(fakes), example.epsilon)
+        arithmetic.critic(example.reals, constant(fakes), example.epsilon)
     generator_gradients(networks.generator, arithmetic, fakes)
     if torch.cuda.is_available():
         torch.cuda.synchronize()

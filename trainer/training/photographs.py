@@ -60,9 +60,8 @@ class Photographs:
         with torch.no_grad():
             maps = self.vision(to_float(self.pictures[:1]))[1:]
         size = 2 * sum(view.numel() for view in maps) * len(self.pictures)
-        sides = 2 if self.mirrored else 1
-        fitting = int(gigabytes * 1e9 / (size * sides)) if maps else 0
-        looks = min(len(OFFSETS), fitting, most // sides) * sides
+        fitting = int(gigabytes * 1e9 / (size * self._sides)) if maps else 0
+        looks = min(len(OFFSETS), fitting, most // self._sides) * self._sides
         if not looks:
             return 0
         total = looks * len(self.pictures)
@@ -73,8 +72,9 @@ class Photographs:
         starts = [(look, start) for look in range(looks) for start in range(0, len(self.pictures), _CHUNK)]
         for look, start in track(starts, len(starts), "Looking at photographs", shown=show):
             images = to_float(self.pictures[start : start + _CHUNK])
-            images = images.flip(3) if self._is_mirrored(look, sides) else images
-            offset = torch.tensor(OFFSETS[look // sides], device=images.device)
+            offset_of, side = divmod(look, self._sides)
+            images = images.flip(3) if side else images
+            offset = torch.tensor(OFFSETS[offset_of], device=images.device)
             seen = self._see(images.contiguous(memory_format=torch.channels_last), offset)[1:]
             first = look * len(self.pictures) + start
             for kept, view in zip(self._kept, seen, strict=True):
@@ -91,8 +91,7 @@ class Photographs:
         chance = torch.rand(self.batch, generator=rng, device=device)
         offset = torch.rand(2, generator=rng, device=device)
         chosen, chance = indices[self.share], chance[self.share]
-        sides = 2 if self.mirrored else 1
-        looks = self._looks or sides
+        looks = self._looks or self._sides
         look = (chance * looks).long().clamp_max(looks - 1)
         images = to_float(self.pictures[chosen])
         if self.mirrored:
@@ -110,9 +109,10 @@ class Photographs:
             views: Views = self.vision(images, offset)
             return views
 
-    @staticmethod
-    def _is_mirrored(look: int, sides: int) -> bool:
-        return sides == 2 and look % 2 == 1
+    @property
+    def _sides(self) -> int:
+        """Looks come in pairs where photographs are mirrored: upright, then mirrored."""
+        return 2 if self.mirrored else 1
 
 
 def _last(view: Tensor) -> Tensor:

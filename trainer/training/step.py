@@ -81,6 +81,11 @@ def make_fakes(generator: Callable[[Tensor], Tensor], vision: Vision, task: Task
         return views
 
 
+def constant(views: Views) -> Views:
+    """The same values, without the graph that leads to them."""
+    return tuple(view.detach() for view in views)
+
+
 def critic_gradients(
     critic: Scorer,
     parameters: Sequence[Tensor],
@@ -180,8 +185,7 @@ def critic_step(
     workers: Workers = ALONE,
 ) -> None:
     """Update the critic once and add its statistics to `sums` (5, heads)."""
-    fakes = tuple(view.detach() for view in fakes)
-    gradients, rows = arithmetic.critic(reals, fakes, epsilon)
+    gradients, rows = arithmetic.critic(reals, constant(fakes), epsilon)
     sums.add_(workers.average(gradients, rows), alpha=len(epsilon) * workers.size)
     _apply(optimiser, networks.critic, gradients)
     if task.objective.clip is not None:
