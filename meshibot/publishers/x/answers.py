@@ -135,6 +135,16 @@ def dicts_in(value: object) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
+def age_of(post: Mapping[str, Any], response: Response) -> timedelta | None:
+    """How long before the answer a post was made, both by X's clock; None where it doesn't say."""
+    now = http_date(response.headers.get("date", ""))
+    try:
+        made = datetime.fromisoformat(str(post.get("created_at")))
+    except ValueError:
+        return None
+    return None if now is None or made.tzinfo is None else now - made
+
+
 def _allowed_again(headers: Mapping[str, str], now: datetime) -> datetime | None:
     """When a 429 says that one may ask again: the latest that its headers name, or None.
 
