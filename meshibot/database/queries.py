@@ -38,6 +38,8 @@ ALIVE = timedelta(minutes=2)
 WAITING_STATES = tuple(state for state in OPEN_STATES if state is not PostState.SENDING)
 UNSENT_STATES = tuple(state for state in WAITING_STATES if state is not PostState.UNKNOWN)
 
+_NEVER_MADE = (PostState.REJECTED, PostState.MISSED, PostState.CANCELLED)
+"""Nobody has seen their pictures, which may be back in stock."""
 _CHUNK = 200
 
 
@@ -60,7 +62,7 @@ _OPEN_POSTS_IN_ORDER = _OPEN_POSTS.order_by(Post.deadline, Post.id)
 _DUE_SLOTS_IN_ORDER = _DUE_SLOTS.order_by(Slot.due_at).limit(_CHUNK).with_for_update(skip_locked=True)
 _LAST_POSTS = (
     select(Post.id)
-    .where(Post.account == _ACCOUNT, Post.serial.is_not(None))
+    .where(Post.account == _ACCOUNT, Post.serial.is_not(None), Post.state.not_in(_NEVER_MADE))
     .order_by(Post.serial.desc())
     .limit(bindparam("posts"))
     .subquery()
@@ -166,7 +168,7 @@ def begun_between(session: Session, account: str, since: datetime, until: dateti
 
 
 def recent_hashes(session: Session, account: str, posts: int) -> list[int]:
-    """Perceptual hashes of the pictures in the account's last `posts` posts."""
+    """Perceptual hashes of the pictures in the account's last `posts` posts that were made or may be."""
     return list(session.scalars(_RECENT_HASHES, {"account": account, "posts": posts}))
 
 
