@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, selectinload
 
 from meshibot.config import Account, Settings
 from meshibot.database import Picture, Post, PostPicture
-from meshibot.database.models import IS_FOR_A_PERSON
+from meshibot.database.models import IS_FOR_A_PERSON, IS_OPEN
 from meshibot.schedule import PlannedSlot, Schedule, plan
 
 Json = dict[str, Any]
@@ -46,6 +46,12 @@ def recent_posts(session: Session, limit: int, account: str | None = None) -> Se
 def posts_for_a_person(session: Session, accounts: Sequence[str], limit: int = 100) -> Sequence[Post]:
     """Those of the accounts that only a person can settle, the oldest first."""
     query = _posts().where(IS_FOR_A_PERSON, Post.account.in_(accounts))
+    return session.scalars(query.order_by(Post.id).limit(limit)).all()
+
+
+def open_posts(session: Session, accounts: Sequence[str], limit: int = 100) -> Sequence[Post]:
+    """Those of the accounts that are not at their end, the oldest first."""
+    query = _posts().where(IS_OPEN, Post.account.in_(accounts))
     return session.scalars(query.order_by(Post.id).limit(limit)).all()
 
 

@@ -4,11 +4,12 @@ A publisher knows one network: its settings, its calls, its limits, its prices, 
 what. It does not know the database, slots or retries: the outbox decides those, by the exception alone.
 """
 
+import math
 import mimetypes
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -115,6 +116,8 @@ class Sent:
 
     remote_id: str
     url: str
+    age: timedelta | None = field(default=None, compare=False)
+    """How long ago it was made, by the network's own clock alone; None where it doesn't say."""
 
 
 @dataclass(frozen=True)
@@ -201,14 +204,20 @@ class Rejected(PublishError):  # noqa: N818
 
 
 class AccountStopped(PublishError):  # noqa: N818
-    """Certainly nothing was published, and nothing will be until a person does `what_to_do`."""
+    """Certainly nothing was published, and nothing will be until a person does `what_to_do`.
+
+    Or until it mends itself, where it `may_mend`: then `check` tells by asking that it has.
+    """
 
     exit_status = 4
 
-    def __init__(self, reason: str, what_to_do: str, *, http_status: int | None = None) -> None:
+    def __init__(
+        self, reason: str, what_to_do: str, *, http_status: int | None = None, may_mend: bool = False
+    ) -> None:
         super().__init__(f"{reason} {what_to_do}", http_status=http_status)
         self.reason = reason
         self.what_to_do = what_to_do
+        self.may_mend = may_mend
 
 
 class Unclear(PublishError):  # noqa: N818
@@ -219,6 +228,19 @@ class Unclear(PublishError):  # noqa: N818
 
 class PossibleDuplicate(Unclear):
     """The network says that it already has this text: an earlier attempt may have landed."""
+
+
+class Fence(Protocol):
+    """The last look before a post leaves."""
+
+    def __call__(self) -> float:
+        """Seconds within which the request has to end. Where it raises, nothing leaves."""
+        ...
+
+
+def unfenced() -> float:
+    """A fence that lets everything through, for as long as it takes."""
+    return math.inf
 
 
 class Publisher(Protocol):
@@ -274,15 +296,26 @@ class Publisher(Protocol):
         """
         ...
 
-    def send(self, draft: Draft, media: tuple[MediaRef, ...]) -> Sent:
-        """Publish. Raises any PublishError; only Unclear leaves open whether the post exists."""
+    def send(self, draft: Draft, media: tuple[MediaRef, ...], fence: Fence = unfenced) -> Sent:
+        """Publish. Raises any PublishError; only Unclear leaves open whether the post exists.
+
+        `fence` is called when the connection stands and the request is complete, right before its first byte
+        leaves. What it raises goes through as it is, and then certainly nothing was published.
+        """
         ...
 
-    def find(self, draft: Draft, since: datetime) -> Sent | None:
+    def find(self, draft: Draft, since: datetime) -> tuple[Sent, ...]:
         """Look for the draft among what the account published since `since` (aware), by its marker.
 
-        None says that it is not there, or where `find_lags` only that it can't be seen now. Raises
-        RetryLater, Rejected or AccountStopped.
+        Every post that has it, the one that was made first first. None says that it is not there, or where
+        `find_lags` only that it can't be seen now. Raises RetryLater, Rejected or AccountStopped.
+        """
+        ...
+
+    def latest(self, count: int) -> tuple[str, ...]:
+        """The captions of what the account published last, the newest first: about `count`, of one request.
+
+        By them it is told which serials are taken. Raises as `find` does.
         """
         ...
 

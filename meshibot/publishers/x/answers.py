@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from meshibot.publishers.answers import TROUBLE, Answer, Row, http_date, one_line
+from meshibot.publishers.answers import TROUBLE, Answer, Row, clock_ahead, http_date, one_line
 from meshibot.publishers.base import AccountStopped, MediaGone, PossibleDuplicate, Rejected, RetryLater
 
 _PORTAL = "console.x.com"
@@ -35,10 +35,18 @@ ANSWERS = (
     ),
     Row(
         401,
+        RetryLater,
+        "{network} refuses the signature (401), for this machine's clock is {minutes} minutes {fast}: set it "
+        "right (timedatectl set-ntp true).",
+        clock="off",
+    ),
+    Row(
+        401,
         AccountStopped,
         "{network} refuses the credentials (401: {said}).",
         f"Set the machine's clock right, put fresh values from {_PORTAL} into the four MESHIBOT_X_ settings, "
         f"{_THEN}",
+        may_mend=True,  # there are hours in which X refuses everybody
     ),
     Row(
         402,
@@ -69,6 +77,12 @@ ANSWERS = (
         about=_STOPPED_BY,
     ),
     Row(
+        404,
+        RetryLater,
+        "{network} does not know the picture yet that it has just taken (404: {said}).",
+        step="upload",
+    ),
+    Row(
         400,
         MediaGone,
         "{network} no longer knows the uploaded picture: {said}.",
@@ -77,6 +91,9 @@ ANSWERS = (
     ),
     Row(None, Rejected, "{network} refuses {doing} ({status}: {said})."),
 )
+
+READ_ONLY = Answer(403, "read-only application")
+"""What an app without 'Write' would be answered if it posted; X says so with every signed answer."""
 
 
 class Response(Protocol):
@@ -94,8 +111,10 @@ class Response(Protocol):
 def answer_of(response: Response, redact: Callable[[str], str]) -> Answer:
     """An answer in the terms of the table. What X says may repeat a secret, which is taken out."""
     said, kinds = (redact(text) for text in _said(response))
-    at = _allowed_again(response.headers, datetime.now(UTC)) if response.status_code == 429 else None
-    return Answer(response.status_code, said, kinds, at)
+    now = datetime.now(UTC)
+    at = _allowed_again(response.headers, now) if response.status_code == 429 else None
+    ahead = clock_ahead(response.headers.get("date", ""), now)
+    return Answer(response.status_code, said, kinds, at, ahead)
 
 
 def _said(response: Response) -> tuple[str, str]:
@@ -133,6 +152,16 @@ def data_of(response: Response) -> dict[str, Any]:
 def dicts_in(value: object) -> list[dict[str, Any]]:
     """The objects of a JSON list, empty for what is none."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def age_of(post: Mapping[str, Any], response: Response) -> timedelta | None:
+    """How long before the answer a post was made, both by X's clock; None where it doesn't say."""
+    now = http_date(response.headers.get("date", ""))
+    try:
+        made = datetime.fromisoformat(str(post.get("created_at")))
+    except ValueError:
+        return None
+    return None if now is None or made.tzinfo is None else now - made
 
 
 def _allowed_again(headers: Mapping[str, str], now: datetime) -> datetime | None:

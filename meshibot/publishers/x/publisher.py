@@ -21,6 +21,7 @@ from meshibot.publishers.answers import NoAnswer, Step, meaning, without_answer
 from meshibot.publishers.base import (
     Count,
     Draft,
+    Fence,
     Idempotency,
     Identity,
     Limits,
@@ -34,10 +35,11 @@ from meshibot.publishers.base import (
     contains_marker,
     read_picture,
     require_within_limits,
+    unfenced,
 )
 from meshibot.publishers.credentials import OAuth1Credentials
 from meshibot.publishers.settings import AccountSecret, PublisherSettings, Secret, WebAddress
-from meshibot.publishers.x.answers import ANSWERS, answer_of, data_of, dicts_in, json_of
+from meshibot.publishers.x.answers import ANSWERS, READ_ONLY, age_of, answer_of, data_of, dicts_in, json_of
 from meshibot.publishers.x.text import MAX_WEIGHT, has_link, weighted_length
 
 if TYPE_CHECKING:
@@ -113,7 +115,7 @@ class XPublisher:
 
         self._client = Client(credentials, api_base, timeouts)
         self._redact = Redactor(credentials.secrets())
-        self._identity: Identity | None = None
+        self._user_id: str | None = None
 
     @classmethod
     def open(cls, account: XSettings, home: Path) -> "XPublisher":
@@ -156,13 +158,14 @@ class XPublisher:
         require_within_limits(self, draft)
         return tuple(self._upload_one(path, draft.alt_text) for path in draft.media)
 
-    def send(self, draft: Draft, media: tuple[MediaRef, ...]) -> Sent:
+    def send(self, draft: Draft, media: tuple[MediaRef, ...], fence: Fence = unfenced) -> Sent:
         """Make the post, once. Never without a picture."""
         require_within_limits(self, draft, media)
         now = datetime.now(UTC)
         if any(item.expires_at is not None and item.expires_at <= now for item in media):
             raise MediaGone("The uploaded picture has expired on X and must be uploaded again.")
-        response = self._call("send", lambda: self._client.post(draft.caption, [item.id for item in media]))
+        ids = [item.id for item in media]
+        response = self._call("send", lambda: self._client.post(draft.caption, ids, fence))
         remote_id = str(data_of(response).get("id", ""))
         if not re.fullmatch(r"[0-9]{1,19}", remote_id):
             raise Unclear(
@@ -171,22 +174,28 @@ class XPublisher:
             )
         return Sent(remote_id, self.post_url(remote_id))
 
-    def find(self, draft: Draft, since: datetime) -> Sent | None:
+    def find(self, draft: Draft, since: datetime) -> tuple[Sent, ...]:
         """Read the account's own timeline from an hour before `since` (clocks differ) for the serial."""
-        user_id = self.check().id
+        user_id = self._whose_timeline()
         start = max(since.astimezone(UTC) - _CLOCK_MARGIN, datetime(2010, 11, 6, tzinfo=UTC))
         token: str | None = None
-        found: Sent | None = None
+        found: list[Sent] = []
         for _ in range(_PAGES):
             response = self._read_page(user_id, start, token)
             posts, token = self._posts_of(response)
-            for post in posts:
-                if contains_marker(str(post.get("text", "")), draft.marker):
-                    # Newest first: the last match is the post that was made first.
-                    found = Sent(str(post["id"]), self.post_url(str(post["id"])))
+            found += [
+                Sent(str(post["id"]), self.post_url(str(post["id"])), age_of(post, response))
+                for post in posts
+                if contains_marker(str(post.get("text", "")), draft.marker)
+            ]
             if not token:
-                return found
+                return tuple(reversed(found))  # X lists the newest first
         raise RetryLater(f"The timeline since {start:%Y-%m-%d %H:%M} UTC is too long to be read to its end.")
+
+    def latest(self, count: int) -> tuple[str, ...]:
+        """The newest of the account's timeline: X gives 5 to 100 at once, and has a price on each."""
+        response = self._read_page(self._whose_timeline(), None, None, count=min(max(count, 5), 100))
+        return tuple(str(post.get("text", "")) for post in self._posts_of(response)[0])
 
     def delete(self, remote_id: str) -> None:
         """Take a post down; one that X no longer knows is down already."""
@@ -202,21 +211,26 @@ class XPublisher:
             )
 
     def check(self) -> Identity:
-        """Who the credentials belong to; asked once, then remembered."""
-        if self._identity is None:
-            response = self._call("read", lambda: self._client.get_me(user_auth=True))
-            user = data_of(response)
-            if not user.get("id"):
-                raise RetryLater(
-                    "X answered without saying whose account this is.", http_status=response.status_code
-                )
-            name = str(user.get("username", ""))
-            self._identity = Identity(str(user["id"]), name, f"https://x.com/{name}")
-        return self._identity
+        """Who the credentials belong to, and whether X says that they may only read."""
+        response = self._call("read", lambda: self._client.get_me(user_auth=True))
+        user = data_of(response)
+        if not user.get("id"):
+            raise RetryLater(
+                "X answered without saying whose account this is.", http_status=response.status_code
+            )
+        if response.headers.get("x-access-level", "").strip().lower() == "read":
+            raise meaning(ANSWERS, self.title, "read", READ_ONLY)
+        name = str(user.get("username", ""))
+        self._user_id = str(user["id"])
+        return Identity(self._user_id, name, f"https://x.com/{name}")
 
     def close(self) -> None:
         """Close the session."""
         self._client.session.close()
+
+    def _whose_timeline(self) -> str:
+        """The account's own id; it is asked for once."""
+        return self._user_id or self.check().id
 
     def _upload_one(self, path: Path, alt_text: str) -> MediaRef:
         data, media_type = read_picture(self, path)
@@ -234,13 +248,16 @@ class XPublisher:
             lifetime = timedelta(seconds=seconds)
         return MediaRef(media_id, asked_at + lifetime)
 
-    def _read_page(self, user_id: str, start: datetime, token: str | None) -> "requests.Response":
+    def _read_page(
+        self, user_id: str, start: datetime | None, token: str | None, *, count: int = 100
+    ) -> "requests.Response":
         return self._call(
             "read",
             lambda: self._client.get_users_tweets(
                 user_id,
                 start_time=start,
-                max_results=100,
+                max_results=count,
+                tweet_fields=["created_at"],
                 pagination_token=token,
                 # A repost of another bot's serial would look like ours.
                 exclude=["replies", "retweets"],
