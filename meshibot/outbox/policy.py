@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from meshibot.database.models import Kind, Picture
-from meshibot.publishers.base import Publisher
+from meshibot.publishers.base import Publisher, Visibility
 from meshibot.schedule import Schedule
 
 PICTURES = {Kind.SINGLE: 1, Kind.GRID: 4, Kind.MORPH: 2}
@@ -52,6 +52,8 @@ class Order:
     pictures: tuple[Picture, ...]
     at: datetime
     """When it is due, in the account's own time zone."""
+    slot: str | None = None
+    """The local key of its slot; None for a post made by hand."""
 
 
 @dataclass(frozen=True)
@@ -75,3 +77,7 @@ class Channel:
     """Makes the file that is uploaded; may be called again. A MeshibotError rejects the post."""
     kind: Kind = Kind.SINGLE
     """What its slots show."""
+    language: str | None = None
+    """Of its captions, as ISO 639-1."""
+    visibility: Visibility = "public"
+    sensitive: bool = False

@@ -1,7 +1,7 @@
 """Looks on the account's own timeline for a post that may exist.
 
-A read may lag behind a write: only several looks of one process, spread over a time that no jump of a clock
-shortens, say that a post is absent.
+Where a read may lag behind a write, only several looks of one process, spread over a time that no jump of a
+clock shortens, say that a post is absent; where it never does, one says it.
 """
 
 import logging
@@ -27,7 +27,7 @@ def reconcile(runtime: Runtime, claim: Claim) -> None:
     since = post.created_at - timedelta(days=1)
     log.info("%s: looking for it on %s", record.name_of(post), post.publisher)
     try:
-        draft = drafts.draft_of(claim.channel, post, order, with_file=False)
+        draft = drafts.draft_of(claim.channel, post, order, tried.started, with_file=False)
         with request("find"):
             found = claim.channel.publisher.find(draft, since)
     except Exception as error:  # noqa: BLE001 (an unexpected failure to read says nothing about the post)
@@ -39,8 +39,13 @@ def reconcile(runtime: Runtime, claim: Claim) -> None:
         if other is not None:
             log.warning("%s: what was found (%s) is post %d", record.name_of(post), found.remote_id, other)
             found = None
-    result: Result = NotSeen(_enough(runtime, post)) if found is None else Published(found)
+    result: Result = NotSeen(_is_absent(runtime, claim, post)) if found is None else Published(found)
     conclude(runtime, claim, "reconciled", result, tried)
+
+
+def _is_absent(runtime: Runtime, claim: Claim, post: Post) -> bool:
+    """Whether it is not there: one look says so where none lags behind what was written."""
+    return not claim.channel.publisher.find_lags or _enough(runtime, post)
 
 
 def _enough(runtime: Runtime, post: Post) -> bool:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 PUBLISHERS = {
     "folder": "meshibot.publishers.folder:FolderPublisher",
+    "mastodon": "meshibot.publishers.mastodon:MastodonPublisher",
     "x": "meshibot.publishers.x:XPublisher",
 }
 """Every network: its name in MESHIBOT_PUBLISHER, and where its class is."""

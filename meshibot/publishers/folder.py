@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NoReturn
 
 from meshibot.errors import UsageError
 from meshibot.publishers.base import (
+    VISIBILITIES,
     AccountStopped,
     Count,
     Draft,
@@ -24,8 +25,10 @@ from meshibot.publishers.base import (
     MediaRef,
     Price,
     Rejected,
+    Remark,
     RetryLater,
     Sent,
+    Visibility,
     read_picture,
     require_within_limits,
 )
@@ -54,6 +57,8 @@ class FolderPublisher:
     idempotency: ClassVar[Idempotency] = "record"
 
     find_lags: ClassVar[bool] = False
+    visibilities: ClassVar[tuple[Visibility, ...]] = VISIBILITIES
+    marks_sensitive: ClassVar[bool] = True
     price: ClassVar[Price] = Price()
     limits = Limits(
         caption=None,
@@ -127,6 +132,9 @@ class FolderPublisher:
             "media": [item.id for item in media],
             "idempotency_key": draft.idempotency_key,
             "posted_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "language": draft.language,
+            "visibility": draft.visibility,
+            "sensitive": draft.sensitive,
             "metadata": dict(draft.metadata),
         }
         self._write(
@@ -159,6 +167,10 @@ class FolderPublisher:
         self._write(probe, b"")
         (self.folder / probe).unlink(missing_ok=True)
         return Identity(str(self.folder), self.folder.name, self.folder.absolute().as_uri())
+
+    def remarks(self) -> tuple[Remark, ...]:
+        """A folder has no server."""
+        return ()
 
     def close(self) -> None:
         """Nothing is held open."""

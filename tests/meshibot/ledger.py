@@ -22,6 +22,7 @@ from meshibot.database import Account, Database, Picture, PictureState, Slot
 from meshibot.database.migrate import upgrade
 from meshibot.outbox import Channel, Order, Outbox, Policy, Words
 from meshibot.publishers.base import (
+    VISIBILITIES,
     AccountStopped,
     Count,
     Draft,
@@ -33,9 +34,11 @@ from meshibot.publishers.base import (
     Price,
     Publisher,
     Rejected,
+    Remark,
     RetryLater,
     Sent,
     Unclear,
+    Visibility,
     contains_marker,
 )
 from meshibot.publishers.settings import PublisherSettings
@@ -140,6 +143,8 @@ class LedgerPublisher:
     settings: ClassVar[type[PublisherSettings]] = PublisherSettings
     idempotency: ClassVar[Idempotency] = "reconcile"
     find_lags: ClassVar[bool] = True
+    visibilities: ClassVar[tuple[Visibility, ...]] = VISIBILITIES
+    marks_sensitive: ClassVar[bool] = True
     price: ClassVar[Price] = Price()
 
     ledger: Ledger
@@ -208,6 +213,9 @@ class LedgerPublisher:
 
     def check(self) -> Identity:
         return Identity("1", "ledger", "https://ledger.example")
+
+    def remarks(self) -> tuple[Remark, ...]:
+        return ()
 
     def close(self) -> None:
         pass

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from meshibot.errors import UsageError
 from meshibot.logs import Redactor
-from meshibot.publishers.answers import NoAnswer, Step, meaning, without_answer
+from meshibot.publishers.answers import NoAnswer, Step, dicts_in, json_of, meaning, without_answer
 from meshibot.publishers.base import (
     Count,
     Draft,
@@ -28,16 +28,18 @@ from meshibot.publishers.base import (
     MediaRef,
     Price,
     Rejected,
+    Remark,
     RetryLater,
     Sent,
     Unclear,
+    Visibility,
     contains_marker,
     read_picture,
     require_within_limits,
 )
 from meshibot.publishers.credentials import OAuth1Credentials
 from meshibot.publishers.settings import AccountSecret, PublisherSettings, Secret, WebAddress
-from meshibot.publishers.x.answers import ANSWERS, answer_of, data_of, dicts_in, json_of
+from meshibot.publishers.x.answers import ANSWERS, answer_of, data_of
 from meshibot.publishers.x.text import MAX_WEIGHT, has_link, weighted_length
 
 if TYPE_CHECKING:
@@ -87,6 +89,8 @@ class XPublisher:
     settings: ClassVar[type[PublisherSettings]] = XSettings
     idempotency: ClassVar[Idempotency] = "reconcile"
     find_lags: ClassVar[bool] = True
+    visibilities: ClassVar[tuple[Visibility, ...]] = ("public",)
+    marks_sensitive: ClassVar[bool] = False
     price: ClassVar[Price] = Price(post=0.015, link=0.20, alt_text=0.005)
     limits = Limits(
         caption=MAX_WEIGHT,
@@ -213,6 +217,10 @@ class XPublisher:
             name = str(user.get("username", ""))
             self._identity = Identity(str(user["id"]), name, f"https://x.com/{name}")
         return self._identity
+
+    def remarks(self) -> tuple[Remark, ...]:
+        """X is one server, and its rules are known."""
+        return ()
 
     def close(self) -> None:
         """Close the session."""
