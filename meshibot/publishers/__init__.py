@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from meshibot.publishers.base import Publisher
 
 PUBLISHERS = {
+    "bluesky": "meshibot.publishers.bluesky:BlueskyPublisher",
     "folder": "meshibot.publishers.folder:FolderPublisher",
     "mastodon": "meshibot.publishers.mastodon:MastodonPublisher",
     "x": "meshibot.publishers.x:XPublisher",
