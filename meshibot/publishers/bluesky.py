@@ -263,7 +263,7 @@ class BlueskyPublisher:
         return tuple(self._upload_one(path) for path in draft.media)
 
     def send(self, draft: Draft, media: tuple[MediaRef, ...]) -> Sent:
-        """Write the record where there is none yet; of one that is there already it is told, whatever it says."""
+        """Write the record where there is none yet; one that is there is the post, whatever it says."""
         require_within_limits(self, draft, media)
         rkey = rkey_of(draft)
         body = {
@@ -279,9 +279,7 @@ class BlueskyPublisher:
             there = self._look(rkey)
             if there is None:
                 raise Unclear(f"{error.reason} It can't be seen.", http_status=error.http_status) from None
-            log.warning(
-                "%s was posted already, by another try or another database: %s", draft.slot, there.url
-            )
+            log.warning("%s was posted by another try, or another database: %s", draft.slot, there.url)
             return there
         uri = str(self._pds.object("send", response).get("uri", ""))
         if not uri.endswith(f"/{rkey}"):

@@ -1,7 +1,7 @@
 """A fake PDS: records under keys, sessions that run out, and lexicons that are kept to the byte.
 
-Options: `access_lasts` and `refresh_lasts` (seconds of the fake's clock), `labels` of the profile, `blob_limit`,
-`status` of the account. `createRecord` under a key that is taken answers 500, as the real one does.
+Options: `access_lasts` and `refresh_lasts` (seconds of the fake's clock), `labels` of the profile,
+`blob_limit`, `status` of the account. `createRecord` under a key that is taken answers 500, as the real one does.
 """
 
 import hashlib
