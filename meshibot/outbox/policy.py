@@ -39,6 +39,11 @@ class Policy:
     avoid_posts: int = 30
     avoid_distance: int = 10
 
+    @property
+    def request_within(self) -> timedelta:
+        """A request that sends ends so long after its claim was committed: before the lease does."""
+        return 0.8 * self.lease
+
 
 @dataclass(frozen=True)
 class Order:

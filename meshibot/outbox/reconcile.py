@@ -5,6 +5,7 @@ clock shortens, say that a post is absent; where it never does, one says it.
 """
 
 import logging
+from collections.abc import Iterable
 from datetime import timedelta
 
 from meshibot.database import queries
@@ -15,6 +16,7 @@ from meshibot.outbox.decide import LookFailed, NotSeen, Published, Result
 from meshibot.outbox.failures import in_flight
 from meshibot.outbox.record import Try
 from meshibot.outbox.runtime import Looks, Runtime, request
+from meshibot.publishers.base import Sent
 
 log = logging.getLogger(__name__)
 
@@ -33,14 +35,22 @@ def reconcile(runtime: Runtime, claim: Claim) -> None:
     except Exception as error:  # noqa: BLE001 (an unexpected failure to read says nothing about the post)
         conclude(runtime, claim, "failed", LookFailed(in_flight(error)), tried)
         return
-    if found is not None:
-        with runtime.database.read() as session:
-            other = queries.another_post_at(session, post, found.remote_id)
-        if other is not None:
-            log.warning("%s: what was found (%s) is post %d", record.name_of(post), found.remote_id, other)
-            found = None
-    result: Result = NotSeen(_is_absent(runtime, claim, post)) if found is None else Published(found)
+    ours = _not_of_others(runtime, post, found)
+    result: Result = Published(ours[0]) if ours else NotSeen(_is_absent(runtime, claim, post))
     conclude(runtime, claim, "reconciled", result, tried)
+
+
+def _not_of_others(runtime: Runtime, post: Post, found: Iterable[Sent]) -> list[Sent]:
+    """What was found, without what other posts of ours are known to be."""
+    ours = []
+    with runtime.database.read() as session:
+        for sent in found:
+            other = queries.another_post_at(session, post, sent.remote_id)
+            if other is None:
+                ours.append(sent)
+            else:
+                log.warning("%s: what was found (%s) is post %d", record.name_of(post), sent.remote_id, other)
+    return ours
 
 
 def _is_absent(runtime: Runtime, claim: Claim, post: Post) -> bool:

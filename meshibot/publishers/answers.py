@@ -195,3 +195,12 @@ def iso_moment(text: object) -> datetime | None:
         return moment.astimezone(UTC) if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
+
+
+def age_of(made: object, response: Response) -> timedelta | None:
+    """How long before the answer a post was made, by its time as ISO 8601; None where one is not said.
+
+    Both are of the server's clock: ours does not matter.
+    """
+    now, moment = http_date(response.headers.get("date", "")), iso_moment(made)
+    return None if now is None or moment is None else now - moment

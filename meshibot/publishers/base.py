@@ -5,11 +5,12 @@ what. It does not know the database, slots or retries: the outbox decides those,
 """
 
 import io
+import math
 import mimetypes
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -115,6 +116,8 @@ class Sent:
 
     remote_id: str
     url: str
+    age: timedelta | None = field(default=None, compare=False)
+    """How long ago it was made, by the network's own clock alone; None where it doesn't say."""
 
 
 @dataclass(frozen=True)
@@ -231,6 +234,19 @@ class PossibleDuplicate(Unclear):
     """The network says that it already has this text: an earlier attempt may have landed."""
 
 
+class Fence(Protocol):
+    """The last look before a post leaves."""
+
+    def __call__(self) -> float:
+        """Seconds within which the request has to end. Where it raises, nothing leaves."""
+        ...
+
+
+def unfenced() -> float:
+    """A fence that lets everything through, for as long as it takes."""
+    return math.inf
+
+
 class Publisher(Protocol):
     """One network for one account. Not safe for several threads at once; `close` it when done.
 
@@ -288,15 +304,26 @@ class Publisher(Protocol):
         """
         ...
 
-    def send(self, draft: Draft, media: tuple[MediaRef, ...]) -> Sent:
-        """Publish. Raises any PublishError; only Unclear leaves open whether the post exists."""
+    def send(self, draft: Draft, media: tuple[MediaRef, ...], fence: Fence = unfenced) -> Sent:
+        """Publish. Raises any PublishError; only Unclear leaves open whether the post exists.
+
+        `fence` is called when the connection stands and the request is complete, right before its first byte
+        leaves. What it raises goes through as it is, and then certainly nothing was published.
+        """
         ...
 
-    def find(self, draft: Draft, since: datetime) -> Sent | None:
+    def find(self, draft: Draft, since: datetime) -> tuple[Sent, ...]:
         """Look for the draft among what the account published since `since` (aware), by its marker.
 
-        None says that it is not there, or where `find_lags` only that it can't be seen now. Raises
-        RetryLater, Rejected or AccountStopped.
+        Every post that has it, the one that was made first first. None says that it is not there, or where
+        `find_lags` only that it can't be seen now. Raises RetryLater, Rejected or AccountStopped.
+        """
+        ...
+
+    def latest(self, count: int) -> tuple[str, ...]:
+        """The captions of what the account published last, the newest first: about `count`, of one request.
+
+        By them it is told which serials are taken. Raises as `find` does.
         """
         ...
 

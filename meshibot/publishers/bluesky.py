@@ -28,6 +28,7 @@ from meshibot.publishers.base import (
     Count,
     Draft,
     Facet,
+    Fence,
     Idempotency,
     Identity,
     Limits,
@@ -43,6 +44,7 @@ from meshibot.publishers.base import (
     picture_size,
     read_picture,
     require_within_limits,
+    unfenced,
 )
 from meshibot.publishers.server import Server, common_answers
 from meshibot.publishers.settings import AccountSecret, PublisherSettings, ServerAddress
@@ -262,7 +264,7 @@ class BlueskyPublisher:
         require_within_limits(self, draft)
         return tuple(self._upload_one(path) for path in draft.media)
 
-    def send(self, draft: Draft, media: tuple[MediaRef, ...]) -> Sent:
+    def send(self, draft: Draft, media: tuple[MediaRef, ...], fence: Fence = unfenced) -> Sent:
         """Write the record where there is none yet; one that is there is the post, whatever it says."""
         require_within_limits(self, draft, media)
         rkey = rkey_of(draft)
@@ -274,7 +276,9 @@ class BlueskyPublisher:
             "swapRecord": None,
         }
         try:
-            response = self._ask("send", "POST", "com.atproto.repo.putRecord", json=body, with_repo=True)
+            response = self._ask(
+                "send", "POST", "com.atproto.repo.putRecord", fence=fence, json=body, with_repo=True
+            )
         except _Taken as error:
             there = self._look(rkey)
             if there is None:
@@ -286,9 +290,20 @@ class BlueskyPublisher:
             raise self._pds.unreadable("send", response)
         return Sent(rkey, self.post_url(rkey))
 
-    def find(self, draft: Draft, since: datetime) -> Sent | None:
-        """Whether there is a record under the draft's own key; `since` is not needed."""
-        return self._look(rkey_of(draft))
+    def find(self, draft: Draft, since: datetime) -> tuple[Sent, ...]:
+        """The record under the draft's own key, if there is one; `since` is not needed."""
+        there = self._look(rkey_of(draft))
+        return () if there is None else (there,)
+
+    def latest(self, count: int) -> tuple[str, ...]:
+        """The newest records, up to 100."""
+        where = {"collection": _POST, "limit": str(min(max(count, 1), 100))}
+        response = self._ask("read", "GET", "com.atproto.repo.listRecords", params=where, with_repo=True)
+        records = self._pds.object("read", response).get("records")
+        if not isinstance(records, list):
+            raise self._pds.unreadable("read", response)
+        values = [record.get("value") for record in dicts_in(records)]
+        return tuple(str(value.get("text", "")) for value in dicts_in(values))
 
     def delete(self, remote_id: str) -> None:
         """Take a post down; one that is gone already is no error to Bluesky either."""

@@ -11,7 +11,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -20,12 +20,13 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import Field
 
 from meshibot.errors import UsageError
-from meshibot.publishers.answers import Row, dicts_in, iso_moment, json_of
+from meshibot.publishers.answers import Row, age_of, dicts_in, iso_moment, json_of
 from meshibot.publishers.base import (
     VISIBILITIES,
     AccountStopped,
     Count,
     Draft,
+    Fence,
     Idempotency,
     Identity,
     Limits,
@@ -42,6 +43,7 @@ from meshibot.publishers.base import (
     contains_marker,
     read_picture,
     require_within_limits,
+    unfenced,
 )
 from meshibot.publishers.server import Notes, Server, common_answers
 from meshibot.publishers.settings import AccountSecret, PublisherSettings, ServerAddress
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
 _MEDIA_LIFETIME = timedelta(hours=24)
 _CLOCK_MARGIN = timedelta(hours=1)
 _PAGES = 32
+_PAGE_SIZE = 40
 _PATIENCE = 20.0
 """Seconds that a server may take over a picture before the post is tried later."""
 _VISIBILITY: Mapping[Visibility, str] = {"public": "public", "unlisted": "unlisted", "followers": "private"}
@@ -191,7 +194,7 @@ class MastodonPublisher:
         require_within_limits(self, draft)
         return tuple(self._upload_one(path, draft.alt_text) for path in draft.media)
 
-    def send(self, draft: Draft, media: tuple[MediaRef, ...]) -> Sent:
+    def send(self, draft: Draft, media: tuple[MediaRef, ...], fence: Fence = unfenced) -> Sent:
         """Make the post, once; never with a picture that is in a post already."""
         require_within_limits(self, draft, media)
         for item in media:
@@ -205,33 +208,37 @@ class MastodonPublisher:
         if draft.language is not None:
             body["language"] = draft.language
         headers = {"Idempotency-Key": draft.idempotency_key} if draft.idempotency_key else {}
-        response = self._server.ask("send", "POST", "/api/v1/statuses", json=body, headers=headers)
+        response = self._server.ask(
+            "send", "POST", "/api/v1/statuses", fence=fence, json=body, headers=headers
+        )
         status = self._server.object("send", response)
         sent = self._sent(status)
         if sent is None:
             raise self._server.unreadable("send", response)
         return sent
 
-    def find(self, draft: Draft, since: datetime) -> Sent | None:
+    def find(self, draft: Draft, since: datetime) -> tuple[Sent, ...]:
         """Read the account's own timeline for the serial, back to an hour before `since` (clocks differ)."""
-        account = self.check().id
         start = since.astimezone(UTC) - _CLOCK_MARGIN
         before: str | None = None
-        found: Sent | None = None
+        found: list[Sent] = []
         for _ in range(_PAGES):
-            statuses, following = self._page(account, before)
-            for status in statuses:
-                written = iso_moment(status.get("created_at"))
-                if contains_marker(text_of(str(status.get("content", ""))), draft.marker) and (
-                    written is None or written >= start
-                ):
-                    # Newest first: the last match is the post that was made first.
-                    found = self._sent(status) or found
-            oldest = iso_moment(statuses[-1].get("created_at")) if statuses else None
-            if following is None or following == before or (oldest is not None and oldest < start):
-                return found
-            before = following
+            page = self._page(before)
+            for status, made in page.statuses:
+                within = made is None or made >= start
+                if within and contains_marker(_text_of(status), draft.marker):
+                    sent = self._sent(status, age_of(status.get("created_at"), page.response))
+                    found += [sent] if sent is not None else []
+            oldest = page.statuses[-1][1] if page.statuses else None
+            if page.following in (None, before) or (oldest is not None and oldest < start):
+                return tuple(reversed(found))  # the newest is listed first
+            before = page.following
         raise RetryLater(f"The timeline since {start:%Y-%m-%d %H:%M} UTC is too long to be read to its end.")
+
+    def latest(self, count: int) -> tuple[str, ...]:
+        """The newest of the account's timeline, up to 40."""
+        page = self._page(None, min(max(count, 1), _PAGE_SIZE))
+        return tuple(_text_of(status) for status, _ in page.statuses)
 
     def delete(self, remote_id: str) -> None:
         """Take a post down with its pictures; one that is gone is down already."""
@@ -403,15 +410,16 @@ class MastodonPublisher:
 
     # ---- posts --------------------------------------------------------------------------------------
 
-    def _sent(self, status: Mapping[str, Any]) -> Sent | None:
+    def _sent(self, status: Mapping[str, Any], age: timedelta | None = None) -> Sent | None:
         remote_id = str(status.get("id") or "")
         if not _ID.fullmatch(remote_id):
             return None
-        return Sent(remote_id, str(status.get("url") or self.post_url(remote_id)))
+        return Sent(remote_id, str(status.get("url") or self.post_url(remote_id)), age)
 
-    def _page(self, account: str, before: str | None) -> tuple[list[dict[str, Any]], str | None]:
-        """Posts, newest first, and the id before which the next page begins."""
-        params = {"limit": "40", "exclude_reblogs": "true", "exclude_replies": "true"}
+    def _page(self, before: str | None, size: int = _PAGE_SIZE) -> "_Page":
+        """A page of the account's posts, those before an id where one is given."""
+        account = self.check().id
+        params = {"limit": str(size), "exclude_reblogs": "true", "exclude_replies": "true"}
         if before is not None:
             params["max_id"] = before
         response = self._server.ask("read", "GET", f"/api/v1/accounts/{account}/statuses", params=params)
@@ -420,11 +428,24 @@ class MastodonPublisher:
         if not isinstance(body, list) or len(statuses) != len(body):
             raise self._server.unreadable("read", response)
         address = response.links.get("next", {}).get("url", "")
-        return statuses, next(iter(parse_qs(urlsplit(address).query).get("max_id", ())), None)
+        following = next(iter(parse_qs(urlsplit(address).query).get("max_id", ())), None)
+        return _Page(
+            [(status, iso_moment(status.get("created_at"))) for status in statuses], following, response
+        )
 
 
-def text_of(content: str) -> str:
-    """The text of a post's HTML."""
+@dataclass(frozen=True)
+class _Page:
+    """Posts, each with when it was made, the newest first; and the id before which the next page begins."""
+
+    statuses: list[tuple[dict[str, Any], datetime | None]]
+    following: str | None
+    response: "requests.Response"
+
+
+def _text_of(status: Mapping[str, Any]) -> str:
+    """The text of a post, which the server gives as HTML."""
+    content = str(status.get("content", ""))
     with_breaks = re.sub(r"<br\s*/?>|</p>", "\n", content, flags=re.IGNORECASE)
     return html.unescape(re.sub(r"<[^>]*>", "", with_breaks))
 

@@ -8,6 +8,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,7 +31,7 @@ from meshibot.publishers.answers import (
     one_line,
     without_answer,
 )
-from meshibot.publishers.base import AccountStopped, RetryLater, Unclear
+from meshibot.publishers.base import AccountStopped, Fence, RetryLater, Unclear
 from trainer.files import replace_file
 
 if TYPE_CHECKING:
@@ -114,8 +115,13 @@ class Server:
         """Its name, and port where it has one."""
         return urlsplit(self.address).netloc
 
-    def ask(self, step: Step, method: str, path: str, **content: Any) -> "requests.Response":
-        """One request; `content` as `requests` takes it. Raises the PublishError that the answer means."""
+    def ask(
+        self, step: Step, method: str, path: str, *, fence: Fence | None = None, **content: Any
+    ) -> "requests.Response":
+        """One request; `content` as `requests` takes it. Raises the PublishError that the answer means.
+
+        `fence` is asked before it leaves: see `Publisher.send`.
+        """
         started = time.monotonic()
         token = self.token
 
@@ -126,9 +132,10 @@ class Server:
             return request
 
         try:
-            response = self._session.request(
-                method, self.address + path, auth=authorize, allow_redirects=False, **content
-            )
+            with self.adapter.fenced(fence) if fence is not None else nullcontext():
+                response = self._session.request(
+                    method, self.address + path, auth=authorize, allow_redirects=False, **content
+                )
         except NoAnswer as error:
             log.debug("No answer from %s", self.title, exc_info=error)
             raise without_answer(self.title, step, error) from None

@@ -1,7 +1,8 @@
 """A fake PDS: records under keys, sessions that run out, and lexicons that are kept to the byte.
 
 Options: `access_lasts` and `refresh_lasts` (seconds of the fake's clock), `labels` of the profile,
-`blob_limit`, `status` of the account. `createRecord` under a key that is taken answers 500, as the real one does.
+`blob_limit`, `status` of the account. `createRecord` under a key that is taken answers 500, as the real one
+does.
 """
 
 import hashlib
@@ -35,6 +36,7 @@ class Bluesky(Network):
         ("POST", "/xrpc/com.atproto.repo.putRecord"): "put",
         ("POST", "/xrpc/com.atproto.repo.createRecord"): "create",
         ("GET", "/xrpc/com.atproto.repo.getRecord"): "get",
+        ("GET", "/xrpc/com.atproto.repo.listRecords"): "records",
         ("POST", "/xrpc/com.atproto.repo.deleteRecord"): "delete",
     }
     faults: ClassVar[Mapping[str, Refused]] = {
@@ -212,6 +214,18 @@ class Bluesky(Network):
         if post is None:
             raise wrong("RecordNotFound", f"Could not locate record: at://{DID}/{POST}/{rkey}")
         return 200, {"uri": f"at://{DID}/{POST}/{rkey}", "cid": "bafyrei", "value": post["record"]}
+
+    def records(self, call: Call) -> Answer:
+        """The newest key first, without a login."""
+        if call.asked("repo") not in (DID, HANDLE) or call.asked("collection") != POST:
+            raise wrong("InvalidRequest", "repo or collection")
+        newest = sorted(self.posts.values(), key=lambda post: post["id"], reverse=True)
+        size = int(call.asked("limit", "50"))
+        return 200, {
+            "records": [
+                {"uri": f"at://{DID}/{POST}/{post['id']}", "value": post["record"]} for post in newest[:size]
+            ]
+        }
 
     def delete(self, call: Call) -> Answer:
         self.authorize(call)

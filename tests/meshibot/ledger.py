@@ -26,6 +26,7 @@ from meshibot.publishers.base import (
     AccountStopped,
     Count,
     Draft,
+    Fence,
     Idempotency,
     Identity,
     Limits,
@@ -40,6 +41,7 @@ from meshibot.publishers.base import (
     Unclear,
     Visibility,
     contains_marker,
+    unfenced,
 )
 from meshibot.publishers.settings import PublisherSettings
 from meshibot.schedule import Schedule
@@ -155,7 +157,7 @@ class LedgerPublisher:
     lag: float = 0.0
     """Seconds until a post is seen on the timeline."""
     during: dict[str, Step] = field(default_factory=dict)
-    """Called while a request of this name is under way, once."""
+    """Called while a request of this name is under way, or right before the `fence`, once."""
     calls: list[str] = field(default_factory=list)
     limits: Limits = LIMITS
 
@@ -184,10 +186,13 @@ class LedgerPublisher:
         self._fault("upload")
         return (MediaRef(f"m{len(self.calls)}", self.clock.now() + timedelta(days=1)),)
 
-    def send(self, draft: Draft, media: tuple[MediaRef, ...]) -> Sent:
+    def send(self, draft: Draft, media: tuple[MediaRef, ...], fence: Fence = unfenced) -> Sent:
         self.calls.append("send")
         assert media
         assert all(ref.expires_at is None or ref.expires_at > self.clock.now() for ref in media)
+        if "fence" in self.during:
+            self.during.pop("fence")()
+        fence()
         after = self._fault("send")
         by_name = self.idempotency == "record"
         sent = self.ledger.add(draft, self._elapsed(), self.lag, by_name=by_name)
@@ -199,14 +204,21 @@ class LedgerPublisher:
             raise ValueError("not JSON")
         return sent
 
-    def find(self, draft: Draft, since: datetime) -> Sent | None:
+    def find(self, draft: Draft, since: datetime) -> tuple[Sent, ...]:
         self.calls.append("find")
         self._fault("find")
-        for line in self.ledger.posts():
-            seen = float(line["visible"]) <= self._elapsed()
-            if seen and contains_marker(line["text"], draft.marker):
-                return Sent(line["id"], line["url"])
-        return None
+        return tuple(
+            Sent(line["id"], line["url"])
+            for line in self._visible()
+            if contains_marker(line["text"], draft.marker)
+        )
+
+    def latest(self, count: int) -> tuple[str, ...]:
+        self.calls.append("latest")
+        return tuple(line["text"] for line in reversed(self._visible()))[:count]
+
+    def _visible(self) -> list[dict[str, str]]:
+        return [line for line in self.ledger.posts() if float(line["visible"]) <= self._elapsed()]
 
     def delete(self, remote_id: str) -> None:
         self.calls.append(f"delete {remote_id}")

@@ -17,10 +17,19 @@ from pydantic import Field
 
 from meshibot.errors import UsageError
 from meshibot.logs import Redactor
-from meshibot.publishers.answers import NoAnswer, Step, dicts_in, json_of, meaning, without_answer
+from meshibot.publishers.answers import (
+    NoAnswer,
+    Step,
+    age_of,
+    dicts_in,
+    json_of,
+    meaning,
+    without_answer,
+)
 from meshibot.publishers.base import (
     Count,
     Draft,
+    Fence,
     Idempotency,
     Identity,
     Limits,
@@ -36,6 +45,7 @@ from meshibot.publishers.base import (
     contains_marker,
     read_picture,
     require_within_limits,
+    unfenced,
 )
 from meshibot.publishers.credentials import OAuth1Credentials
 from meshibot.publishers.settings import AccountSecret, PublisherSettings, Secret, WebAddress
@@ -160,13 +170,14 @@ class XPublisher:
         require_within_limits(self, draft)
         return tuple(self._upload_one(path, draft.alt_text) for path in draft.media)
 
-    def send(self, draft: Draft, media: tuple[MediaRef, ...]) -> Sent:
+    def send(self, draft: Draft, media: tuple[MediaRef, ...], fence: Fence = unfenced) -> Sent:
         """Make the post, once. Never without a picture."""
         require_within_limits(self, draft, media)
         now = datetime.now(UTC)
         if any(item.expires_at is not None and item.expires_at <= now for item in media):
             raise MediaGone("The uploaded picture has expired on X and must be uploaded again.")
-        response = self._call("send", lambda: self._client.post(draft.caption, [item.id for item in media]))
+        ids = [item.id for item in media]
+        response = self._call("send", lambda: self._client.post(draft.caption, ids, fence))
         remote_id = str(data_of(response).get("id", ""))
         if not re.fullmatch(r"[0-9]{1,19}", remote_id):
             raise Unclear(
@@ -175,22 +186,28 @@ class XPublisher:
             )
         return Sent(remote_id, self.post_url(remote_id))
 
-    def find(self, draft: Draft, since: datetime) -> Sent | None:
+    def find(self, draft: Draft, since: datetime) -> tuple[Sent, ...]:
         """Read the account's own timeline from an hour before `since` (clocks differ) for the serial."""
         user_id = self.check().id
         start = max(since.astimezone(UTC) - _CLOCK_MARGIN, datetime(2010, 11, 6, tzinfo=UTC))
         token: str | None = None
-        found: Sent | None = None
+        found: list[Sent] = []
         for _ in range(_PAGES):
             response = self._read_page(user_id, start, token)
             posts, token = self._posts_of(response)
-            for post in posts:
-                if contains_marker(str(post.get("text", "")), draft.marker):
-                    # Newest first: the last match is the post that was made first.
-                    found = Sent(str(post["id"]), self.post_url(str(post["id"])))
+            found += [
+                Sent(post_id, self.post_url(post_id), age_of(post.get("created_at"), response))
+                for post_id, post in ((str(post["id"]), post) for post in posts)
+                if contains_marker(str(post.get("text", "")), draft.marker)
+            ]
             if not token:
-                return found
+                return tuple(reversed(found))  # X lists the newest first
         raise RetryLater(f"The timeline since {start:%Y-%m-%d %H:%M} UTC is too long to be read to its end.")
+
+    def latest(self, count: int) -> tuple[str, ...]:
+        """The newest of the account's timeline: X gives 5 to 100 at once, and has a price on each."""
+        response = self._read_page(self.check().id, None, None, count=min(max(count, 5), 100))
+        return tuple(str(post.get("text", "")) for post in self._posts_of(response)[0])
 
     def delete(self, remote_id: str) -> None:
         """Take a post down; one that X no longer knows is down already."""
@@ -242,13 +259,16 @@ class XPublisher:
             lifetime = timedelta(seconds=seconds)
         return MediaRef(media_id, asked_at + lifetime)
 
-    def _read_page(self, user_id: str, start: datetime, token: str | None) -> "requests.Response":
+    def _read_page(
+        self, user_id: str, start: datetime | None, token: str | None, *, count: int = 100
+    ) -> "requests.Response":
         return self._call(
             "read",
             lambda: self._client.get_users_tweets(
                 user_id,
                 start_time=start,
-                max_results=100,
+                max_results=count,
+                tweet_fields=["created_at"],
                 pagination_token=token,
                 # A repost of another bot's serial would look like ours.
                 exclude=["replies", "retweets"],

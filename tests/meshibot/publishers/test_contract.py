@@ -12,7 +12,15 @@ from PIL import Image
 
 from meshibot.errors import UsageError
 from meshibot.publishers import PUBLISHERS, publisher_class
-from meshibot.publishers.base import Draft, Idempotency, MediaRef, Publisher, Rejected, too_long
+from meshibot.publishers.base import (
+    Draft,
+    Idempotency,
+    MediaRef,
+    Publisher,
+    Rejected,
+    contains_marker,
+    too_long,
+)
 from meshibot.publishers.settings import PublisherSettings
 from meshibot.publishers.x import XPublisher, XSettings
 from tests.fakes.network import Fakes
@@ -60,37 +68,70 @@ def make_draft(folder: Path, serial: int, pictures: int = 1) -> Draft:
 
 
 def test_what_was_sent_is_found_and_can_be_taken_down(publisher: Publisher, draft: Draft) -> None:
-    assert publisher.find(draft, SINCE) is None
+    assert publisher.find(draft, SINCE) == ()
     sent = publisher.send(draft, publisher.upload(draft))
     assert sent.remote_id
     assert ":" in sent.url
-    assert publisher.find(draft, SINCE) == sent
+    assert publisher.find(draft, SINCE) == (sent,)
     publisher.delete(sent.remote_id)
-    assert publisher.find(draft, SINCE) is None
+    assert publisher.find(draft, SINCE) == ()
     publisher.delete(sent.remote_id)
 
 
 def test_one_serial_is_not_taken_for_another(publisher: Publisher, tmp_path: Path) -> None:
     longer = make_draft(tmp_path, 421)
     publisher.send(longer, publisher.upload(longer))
-    assert publisher.find(make_draft(tmp_path, 42), SINCE) is None
-    assert publisher.find(make_draft(tmp_path, 4), SINCE) is None
-    assert publisher.find(longer, SINCE) is not None
+    assert publisher.find(make_draft(tmp_path, 42), SINCE) == ()
+    assert publisher.find(make_draft(tmp_path, 4), SINCE) == ()
+    assert publisher.find(longer, SINCE)
+
+
+def test_nothing_is_published_behind_a_fence_that_is_closed(publisher: Publisher, draft: Draft) -> None:
+    """Whatever closes it goes through as it is: the outbox knows then that nothing left."""
+
+    def closed() -> float:
+        raise RuntimeError("closed")
+
+    media = publisher.upload(draft)
+    with pytest.raises(RuntimeError, match="closed"):
+        publisher.send(draft, media, closed)
+    assert publisher.find(draft, SINCE) == ()
+    sent = publisher.send(draft, media, lambda: 60.0)
+    assert publisher.find(draft, SINCE) == (sent,)
+
+
+def test_every_post_with_the_marker_is_found_the_first_one_first(publisher: Publisher, draft: Draft) -> None:
+    first = publisher.send(draft, publisher.upload(draft))
+    again = dataclasses.replace(draft, caption=f"Again. {draft.marker}", idempotency_key="another")
+    second = publisher.send(again, publisher.upload(again))
+    assert first != second
+    expected = (first,) if publisher.idempotency == "record" else (first, second)
+    assert publisher.find(draft, SINCE) == expected
+
+
+def test_the_latest_captions_say_which_serials_are_taken(publisher: Publisher, tmp_path: Path) -> None:
+    assert publisher.latest(5) == ()
+    for serial in (41, 42, 43):
+        draft = make_draft(tmp_path, serial)
+        publisher.send(draft, publisher.upload(draft))
+    first, *_ = latest = publisher.latest(2)
+    assert contains_marker(first, "No.0043")
+    assert contains_marker(latest[1], "No.0042")
 
 
 def test_uploading_again_does_no_harm(publisher: Publisher, draft: Draft) -> None:
     publisher.upload(draft)
-    assert publisher.find(draft, SINCE) is None, "an upload is no post"
+    assert publisher.find(draft, SINCE) == (), "an upload is no post"
     sent = publisher.send(draft, publisher.upload(draft))
-    assert publisher.find(draft, SINCE) == sent
+    assert publisher.find(draft, SINCE) == (sent,)
 
 
 def test_several_pictures_make_one_post(publisher: Publisher, tmp_path: Path) -> None:
     draft = make_draft(tmp_path, 7, pictures=publisher.limits.media)
     media = publisher.upload(draft)
     assert len({item.id for item in media}) == publisher.limits.media
-    assert publisher.find(draft, SINCE) is None
-    assert publisher.send(draft, media) == publisher.find(draft, SINCE)
+    assert publisher.find(draft, SINCE) == ()
+    assert (publisher.send(draft, media),) == publisher.find(draft, SINCE)
 
 
 def test_nothing_is_sent_without_its_pictures(publisher: Publisher, draft: Draft) -> None:
@@ -100,7 +141,7 @@ def test_nothing_is_sent_without_its_pictures(publisher: Publisher, draft: Draft
         publisher.upload(dataclasses.replace(draft, media=()))
     with pytest.raises(Rejected, match="pictures"):
         publisher.send(dataclasses.replace(draft, media=()), (MediaRef("1"),))
-    assert publisher.find(draft, SINCE) is None
+    assert publisher.find(draft, SINCE) == ()
 
 
 def test_beyond_a_limit_is_rejected_before_anything_is_sent(
@@ -128,14 +169,14 @@ def test_beyond_a_limit_is_rejected_before_anything_is_sent(
     for says, change in beyond.items():
         with pytest.raises(Rejected, match=says):
             publisher.send(dataclasses.replace(draft, **change), (MediaRef("1"),))  # type: ignore[arg-type]
-    assert publisher.find(draft, SINCE) is None
+    assert publisher.find(draft, SINCE) == ()
 
 
 def test_it_says_who_it_is_and_publishes_nothing_by_that(publisher: Publisher, draft: Draft) -> None:
     identity = publisher.check()
     assert identity.id
     assert identity.name
-    assert publisher.find(draft, SINCE) is None
+    assert publisher.find(draft, SINCE) == ()
 
 
 def test_every_network_is_opened_above() -> None:
