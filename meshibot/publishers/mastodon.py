@@ -45,7 +45,7 @@ from meshibot.publishers.base import (
     require_within_limits,
     unfenced,
 )
-from meshibot.publishers.server import Notes, Server, common_answers
+from meshibot.publishers.server import Notes, Server, common_answers, remarks_on_rules, require_made_for
 from meshibot.publishers.settings import AccountSecret, PublisherSettings, ServerAddress
 from meshibot.publishers.text import LINK, length_with_links
 
@@ -63,12 +63,6 @@ _PATIENCE = 20.0
 _VISIBILITY: Mapping[Visibility, str] = {"public": "public", "unlisted": "unlisted", "followers": "private"}
 _ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 """Opaque: a number on Mastodon, letters too on others."""
-_SAYS_AI = re.compile(
-    r"\bAI\b|artificial intelligence|generat|synthetic|machine learning|\bbots?\b|automat|生成|人工知能"
-    r"|自動|ボット|\bKI\b|générat|\bIA\b",
-    re.IGNORECASE,
-)
-"""What a server's rule says that speaks of such a bot."""
 
 _THEN = "then run `meshibot resume`."
 ANSWERS = (
@@ -271,7 +265,7 @@ class MastodonPublisher:
     def remarks(self) -> tuple[Remark, ...]:
         """The server's program, limits and rules, and whether the account says that it is a bot."""
         self.check()
-        software = self._software()
+        software = self._server.software()
         instance = self._server.object("read", self._instance())
         self._keep(instance)
         limits = self.limits
@@ -290,7 +284,10 @@ class MastodonPublisher:
                     warning=True,
                 )
             )
-        return (*said, *_remarks_on_rules(dicts_in(instance.get("rules"))))
+        rules = [
+            f"{rule.get('text') or ''} {rule.get('hint') or ''}" for rule in dicts_in(instance.get("rules"))
+        ]
+        return (*said, *remarks_on_rules(rules))
 
     def close(self) -> None:
         """Close the session."""
@@ -306,22 +303,6 @@ class MastodonPublisher:
             f"Set MESHIBOT_MASTODON_SERVER to the server of the account, {_THEN}",
             http_status=404,
         )
-
-    def _software(self) -> str:
-        """Which program answers, by nodeinfo; empty where that is not said."""
-        try:
-            links = json_of(self._server.ask("read", "GET", "/.well-known/nodeinfo"))
-            named = dicts_in(links.get("links") if isinstance(links, dict) else None)
-            path = urlsplit(str(named[-1].get("href", ""))).path if named else ""
-            if not path.startswith("/"):
-                return ""
-            document = json_of(self._server.ask("read", "GET", path))
-        except PublishError:
-            return ""
-        software = document.get("software") if isinstance(document, dict) else None
-        if not isinstance(software, dict):
-            return ""
-        return self._server.redact(f"{software.get('name', '')} {software.get('version', '')}".strip())
 
     def _instance(self) -> "requests.Response":
         try:
@@ -348,11 +329,7 @@ class MastodonPublisher:
             raise
         except PublishError:
             return
-        for path in draft.media:
-            if path.is_file() and path.stat().st_size > self.limits.image_bytes:
-                raise RetryLater(
-                    f"This server takes pictures up to {self.limits.image_bytes} bytes: it is made anew."
-                )
+        require_made_for(self.limits, draft)
 
     # ---- pictures -----------------------------------------------------------------------------------
 
@@ -484,16 +461,3 @@ def _table(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def _number(table: Mapping[str, Any], name: str, usual: int) -> int:
     value = table.get(name)
     return value if isinstance(value, int) and value > 0 else usual
-
-
-def _remarks_on_rules(rules: list[dict[str, Any]]) -> list[Remark]:
-    texts = [" ".join(f"{rule.get('text') or ''} {rule.get('hint') or ''}".split()) for rule in rules]
-    about = [text for text in texts if _SAYS_AI.search(text)]
-    if not about:
-        if not texts:
-            return [Remark("The server names no rules; ask whoever runs it whether such a bot is welcome.")]
-        return [Remark(f"None of its {len(texts)} rules speaks of bots or of generated pictures; read them.")]
-    return [
-        Remark(f"A rule of the server speaks of such a bot: “{text}” Post there only if it allows it.", True)
-        for text in about
-    ]

@@ -25,13 +25,23 @@ from meshibot.publishers.answers import (
     Row,
     Step,
     allowed_again,
+    dicts_in,
     iso_moment,
     json_of,
     meaning,
     one_line,
     without_answer,
 )
-from meshibot.publishers.base import AccountStopped, Fence, RetryLater, Unclear
+from meshibot.publishers.base import (
+    AccountStopped,
+    Draft,
+    Fence,
+    Limits,
+    PublishError,
+    Remark,
+    RetryLater,
+    Unclear,
+)
 from trainer.files import replace_file
 
 if TYPE_CHECKING:
@@ -46,6 +56,13 @@ FRESH = timedelta(days=1)
 _PAGE = "page"
 _A_PAGE = re.compile(f" {_PAGE}$")
 """A page for people is a proxy's, or another program's."""
+
+_SAYS_AI = re.compile(
+    r"\bAI\b|artificial intelligence|generat|synthetic|machine learning|\bbots?\b|automat|生成|人工知能"
+    r"|自動|ボット|\bKI\b|générat|\bIA\b",
+    re.IGNORECASE,
+)
+"""What a server's rule says that speaks of such a bot."""
 
 Said = Callable[[Mapping[str, Any]], tuple[object, object]]
 """From an error's body to what it says for people, and for programs."""
@@ -177,9 +194,48 @@ class Server:
             http_status=status,
         )
 
+    def software(self) -> str:
+        """Which program answers, and its version, by nodeinfo; empty where that is not said."""
+        try:
+            links = json_of(self.ask("read", "GET", "/.well-known/nodeinfo"))
+            named = dicts_in(links.get("links") if isinstance(links, dict) else None)
+            path = urlsplit(str(named[-1].get("href", ""))).path if named else ""
+            if not path.startswith("/"):
+                return ""
+            document = json_of(self.ask("read", "GET", path))
+        except PublishError:
+            return ""
+        software = document.get("software") if isinstance(document, dict) else None
+        if not isinstance(software, dict):
+            return ""
+        return self.redact(one_line(f"{software.get('name', '')} {software.get('version', '')}".strip()))
+
     def close(self) -> None:
         """Close the session."""
         self._session.close()
+
+
+def remarks_on_rules(rules: Iterable[str]) -> list[Remark]:
+    """What a server's rules say of such a bot, in their own words."""
+    texts = [" ".join(rule.split()) for rule in rules]
+    about = [text for text in texts if _SAYS_AI.search(text)]
+    if about:
+        return [
+            Remark(
+                f"A rule of the server speaks of such bots: “{text}” Post there only if it lets you.", True
+            )
+            for text in about
+        ]
+    if texts:
+        return [Remark(f"None of its {len(texts)} rules speaks of bots or of generated pictures; read them.")]
+    return [Remark("The server names no rules; ask whoever runs it whether such a bot is welcome.")]
+
+
+def require_made_for(limits: Limits, draft: Draft) -> None:
+    """RetryLater where a picture was made for more than the server turned out to take: it is made anew."""
+    for path in draft.media:
+        if path.is_file() and path.stat().st_size > limits.image_bytes:
+            raise RetryLater(f"This server takes pictures up to {limits.image_bytes} bytes: it is made anew.")
 
 
 @dataclass(frozen=True)

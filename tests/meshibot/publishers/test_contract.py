@@ -158,7 +158,7 @@ def test_beyond_a_limit_is_rejected_before_anything_is_sent(
         **beyond,
         "lacks its serial": {"caption": "No.00421"},
         "characters": {"alt_text": "a" * (publisher.limits.alt_text + 1)},
-        f"takes 1 to {publisher.limits.media}": {"media": draft.media * 5},
+        f"takes 1 to {publisher.limits.media}": {"media": draft.media * (publisher.limits.media + 1)},
         "bytes": {"media": (big,)},
         "can't be read": {"media": (tmp_path / "gone.jpg",)},
         r"menu\.txt": {"media": (text,)},
@@ -199,7 +199,7 @@ def test_limits_are_known_without_an_account(name: str) -> None:
 
 
 def test_an_unknown_publisher_is_one_sentence() -> None:
-    with pytest.raises(UsageError, match="no publisher 'myspace': set MESHIBOT_PUBLISHER to folder or "):
+    with pytest.raises(UsageError, match="no publisher 'myspace': set MESHIBOT_PUBLISHER to .*folder or "):
         publisher_class("myspace")
 
 
