@@ -221,9 +221,7 @@ def remarks_on_rules(rules: Iterable[str]) -> list[Remark]:
     about = [text for text in texts if _SAYS_AI.search(text)]
     if about:
         return [
-            Remark(
-                f"A rule of the server speaks of such bots: “{text}” Post there only if it lets you.", True
-            )
+            Remark(f"A rule of the server speaks of such bots: “{text}” Post there only if it may.", True)
             for text in about
         ]
     if texts:

@@ -199,7 +199,7 @@ def test_limits_are_known_without_an_account(name: str) -> None:
 
 
 def test_an_unknown_publisher_is_one_sentence() -> None:
-    with pytest.raises(UsageError, match="no publisher 'myspace': set MESHIBOT_PUBLISHER to .*folder or "):
+    with pytest.raises(UsageError, match=r"no publisher 'myspace': set MESHIBOT_PUBLISHER to .*folder or "):
         publisher_class("myspace")
 
 
