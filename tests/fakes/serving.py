@@ -148,6 +148,8 @@ class Network:
             if ledger.exists():
                 for line in ledger.read_text(encoding="utf-8").splitlines():
                     entry = json.loads(line)
+                    if "id" in entry and str(entry["id"]).isdigit():
+                        self.next_id = max(self.next_id, int(entry["id"]))
                     if entry["event"] == "post":
                         self.posts[entry["id"]] = entry
                     elif entry["event"] == "delete":
@@ -172,7 +174,7 @@ class Network:
     def new_id(self) -> str:
         """Ids that grow, and that are never used twice, also after a start with an old ledger."""
         with self.lock:
-            self.next_id = max(self.next_id + 1, time.time_ns() // 1000)
+            self.next_id += 1
             return str(self.next_id)
 
     def fault_for(self, endpoint: str) -> dict[str, Any]:

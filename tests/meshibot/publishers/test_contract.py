@@ -52,7 +52,7 @@ def make_draft(folder: Path, serial: int, pictures: int = 1) -> Draft:
     files = []
     for number in range(pictures):
         files.append(folder / f"bowl-{serial}-{number}.jpg")
-        Image.new("RGB", (64, 64), (200, 60 * number, serial % 256)).save(files[-1])
+        Image.new("RGB", (64, 64), (200, 15 * number, serial % 256)).save(files[-1])
     return Draft(
         account="main",
         serial=serial,
@@ -147,6 +147,7 @@ def test_nothing_is_sent_without_its_pictures(publisher: Publisher, draft: Draft
 def test_beyond_a_limit_is_rejected_before_anything_is_sent(
     publisher: Publisher, draft: Draft, tmp_path: Path
 ) -> None:
+    publisher.upload(draft)  # by which it knows its server's limits
     big = tmp_path / "big.jpg"
     big.write_bytes(b"\xff\xd8\xff" + bytes(publisher.limits.image_bytes))
     text = tmp_path / "menu.txt"
