@@ -45,7 +45,14 @@ from meshibot.publishers.base import (
     require_within_limits,
     unfenced,
 )
-from meshibot.publishers.server import Notes, Server, common_answers, remarks_on_rules, require_made_for
+from meshibot.publishers.server import (
+    Notes,
+    Server,
+    begin_of_look,
+    common_answers,
+    remarks_on_rules,
+    require_made_for,
+)
 from meshibot.publishers.settings import AccountSecret, PublisherSettings, ServerAddress
 from meshibot.publishers.text import LINK, length_with_links
 
@@ -55,7 +62,6 @@ if TYPE_CHECKING:
     from meshibot.publishers.transport import Timeouts
 
 _MEDIA_LIFETIME = timedelta(hours=24)
-_CLOCK_MARGIN = timedelta(hours=1)
 _PAGES = 32
 _PAGE_SIZE = 40
 _PATIENCE = 20.0
@@ -212,12 +218,12 @@ class MastodonPublisher:
         return sent
 
     def find(self, draft: Draft, since: datetime) -> tuple[Sent, ...]:
-        """Read the account's own timeline for the serial, back to an hour before `since` (clocks differ)."""
-        start = since.astimezone(UTC) - _CLOCK_MARGIN
+        """Read the account's own timeline for the serial, by the server's clock."""
         before: str | None = None
         found: list[Sent] = []
         for _ in range(_PAGES):
             page = self._page(before)
+            start = begin_of_look(since, page.response)
             for status, made in page.statuses:
                 within = made is None or made >= start
                 if within and contains_marker(_text_of(status), draft.marker):

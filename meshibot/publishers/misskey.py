@@ -8,7 +8,7 @@ misskey.io's 2025.4.1.
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
@@ -41,7 +41,14 @@ from meshibot.publishers.base import (
     require_within_limits,
     unfenced,
 )
-from meshibot.publishers.server import Notes, Server, common_answers, remarks_on_rules, require_made_for
+from meshibot.publishers.server import (
+    Notes,
+    Server,
+    begin_of_look,
+    common_answers,
+    remarks_on_rules,
+    require_made_for,
+)
 from meshibot.publishers.settings import AccountSecret, PublisherSettings, ServerAddress
 from meshibot.publishers.text import LINK, graphemes
 
@@ -50,7 +57,6 @@ if TYPE_CHECKING:
 
     from meshibot.publishers.transport import Timeouts
 
-_CLOCK_MARGIN = timedelta(hours=1)
 _PAGES = 32
 _PAGE_SIZE = 100
 _PICTURE_MB = 0.2
@@ -229,12 +235,12 @@ class MisskeyPublisher:
         return Sent(remote_id, self.post_url(remote_id))
 
     def find(self, draft: Draft, since: datetime) -> tuple[Sent, ...]:
-        """Read the account's own timeline for the serial, back to an hour before `since` (clocks differ)."""
-        start = since.astimezone(UTC) - _CLOCK_MARGIN
+        """Read the account's own timeline for the serial, by the server's clock."""
         before: str | None = None
         found: list[Sent] = []
         for _ in range(_PAGES):
             notes, response = self._page(before)
+            start = begin_of_look(since, response)
             for note in notes:
                 made = iso_moment(note.get("createdAt"))
                 within = made is None or made >= start

@@ -26,6 +26,7 @@ from meshibot.publishers.answers import (
     Step,
     allowed_again,
     dicts_in,
+    http_date,
     iso_moment,
     json_of,
     meaning,
@@ -50,6 +51,9 @@ if TYPE_CHECKING:
     from meshibot.publishers.transport import Timeouts
 
 log = logging.getLogger(__name__)
+
+_CLOCK_MARGIN = timedelta(hours=1)
+_LOOK_BACK = timedelta(days=1)
 
 FRESH = timedelta(days=1)
 """For so long what a server said of itself is believed."""
@@ -234,6 +238,17 @@ def require_made_for(limits: Limits, draft: Draft) -> None:
     for path in draft.media:
         if path.is_file() and path.stat().st_size > limits.image_bytes:
             raise RetryLater(f"This server takes pictures up to {limits.image_bytes} bytes: it is made anew.")
+
+
+def begin_of_look(since: datetime, response: Response) -> datetime:
+    """The moment on the server's clock from which on a post is looked for that was made here after `since`.
+
+    An hour earlier, for clocks differ; and at least a day back, for ours may have been ahead at that time and
+    be right by now.
+    """
+    now = datetime.now(UTC)
+    server_now = http_date(response.headers.get("date", "")) or now
+    return server_now - max(now - since, _LOOK_BACK) - _CLOCK_MARGIN
 
 
 @dataclass(frozen=True)
