@@ -15,7 +15,7 @@ from meshibot.config import Account, Settings
 from meshibot.database import Database, Picture
 from meshibot.database.migrate import upgrade
 from meshibot.errors import MeshibotError, UsageError
-from meshibot.outbox import Channel, Order, Outbox, Words
+from meshibot.outbox import Channel, Group, Order, Outbox, Words
 from meshibot.publishers import publisher_class
 from meshibot.publishers.base import Publisher, lacks, too_long
 from meshibot.schedule import schedule_of
@@ -148,7 +148,15 @@ def _channel(settings: Settings, account: Account, stack: ExitStack) -> Channel:
         language=captions.language,
         visibility=account.visibility,
         sensitive=account.sensitive,
+        group=_group(settings, account),
     )
+
+
+def _group(settings: Settings, account: Account) -> Group | None:
+    if account.group is None:
+        return None
+    members = tuple(each.name for each in settings.accounts if each.group == account.group)
+    return Group(account.group, members) if len(members) > 1 else None
 
 
 def _prepare(home: Path, publisher: Publisher) -> Callable[[Order, Words], Path]:

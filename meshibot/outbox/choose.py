@@ -15,6 +15,7 @@ from meshibot.database.models import (
     Account,
     AccountState,
     Kind,
+    Picture,
     PictureState,
     Post,
     PostPicture,
@@ -22,7 +23,7 @@ from meshibot.database.models import (
     Slot,
     SlotState,
 )
-from meshibot.outbox import record
+from meshibot.outbox import groups, record
 from meshibot.outbox.claim import Claim, is_free, take
 from meshibot.outbox.decide import Interrupted, Late, Result, Situation, decide
 from meshibot.outbox.policy import PICTURES, Channel, Policy
@@ -181,22 +182,14 @@ def _post_for_slot(turn: Turn, due: Iterable[Slot]) -> Post | None:
 
 def new_post(turn: Turn, slot: Slot | None, kind: Kind) -> Post | None:
     """A post with its serial and its pictures; None when the stock has too few."""
-    policy = turn.policy
-    chosen, alike = queries.choose_pictures(
-        turn.session,
-        turn.account.name,
-        PICTURES[kind],
-        posts=policy.avoid_posts,
-        distance=policy.avoid_distance,
-    )
-    for picture in alike:  # so that the stock can be filled in their place
-        picture.state, picture.reason = PictureState.REJECTED, "It looks like a recent post."
+    chosen: Sequence[Picture] | None = None
+    if slot is not None and turn.channel.group is not None:
+        chosen = groups.chosen(turn.session, turn.channel.group, slot, kind)
+    chosen = chosen or _from_the_stock(turn, kind)
     if not chosen:
         if slot is not None:
             slot.reason = "The stock was empty."
         return None
-    for picture in chosen:
-        picture.state = PictureState.RESERVED
     post = Post(
         account=turn.account.name,
         publisher=turn.channel.publisher.name,
@@ -210,6 +203,23 @@ def new_post(turn: Turn, slot: Slot | None, kind: Kind) -> Post | None:
     return _begin(turn, slot, post)
 
 
+def _from_the_stock(turn: Turn, kind: Kind) -> Sequence[Picture]:
+    """Pictures that are reserved by this; none where the stock has too few."""
+    policy = turn.policy
+    chosen, alike = queries.choose_pictures(
+        turn.session,
+        turn.account.name,
+        PICTURES[kind],
+        posts=policy.avoid_posts,
+        distance=policy.avoid_distance,
+    )
+    for picture in alike:  # so that the stock can be filled in their place
+        picture.state, picture.reason = PictureState.REJECTED, "It looks like a recent post."
+    for picture in chosen:
+        picture.state = PictureState.RESERVED
+    return chosen
+
+
 def _begin(turn: Turn, slot: Slot | None, post: Post) -> Post:
     """Its turn has come: it gets its serial and its times, and its slot is taken."""
     post.serial = turn.account.next_serial
@@ -219,4 +229,6 @@ def _begin(turn: Turn, slot: Slot | None, post: Post) -> Post:
     post.not_before = turn.now
     if slot is not None:
         slot.state, slot.reason = SlotState.TAKEN, None
+        if turn.channel.group is not None:
+            post.group_key = groups.key_of(turn.channel.group, slot)
     return post

@@ -70,6 +70,14 @@ class Words:
 
 
 @dataclass(frozen=True)
+class Group:
+    """Accounts that post the same pictures at the same slot."""
+
+    name: str
+    accounts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Channel:
     """An account with everything that posting needs: where to, when, and how a post is made."""
 
@@ -86,3 +94,4 @@ class Channel:
     """Of its captions, as ISO 639-1."""
     visibility: Visibility = "public"
     sensitive: bool = False
+    group: Group | None = None

@@ -28,6 +28,7 @@ from meshibot.outbox.decide import (
     NotSeen,
     Result,
 )
+from meshibot.outbox.groups import is_alive
 from meshibot.publishers.base import AccountStopped, PossibleDuplicate, PublishError, Rejected, Unclear
 
 log = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ def write(session: Session, post: Post, account: Account, change: Change, now: d
         post.media_ids = None
     if change.sent is not None:
         post.remote_id, post.url, post.posted_at = change.sent.remote_id, change.sent.url or None, now
-    if change.state in PICTURES_BECOME:
+    if change.state in PICTURES_BECOME and _may_settle(session, post, change.state):
         _settle_pictures(session, post, PICTURES_BECOME[change.state])
     if change.account_waits_until is not None:
         account.not_before = change.account_waits_until
@@ -82,6 +83,11 @@ def write(session: Session, post: Post, account: Account, change: Change, now: d
         log.error("account %s is stopped: %s", account.name, change.account_stops)
     told = change.reason or post.url or ""
     log.log(LEVELS.get(change.state, logging.WARNING), "%s: %s. %s", name_of(post), change.state, told)
+
+
+def _may_settle(session: Session, post: Post, state: PostState) -> bool:
+    """Not where an account of the same group has posted the pictures, or still may."""
+    return state is PostState.POSTED or not is_alive(session, post.group_key, besides=post.id)
 
 
 def _settle_pictures(session: Session, post: Post, state: PictureState) -> None:
