@@ -472,9 +472,9 @@ def test_accounts_may_be_named_without_a_table(place: Path, monkeypatch: pytest.
     ]
     (place / "meshibot.toml").write_text("[accounts.toot]\npublisher = 'mastodon'\n[accounts.old]\n")
     assert [each.name for each in load_settings().accounts] == ["toot", "old", "sky"]
-    monkeypatch.setenv("MESHIBOT_ACCOUNTS", "one")
-    assert [each.name for each in load_settings().accounts] == ["toot", "old", "one"]
-    monkeypatch.setenv("MESHIBOT_ACCOUNTS", "One")
+    monkeypatch.setenv("MESHIBOT_ACCOUNTS", "sky one")
+    assert [each.name for each in load_settings().accounts] == ["toot", "old", "sky", "one"]
+    monkeypatch.setenv("MESHIBOT_ACCOUNTS", "sky One")
     assert "The account name 'One' can't be used" in refusal()
 
 
