@@ -19,12 +19,18 @@ WIDEST_SERIAL = 999_999
 _SETTING = "MESHIBOT_CAPTIONS"
 _ALONE = re.compile(rf"(?<![0-9A-Za-z])No\.{WIDEST_SERIAL}(?![0-9A-Za-z])")
 """The widest serial's marker as publishers look for it: no ASCII letter or digit beside it."""
+_SERIALS = re.compile(r"(?<![0-9A-Za-z])No\.([0-9]{4}|[1-9][0-9]{4,5})(?![0-9A-Za-z])")
 _JAPANESE = re.compile("[\u3040-\u30ff\u3400-\u9fff]")
 
 
 def marker(serial: int) -> str:
     """The serial as a caption shows it: 42 is `No.0042`, 12345 is `No.12345`."""
     return f"No.{serial:04d}"
+
+
+def serials_in(text: str) -> list[int]:
+    """The serials that a text names as `marker` writes them."""
+    return [int(digits) for digits in _SERIALS.findall(text)]
 
 
 @dataclass(frozen=True)

@@ -146,8 +146,8 @@ class MastodonPublisher:
         )
         self._notes = notes
         self._sleep = sleep
-        self._identity: Identity | None = None
-        self._account: dict[str, Any] = {}
+        self._account_id: str | None = None
+        self._name = "_"
         said, self._fresh = notes.read() if notes else ({}, False)
         self.limits = _limits_of(said)
 
@@ -172,8 +172,7 @@ class MastodonPublisher:
 
     def post_url(self, remote_id: str) -> str:
         """The account's server shows any post of its own by its id."""
-        name = self._identity.name.partition("@")[0] if self._identity else "_"
-        return f"{self._server.address}/@{name}/{remote_id}"
+        return f"{self._server.address}/@{self._name}/{remote_id}"
 
     def named(self, said: str) -> Sent:
         """By its id, or by its address on the account's own server."""
@@ -253,24 +252,16 @@ class MastodonPublisher:
                 raise
 
     def check(self) -> Identity:
-        """Who the token belongs to; asked once, then remembered."""
-        if self._identity is None:
-            try:
-                response = self._server.ask("read", "GET", "/api/v1/accounts/verify_credentials")
-            except Rejected as error:
-                raise self._no_mastodon(error) from None
-            account = self._server.object("read", response)
-            if not account.get("id"):
-                raise self._server.unreadable("read", response)
-            name = str(account.get("acct") or account.get("username") or "")
-            url = str(account.get("url") or f"{self._server.address}/@{name}")
-            self._account = account
-            self._identity = Identity(str(account["id"]), name, url)
-        return self._identity
+        """Who the token belongs to."""
+        account = self._myself()
+        name = str(account.get("acct") or account.get("username") or "")
+        url = str(account.get("url") or f"{self._server.address}/@{name}")
+        self._account_id, self._name = str(account["id"]), name
+        return Identity(self._account_id, name, url)
 
     def remarks(self) -> tuple[Remark, ...]:
         """The server's program, limits and rules, and whether the account says that it is a bot."""
-        self.check()
+        account = self._myself()
         software = self._server.software()
         instance = self._server.object("read", self._instance())
         self._keep(instance)
@@ -282,7 +273,7 @@ class MastodonPublisher:
                 f"{limits.image_bytes / 1e6:.1f} MB; posts cost nothing."
             )
         ]
-        if self._account.get("bot") is not True:
+        if account.get("bot") is not True:
             said.append(
                 Remark(
                     "The account does not say that it is a bot: turn on 'This is an automated account' in "
@@ -300,6 +291,16 @@ class MastodonPublisher:
         self._server.close()
 
     # ---- the server ---------------------------------------------------------------------------------
+
+    def _myself(self) -> dict[str, Any]:
+        try:
+            response = self._server.ask("read", "GET", "/api/v1/accounts/verify_credentials")
+        except Rejected as error:
+            raise self._no_mastodon(error) from None
+        account = self._server.object("read", response)
+        if not account.get("id"):
+            raise self._server.unreadable("read", response)
+        return account
 
     def _no_mastodon(self, error: Rejected) -> PublishError:
         if error.http_status != 404:
@@ -401,7 +402,7 @@ class MastodonPublisher:
 
     def _page(self, before: str | None, size: int = _PAGE_SIZE) -> "_Page":
         """A page of the account's posts, those before an id where one is given."""
-        account = self.check().id
+        account = self._account_id or self.check().id
         params = {"limit": str(size), "exclude_reblogs": "true", "exclude_replies": "true"}
         if before is not None:
             params["max_id"] = before

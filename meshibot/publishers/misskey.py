@@ -166,7 +166,7 @@ class MisskeyPublisher:
         """`notes` keep what the server says of its limits from one process to the next."""
         self._server = Server(self.title, server, ANSWERS, _said, (), (token,), timeouts, token=token)
         self._notes = notes
-        self._identity: Identity | None = None
+        self._account_id: str | None = None
         said, self._fresh = notes.read() if notes else ({}, False)
         self.limits = _limits_of(said)
 
@@ -267,12 +267,11 @@ class MisskeyPublisher:
             return
 
     def check(self) -> Identity:
-        """Who the token belongs to; asked once, then remembered."""
-        if self._identity is None:
-            account = self._myself()
-            name = str(account.get("username", ""))
-            self._identity = Identity(str(account["id"]), name, f"{self._server.address}/@{name}")
-        return self._identity
+        """Who the token belongs to."""
+        account = self._myself()
+        name = str(account.get("username", ""))
+        self._account_id = str(account["id"])
+        return Identity(self._account_id, name, f"{self._server.address}/@{name}")
 
     def remarks(self) -> tuple[Remark, ...]:
         """The server's program, limits and rules, the room in the drive, and the bot flag."""
@@ -390,7 +389,7 @@ class MisskeyPublisher:
     ) -> tuple[list[dict[str, Any]], "requests.Response"]:
         """Notes of the account's own, newest first, those before an id where one is given."""
         body: dict[str, Any] = {
-            "userId": self.check().id,
+            "userId": self._account_id or self.check().id,
             "limit": size,
             "withRenotes": False,
             "withReplies": False,

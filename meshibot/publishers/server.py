@@ -25,6 +25,7 @@ from meshibot.publishers.answers import (
     Row,
     Step,
     allowed_again,
+    clock_ahead,
     dicts_in,
     http_date,
     iso_moment,
@@ -89,6 +90,7 @@ def common_answers(setting: str, then: str) -> tuple[Row, ...]:
             "What answers at {network}'s address is another program (404, a page for people).",
             f"Set {setting} right, {then}",
             about=_A_PAGE,
+            may_mend=True,
         ),
         Row(
             403,
@@ -96,6 +98,7 @@ def common_answers(setting: str, then: str) -> tuple[Row, ...]:
             "{network}, or a proxy before it, lets this machine not in (403, a page for people).",
             f"Ask whoever runs the server whether it blocks this address, {then}",
             about=_A_PAGE,
+            may_mend=True,
         ),
     )
 
@@ -172,11 +175,13 @@ class Server:
             said, kinds = self.said(body)
         else:
             said, kinds = None, _PAGE
+        now = datetime.now(UTC)
         at = None
         if response.status_code in (429, 503):
-            at = allowed_again(response.headers, datetime.now(UTC), self.limits)
+            at = allowed_again(response.headers, now, self.limits)
         text = one_line(str(said or response.reason or "no reason given").rstrip("."))
-        return Answer(response.status_code, self.redact(text), self.redact(str(kinds or "")), at)
+        ahead = clock_ahead(response.headers.get("date", ""), now)
+        return Answer(response.status_code, self.redact(text), self.redact(str(kinds or "")), at, ahead)
 
     def object(self, step: Step, response: "requests.Response") -> dict[str, Any]:
         """The answer's JSON object. Where there is none: Unclear after a post, otherwise RetryLater."""

@@ -162,6 +162,9 @@ class LedgerPublisher:
     during: dict[str, Step] = field(default_factory=dict)
     """Called while a request of this name is under way, or right before the `fence`, once."""
     calls: list[str] = field(default_factory=list)
+    """What was asked about posts of ours."""
+    asked: list[str] = field(default_factory=list)
+    """What was asked about the account."""
     limits: Limits = LIMITS
 
     @classmethod
@@ -217,7 +220,7 @@ class LedgerPublisher:
         )
 
     def latest(self, count: int) -> tuple[str, ...]:
-        self.calls.append("latest")
+        self.asked.append("latest")
         return tuple(line["text"] for line in reversed(self._visible()))[:count]
 
     def _visible(self) -> list[dict[str, str]]:
@@ -227,6 +230,7 @@ class LedgerPublisher:
         self.calls.append(f"delete {remote_id}")
 
     def check(self) -> Identity:
+        self.asked.append("check")
         return Identity("1", "ledger", "https://ledger.example")
 
     def remarks(self) -> tuple[Remark, ...]:

@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from meshibot.database import Account, Database, Picture, PictureState, Post, PostState, Slot, Verdict
 from meshibot.outbox import Group, Outbox
+from meshibot.publishers.base import Identity
 from meshibot.views import recent_posts
 from tests.meshibot.ledger import (
     NOON,
@@ -25,6 +26,13 @@ from tests.meshibot.ledger import (
 ACCOUNTS = ("sky", "toot", "note")
 
 
+class OwnNetwork(LedgerPublisher):
+    """Its account is not that of another ledger."""
+
+    def check(self) -> Identity:
+        return Identity(self.ledger.path.stem, self.ledger.path.stem, "https://ledger.example")
+
+
 class Band:
     """Three accounts of one group, each on a network of its own, and one that is in none."""
 
@@ -34,9 +42,7 @@ class Band:
         self.clock = MovableClock()
         group = Group("night", ACCOUNTS)
         names = (*ACCOUNTS, "alone")
-        self.networks = {
-            name: LedgerPublisher(Ledger(folder / f"{name}.ledger"), self.clock) for name in names
-        }
+        self.networks = {name: OwnNetwork(Ledger(folder / f"{name}.ledger"), self.clock) for name in names}
         channels = [
             replace(channel(folder, self.networks[name], name), group=group if name in ACCOUNTS else None)
             for name in names
