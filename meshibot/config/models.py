@@ -95,6 +95,13 @@ class Account(PublisherSettings):
     alt_text: Annotated[str | None, PlainValidator(values.words)] = Field(
         None, description="what is said to those who don't see the picture; it may use {subject}"
     )
+    visibility: Literal["public", "unlisted", "followers"] = Field(
+        "public", description="public, unlisted or followers"
+    )
+    sensitive: bool = Field(False, description="yes or no")
+    group: Annotated[str | None, PlainValidator(values.words)] = Field(
+        None, description="a name, the same for accounts that post the same pictures at the same slots"
+    )
     daily_budget: int | None = Field(
         None, ge=1, description="a whole number of posts, the most that a day may have"
     )
@@ -119,7 +126,8 @@ class Settings(Layered):
     stock_target: int = Field(24, ge=1, le=100_000, description="a whole number from 1 to 100000")
     log_format: Literal["text", "json"] = Field("text", description="text or json")
     log_level: Literal["debug", "info", "warning"] | None = Field(None, description="debug, info or warning")
-    accounts: tuple[Account, ...] = ()
+    accounts: Annotated[tuple[Account, ...], NoDecode] = ()
+    """In the environment and in `.env` MESHIBOT_ACCOUNTS names them, see `layers`."""
     warnings: tuple[str, ...] = ()
     """Sentences about what was ignored."""
     cautions: tuple[str, ...] = ()

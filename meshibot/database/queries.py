@@ -86,6 +86,15 @@ _STOCK_IN_TURN = (
 )
 
 
+def lock_name(session: Session, name: str) -> None:
+    """Wait until no other transaction holds this name, and hold it to the end of this one.
+
+    SQLite has one writer at a time anyway.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+
+
 def is_over(until: datetime | None, now: datetime, longest: timedelta = FAR) -> bool:
     """The same for a value; a wait longer than `longest` can't be meant."""
     return until is None or not now < until <= now + longest

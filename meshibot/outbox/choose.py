@@ -16,6 +16,7 @@ from meshibot.database.models import (
     Account,
     AccountState,
     Kind,
+    Picture,
     PictureState,
     Post,
     PostPicture,
@@ -24,7 +25,7 @@ from meshibot.database.models import (
     SlotState,
 )
 from meshibot.errors import MeshibotError
-from meshibot.outbox import record
+from meshibot.outbox import groups, record
 from meshibot.outbox.claim import Claim, is_free, take
 from meshibot.outbox.decide import Interrupted, Late, Result, Situation, decide
 from meshibot.outbox.policy import PICTURES, Channel, Policy
@@ -217,6 +218,27 @@ def _post_for_slot(turn: Turn, due: Iterable[Slot], hindrance: str | None) -> Po
 
 def new_post(turn: Turn, slot: Slot | None, kind: Kind) -> Post | None:
     """A post with its serial and its pictures; None when the stock has too few."""
+    chosen: Sequence[Picture] | None = None
+    if slot is not None and turn.channel.group is not None:
+        chosen = groups.chosen(turn.session, turn.channel.group, slot, kind)
+    chosen = chosen or _from_the_stock(turn, slot, kind)
+    if not chosen:
+        return None
+    post = Post(
+        account=turn.account.name,
+        publisher=turn.channel.publisher.name,
+        slot_id=None if slot is None else slot.id,
+        kind=kind,
+        state=PostState.PLANNED,
+        created_at=turn.now,
+        pictures=[PostPicture(picture_id=row.id, position=place) for place, row in enumerate(chosen)],
+    )
+    turn.session.add(post)
+    return _begin(turn, slot, post)
+
+
+def _from_the_stock(turn: Turn, slot: Slot | None, kind: Kind) -> Sequence[Picture]:
+    """Pictures that are reserved by this; none, and the slot's reason, where the stock has too few."""
     policy = turn.policy
     try:
         choice = queries.choose_pictures(
@@ -232,31 +254,18 @@ def new_post(turn: Turn, slot: Slot | None, kind: Kind) -> Post | None:
         if slot is not None:
             slot.reason = str(error)
         log.warning("account %s: %s", turn.account.name, error)
-        return None
+        return ()
     # Both so that the stock can be filled in their place.
     for picture in choice.alike:
         picture.state, picture.reason = PictureState.REJECTED, "It looks like a recent post."
     for picture, says in choice.faulty:
         picture.state, picture.reason = PictureState.REJECTED, says
         log.warning("picture %d is taken out of the stock: %s", picture.id, says)
-    chosen = choice.pictures
-    if not chosen:
-        if slot is not None:
-            slot.reason = "The stock was empty."
-        return None
-    for picture in chosen:
+    if not choice.pictures and slot is not None:
+        slot.reason = "The stock was empty."
+    for picture in choice.pictures:
         picture.state = PictureState.RESERVED
-    post = Post(
-        account=turn.account.name,
-        publisher=turn.channel.publisher.name,
-        slot_id=None if slot is None else slot.id,
-        kind=kind,
-        state=PostState.PLANNED,
-        created_at=turn.now,
-        pictures=[PostPicture(picture_id=row.id, position=place) for place, row in enumerate(chosen)],
-    )
-    turn.session.add(post)
-    return _begin(turn, slot, post)
+    return choice.pictures
 
 
 def _begin(turn: Turn, slot: Slot | None, post: Post) -> Post:
@@ -269,4 +278,6 @@ def _begin(turn: Turn, slot: Slot | None, post: Post) -> Post:
     post.not_before = turn.now
     if slot is not None:
         slot.state, slot.reason = SlotState.TAKEN, None
+        if turn.channel.group is not None:
+            post.group_key = groups.key_of(turn.channel.group, slot)
     return post

@@ -31,6 +31,7 @@ from meshibot.outbox.decide import (
     NotSeen,
     Result,
 )
+from meshibot.outbox.groups import is_alive
 from meshibot.publishers.base import (
     AccountStopped,
     PossibleDuplicate,
@@ -89,7 +90,7 @@ def write(session: Session, post: Post, account: Account, change: Change, now: d
         post.media_ids = None
     if change.sent is not None:
         post.remote_id, post.url, post.posted_at = change.sent.remote_id, change.sent.url or None, now
-    if change.state in PICTURES_BECOME:
+    if change.state in PICTURES_BECOME and _may_settle(session, post, change.state):
         _settle_pictures(session, post, PICTURES_BECOME[change.state])
     if change.account_waits_until is not None:
         account.not_before = change.account_waits_until
@@ -99,6 +100,11 @@ def write(session: Session, post: Post, account: Account, change: Change, now: d
     # One that is looked for again and again has been told of.
     level = logging.DEBUG if known else LEVELS.get(change.state, logging.WARNING)
     log.log(level, "%s: %s. %s", name_of(post), change.state, told)
+
+
+def _may_settle(session: Session, post: Post, state: PostState) -> bool:
+    """Not where an account of the same group has posted the pictures, or still may."""
+    return state is PostState.POSTED or not is_alive(session, post.group_key, besides=post.id)
 
 
 def stop(account: Account, reason: str, now: datetime) -> None:

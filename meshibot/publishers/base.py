@@ -4,6 +4,7 @@ A publisher knows one network: its settings, its calls, its limits, its prices, 
 what. It does not know the database, slots or retries: the outbox decides those, by the exception alone.
 """
 
+import io
 import math
 import mimetypes
 import re
@@ -13,7 +14,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, get_args
 
 from pydantic import TypeAdapter
 
@@ -25,6 +26,7 @@ Idempotency = Literal["record", "reconcile"]
 caller chose (`record`), or it can only be asked afterwards what it has (`reconcile`)."""
 
 Visibility = Literal["public", "unlisted", "followers"]
+VISIBILITIES: tuple[Visibility, ...] = get_args(Visibility)
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,6 @@ class Draft:
     visibility: Visibility = "public"
     sensitive: bool = False
     facets: tuple[Facet, ...] = ()
-    sizes: tuple[tuple[int, int], ...] = ()
-    """Width and height of each picture in pixels, for networks that lay a page out before they load it."""
 
     def to_json(self) -> dict[str, Any]:
         """All of it as a JSON object."""
@@ -130,6 +130,14 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class Remark:
+    """What a person should know of an account's server, or of the account there, in a sentence."""
+
+    says: str
+    warning: bool = False
+
+
+@dataclass(frozen=True)
 class Limits:
     """What a network, or one server of it, takes."""
 
@@ -143,6 +151,8 @@ class Limits:
     image_side: int
     """Pixels."""
     media_types: tuple[str, ...]
+    link: int | None = None
+    """Characters that a link counts as, however long it is; None: its own length."""
 
 
 @dataclass(frozen=True)
@@ -260,6 +270,10 @@ class Publisher(Protocol):
     find_lags: ClassVar[bool]
     """Whether a post that was made may stay unseen for a while: then only several looks say that it is
     absent. Otherwise one answer of `find` is the truth."""
+    visibilities: ClassVar[tuple[Visibility, ...]]
+    """Who a post may be shown to."""
+    marks_sensitive: ClassVar[bool]
+    """Whether a picture may be hidden behind a warning."""
     price: ClassVar[Price]
     limits: Limits
 
@@ -327,9 +341,26 @@ class Publisher(Protocol):
         """Ask who the credentials belong to, publishing nothing. Raises as `upload` does."""
         ...
 
+    def remarks(self) -> tuple[Remark, ...]:
+        """What a person should know of the account's server, which is asked. Raises as `upload` does."""
+        ...
+
     def close(self) -> None:
         """Give back connections. May be called twice."""
         ...
+
+
+def lacks(publisher: type[Publisher] | Publisher, visibility: Visibility, *, sensitive: bool) -> str | None:
+    """Which of an account's wishes the network can't fulfil, in a sentence; None where it can."""
+    if visibility not in publisher.visibilities:
+        allowed = " or ".join(publisher.visibilities)
+        return f"{publisher.title} can't show a post as {visibility}: set MESHIBOT_VISIBILITY to {allowed}."
+    if sensitive and not publisher.marks_sensitive:
+        return (
+            f"{publisher.title} can't mark a picture as sensitive in general: take MESHIBOT_SENSITIVE out "
+            "for this account."
+        )
+    return None
 
 
 def too_long(publisher: type[Publisher] | Publisher, caption: str) -> str | None:
@@ -382,6 +413,17 @@ def read_picture(publisher: Publisher, path: Path) -> tuple[bytes, str]:
     if len(data) > limits.image_bytes:
         raise Rejected(f"The picture {path.name} has {len(data)} bytes; {title} allows {limits.image_bytes}.")
     return data, media_type
+
+
+def picture_size(data: bytes) -> tuple[int, int]:
+    """Width and height in pixels. Rejected for what is no picture."""
+    from PIL import Image  # for those who post
+
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            return picture.size
+    except (OSError, ValueError) as error:
+        raise Rejected(f"The picture can't be read: {error}.") from error
 
 
 def contains_marker(text: str, marker: str) -> bool:

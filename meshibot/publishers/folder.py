@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NoReturn
 
 from meshibot.errors import UsageError
 from meshibot.publishers.base import (
+    VISIBILITIES,
     AccountStopped,
     Count,
     Draft,
@@ -25,8 +26,10 @@ from meshibot.publishers.base import (
     MediaRef,
     Price,
     Rejected,
+    Remark,
     RetryLater,
     Sent,
+    Visibility,
     read_picture,
     require_within_limits,
     unfenced,
@@ -56,6 +59,8 @@ class FolderPublisher:
     idempotency: ClassVar[Idempotency] = "record"
 
     find_lags: ClassVar[bool] = False
+    visibilities: ClassVar[tuple[Visibility, ...]] = VISIBILITIES
+    marks_sensitive: ClassVar[bool] = True
     price: ClassVar[Price] = Price()
     limits = Limits(
         caption=None,
@@ -130,6 +135,9 @@ class FolderPublisher:
             "media": [item.id for item in media],
             "idempotency_key": draft.idempotency_key,
             "posted_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "language": draft.language,
+            "visibility": draft.visibility,
+            "sensitive": draft.sensitive,
             "metadata": dict(draft.metadata),
         }
         fence()
@@ -175,6 +183,10 @@ class FolderPublisher:
         return Identity(
             str(self.folder / self._prefix(self.account)), self.folder.name, self.folder.absolute().as_uri()
         )
+
+    def remarks(self) -> tuple[Remark, ...]:
+        """A folder has no server."""
+        return ()
 
     def close(self) -> None:
         """Nothing is held open."""

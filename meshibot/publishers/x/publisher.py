@@ -17,7 +17,15 @@ from pydantic import Field
 
 from meshibot.errors import UsageError
 from meshibot.logs import Redactor
-from meshibot.publishers.answers import NoAnswer, Step, meaning, without_answer
+from meshibot.publishers.answers import (
+    NoAnswer,
+    Step,
+    age_of,
+    dicts_in,
+    json_of,
+    meaning,
+    without_answer,
+)
 from meshibot.publishers.base import (
     Count,
     Draft,
@@ -29,9 +37,11 @@ from meshibot.publishers.base import (
     MediaRef,
     Price,
     Rejected,
+    Remark,
     RetryLater,
     Sent,
     Unclear,
+    Visibility,
     contains_marker,
     read_picture,
     require_within_limits,
@@ -39,7 +49,7 @@ from meshibot.publishers.base import (
 )
 from meshibot.publishers.credentials import OAuth1Credentials
 from meshibot.publishers.settings import AccountSecret, PublisherSettings, Secret, WebAddress
-from meshibot.publishers.x.answers import ANSWERS, READ_ONLY, age_of, answer_of, data_of, dicts_in, json_of
+from meshibot.publishers.x.answers import ANSWERS, READ_ONLY, answer_of, data_of
 from meshibot.publishers.x.text import MAX_WEIGHT, has_link, weighted_length
 
 if TYPE_CHECKING:
@@ -89,6 +99,8 @@ class XPublisher:
     settings: ClassVar[type[PublisherSettings]] = XSettings
     idempotency: ClassVar[Idempotency] = "reconcile"
     find_lags: ClassVar[bool] = True
+    visibilities: ClassVar[tuple[Visibility, ...]] = ("public",)
+    marks_sensitive: ClassVar[bool] = False
     price: ClassVar[Price] = Price(post=0.015, link=0.20, alt_text=0.005)
     limits = Limits(
         caption=MAX_WEIGHT,
@@ -184,8 +196,8 @@ class XPublisher:
             response = self._read_page(user_id, start, token)
             posts, token = self._posts_of(response)
             found += [
-                Sent(str(post["id"]), self.post_url(str(post["id"])), age_of(post, response))
-                for post in posts
+                Sent(post_id, self.post_url(post_id), age_of(post.get("created_at"), response))
+                for post_id, post in ((str(post["id"]), post) for post in posts)
                 if contains_marker(str(post.get("text", "")), draft.marker)
             ]
             if not token:
@@ -223,6 +235,10 @@ class XPublisher:
         name = str(user.get("username", ""))
         self._user_id = str(user["id"])
         return Identity(self._user_id, name, f"https://x.com/{name}")
+
+    def remarks(self) -> tuple[Remark, ...]:
+        """X is one server, and its rules are known."""
+        return ()
 
     def close(self) -> None:
         """Close the session."""
