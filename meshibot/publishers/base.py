@@ -6,13 +6,13 @@ what. It does not know the database, slots or retries: the outbox decides those,
 
 import mimetypes
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from pydantic import TypeAdapter
 
@@ -115,6 +115,16 @@ class Sent:
 
     remote_id: str
     url: str
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A post as the network's own list of the account's posts has it."""
+
+    sent: Sent
+    text: str
+    at: datetime
+    """When it was published, aware."""
 
 
 @dataclass(frozen=True)
@@ -296,6 +306,18 @@ class Publisher(Protocol):
 
     def close(self) -> None:
         """Give back connections. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class Lists(Protocol):
+    """A publisher that can say what its account published, without being told what to look for."""
+
+    def published(self, since: datetime) -> Iterator[Seen]:
+        """All of it since then (aware), the newest first, and perhaps a little of before.
+
+        Raises RetryLater where the list can't be read to its end, Rejected or AccountStopped.
+        """
         ...
 
 

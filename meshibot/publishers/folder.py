@@ -8,6 +8,7 @@ import errno
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
@@ -25,6 +26,7 @@ from meshibot.publishers.base import (
     Price,
     Rejected,
     RetryLater,
+    Seen,
     Sent,
     read_picture,
     require_within_limits,
@@ -64,13 +66,14 @@ class FolderPublisher:
         media_types=("image/jpeg", "image/png", "image/webp", "image/gif", "video/mp4"),
     )
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, account: str = "main") -> None:
         self.folder = folder
+        self.account = account
 
     @classmethod
     def open(cls, account: PublisherSettings, home: Path) -> "FolderPublisher":
         """In the bot's own folder, for all accounts."""
-        return cls(home / "posts")
+        return cls(home / "posts", account.name)
 
     @staticmethod
     def count(caption: str, limits: Limits) -> tuple[Count, ...]:
@@ -137,6 +140,20 @@ class FolderPublisher:
     def find(self, draft: Draft, since: datetime) -> Sent | None:
         """Whether the record of exactly this draft is there; `since` is not needed."""
         return self._existing(draft)
+
+    def published(self, since: datetime) -> Iterator[Seen]:
+        """The account's records; what others put into the folder is passed over."""
+        found = []
+        for file in self.folder.glob("*.json"):
+            record = self._record(file.stem) or {}
+            try:
+                at = datetime.fromisoformat(record["posted_at"]).astimezone(UTC)
+                caption, account = str(record["caption"]), record["account"]
+            except (KeyError, TypeError, ValueError):
+                continue
+            if account == self.account and at >= since:
+                found.append(Seen(self._sent(file.stem), caption, at))
+        return iter(sorted(found, key=lambda seen: seen.at, reverse=True))
 
     def delete(self, remote_id: str) -> None:
         """Remove the files, and last the record that names them: after a crash the same call goes on."""

@@ -9,7 +9,7 @@ import random
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -34,6 +34,7 @@ from meshibot.publishers.base import (
     Publisher,
     Rejected,
     RetryLater,
+    Seen,
     Sent,
     Unclear,
     contains_marker,
@@ -202,6 +203,13 @@ class LedgerPublisher:
             if seen and contains_marker(line["text"], draft.marker):
                 return Sent(line["id"], line["url"])
         return None
+
+    def published(self, since: datetime) -> Iterator[Seen]:
+        self._fault("find")
+        for line in reversed(self.ledger.posts()):
+            at = NOON + timedelta(seconds=float(line["made"]))
+            if at >= since:
+                yield Seen(Sent(line["id"], line["url"]), line["text"], at)
 
     def delete(self, remote_id: str) -> None:
         self.calls.append(f"delete {remote_id}")

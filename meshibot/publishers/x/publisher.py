@@ -7,7 +7,7 @@ OpenAPI 2.167 and tweepy 4.17.
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -29,6 +29,7 @@ from meshibot.publishers.base import (
     Price,
     Rejected,
     RetryLater,
+    Seen,
     Sent,
     Unclear,
     contains_marker,
@@ -172,20 +173,28 @@ class XPublisher:
         return Sent(remote_id, self.post_url(remote_id))
 
     def find(self, draft: Draft, since: datetime) -> Sent | None:
-        """Read the account's own timeline from an hour before `since` (clocks differ) for the serial."""
+        """Read the account's own timeline for the serial."""
+        found: Sent | None = None
+        for seen in self.published(since):
+            if contains_marker(seen.text, draft.marker):
+                found = seen.sent  # newest first: the last match is the post that was made first
+        return found
+
+    def published(self, since: datetime) -> Iterator[Seen]:
+        """The account's own timeline from an hour before `since`: clocks differ."""
         user_id = self.check().id
         start = max(since.astimezone(UTC) - _CLOCK_MARGIN, datetime(2010, 11, 6, tzinfo=UTC))
         token: str | None = None
-        found: Sent | None = None
         for _ in range(_PAGES):
             response = self._read_page(user_id, start, token)
             posts, token = self._posts_of(response)
             for post in posts:
-                if contains_marker(str(post.get("text", "")), draft.marker):
-                    # Newest first: the last match is the post that was made first.
-                    found = Sent(str(post["id"]), self.post_url(str(post["id"])))
+                remote_id = str(post["id"])
+                yield Seen(
+                    Sent(remote_id, self.post_url(remote_id)), str(post.get("text", "")), _made_at(remote_id)
+                )
             if not token:
-                return found
+                return
         raise RetryLater(f"The timeline since {start:%Y-%m-%d %H:%M} UTC is too long to be read to its end.")
 
     def delete(self, remote_id: str) -> None:
@@ -276,3 +285,8 @@ class XPublisher:
         if 200 <= response.status_code < 300:
             return response
         raise meaning(ANSWERS, self.title, step, answer_of(response, self._redact))
+
+
+def _made_at(remote_id: str) -> datetime:
+    """X's ids count milliseconds since November 2010 above their lowest 22 bits (snowflakes)."""
+    return datetime.fromtimestamp(((int(remote_id) >> 22) + 1_288_834_974_657) / 1000, UTC)
