@@ -119,12 +119,13 @@ def run() -> None:
     settings = _settings(logging.INFO, to_file=True, cautious=True)
 
     from meshibot.assembly import open_bot
+    from meshibot.chores import chores
     from meshibot.daemon import Daemon
     from meshibot.stock.stock import Restocker
 
     with open_bot(settings, settings.accounts) as bot:
         restocker = Restocker(bot.stock, settings.stock_target)
-        daemon = Daemon(bot.database, bot.channels, fill_stock=restocker)
+        daemon = Daemon(bot.database, bot.channels, fill_stock=restocker, others=chores(settings))
         restocker.stopping = daemon.stopping
         daemon.run()
 
@@ -457,6 +458,97 @@ def delete(
         print_json(document)
 
 
+@app.command("backup")
+def backup_everything(
+    to: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The archive, or its folder. (default: HOME/backups)")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Everything in one archive: database, pictures, settings without secrets."""
+    settings = _settings()
+
+    from meshibot.backup.archive import name_of
+    from meshibot.backup.make import make
+
+    now = _now()
+    if to is None or to.is_dir():
+        to = (to or settings.backups_folder) / name_of(now)
+    made = make(settings, to, now)
+    says = [f"{made.pictures} pictures, {made.bytes / 1e6:.1f} MB."]
+    if made.missing:
+        says.append(f"{made.missing} pictures are not inside: their files are missing.")
+    if made.secrets_left_out:
+        says.append(f"Left out, keep them elsewhere: {', '.join(made.secrets_left_out)}.")
+    say(" ".join(says))
+    if json:
+        print_json(
+            {
+                "file": str(made.file),
+                "bytes": made.bytes,
+                "pictures": made.pictures,
+                "missing": made.missing,
+                "secrets_left_out": list(made.secrets_left_out),
+            }
+        )
+    else:
+        print(made.file)
+
+
+@app.command("restore")
+def restore_everything(
+    archive: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="What meshibot backup made.")],
+    stopped: Annotated[
+        bool, typer.Option("--stopped", help="Ask no network; accounts stay stopped until meshibot resume.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Put a backup in place; nothing that was posted since is posted again."""
+    settings = _settings()
+
+    from meshibot import restoring
+    from meshibot.resuming import resume as resume_accounts
+
+    document = restoring.restore(settings, archive, _now())
+    say(f"Restored as of {document['made_at']}; {document['pictures']} pictures were put in place.")
+    for each in document["held"]:
+        say(f"{each['account']}: {each['slots']} slots since are held, {each['unclear']} posts are unclear.")
+    if document["kept"]:
+        say(f"What was there before is kept as {document['kept']}.")
+    for file in document["settings"]:
+        say(f"Settings of the backup, without secrets: {file}")
+    document["accounts"] = [] if stopped else resume_accounts(settings, settings.accounts)
+    for account in document["accounts"]:
+        say(account["says"])
+    if json:
+        print_json(document)
+    raise typer.Exit(max((account["exit_status"] for account in document["accounts"]), default=0))
+
+
+@db_app.command("hold")
+def db_hold(
+    since: Annotated[
+        str,
+        typer.Option("--since", metavar="TIME", help="When its backup was made, as 2026-11-24T03:00."),
+    ],
+    json: JsonOption = False,
+) -> None:
+    """After restoring a database by other means: post nothing again."""
+    moment = _date(since, "--since")
+    settings = _settings()
+
+    from meshibot import restoring
+
+    if moment is None or moment.astimezone(UTC) > _now():
+        raise UsageError(f"--since is {since!r}: say when the backup was made, in the past.")
+    document = restoring.hold(settings, moment.astimezone(UTC), _now())
+    for each in document["held"]:
+        say(f"{each['account']}: {each['slots']} slots since are held, {each['unclear']} posts are unclear.")
+    say("The accounts are stopped: `meshibot resume` asks their networks what was posted since.")
+    if json:
+        print_json(document)
+
+
 @db_app.command("upgrade")
 def db_upgrade() -> None:
     """Create the database, or bring it up to this version."""
@@ -479,7 +571,7 @@ def db_backup(
     """Copy the database, consistent even while the bot writes."""
     settings = _settings()
 
-    from meshibot.backups import require_replaceable
+    from meshibot.backup.replaceable import require_replaceable
     from meshibot.database.migrate import backup
 
     name = f"meshibot-{_now():%Y%m%dT%H%M%SZ}.sqlite3"
@@ -647,13 +739,13 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _date(text: str | None) -> datetime | None:
+def _date(text: str | None, option: str = "--from") -> datetime | None:
     if text is None:
         return None
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"--from is {text!r}: write a date such as 2026-11-24.") from None
+        raise UsageError(f"{option} is {text!r}: write a date such as 2026-11-24.") from None
     if not 1900 <= moment.year < 3000:  # a schedule looks around it, and the calendar ends at both ends
-        raise UsageError(f"--from is {text!r}: write a date between 1900 and 2999.")
+        raise UsageError(f"{option} is {text!r}: write a date between 1900 and 2999.")
     return moment

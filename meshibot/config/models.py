@@ -10,10 +10,11 @@ from typing import Annotated, Literal, cast
 from urllib.parse import unquote, unquote_plus
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, PlainValidator, SecretStr, create_model
+from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, SecretStr, create_model
 from pydantic_settings import NoDecode
 
 import meshibot
+from meshibot.backup.keep import Keep
 from meshibot.config import values
 from meshibot.config.zones import machine_zone
 from meshibot.errors import UsageError
@@ -117,6 +118,11 @@ class Settings(Layered):
         DEFAULT_MIN_QUANTILE, ge=0, le=1, description="a number from 0 (keeps every picture) to 1"
     )
     stock_target: int = Field(24, ge=1, le=100_000, description="a whole number from 1 to 100000")
+    backup_keep: Annotated[Keep | None, PlainValidator(values.backup_keep), PlainSerializer(str)] = Field(
+        Keep(7, 4, 3),
+        description="daily, weekly and monthly backups that stay, such as 7d 4w 3m, or none",
+    )
+    backup_folder: FilePath | None = Field(None, description="a folder")
     log_format: Literal["text", "json"] = Field("text", description="text or json")
     log_level: Literal["debug", "info", "warning"] | None = Field(None, description="debug, info or warning")
     accounts: tuple[Account, ...] = ()
@@ -148,6 +154,11 @@ class Settings(Layered):
     def pictures_folder(self) -> Path:
         """Where stocked pictures lie."""
         return self.home / "pictures"
+
+    @property
+    def backups_folder(self) -> Path:
+        """Where the daemon keeps its backups."""
+        return self.backup_folder or self.home / "backups"
 
     @property
     def posts_folder(self) -> Path:
