@@ -12,12 +12,13 @@ from typing import Literal
 
 from sqlalchemy import func, select
 
-from meshibot.assembly import captions_of, publisher_of
+from meshibot.assembly import captions_of, publisher_of, require_possible
 from meshibot.config import Account, Settings
 from meshibot.database import Account as AccountRow
 from meshibot.database import AccountState, Daemon, Picture, PictureState
 from meshibot.database.migrate import open_existing
 from meshibot.errors import MeshibotError
+from meshibot.publishers.base import Publisher
 from meshibot.schedule import Schedule, plan, schedule_of
 from meshibot.status import next_slot
 from meshibot.views import Json, instant
@@ -147,14 +148,42 @@ def _clock(settings: Settings, now: datetime) -> tuple[Level, str]:
 
 def _account(settings: Settings, account: Account, now: datetime) -> Iterator[Finding]:
     subject = f"account {account.name}"
-    yield _looked(subject, lambda: _credentials(settings, account))
+    yield from _network(settings, account)
     yield _looked(f"{subject} schedule", lambda: _schedule(account, now))
     yield _looked(f"{subject} cost", lambda: _cost(account, now))
 
 
-def _credentials(settings: Settings, account: Account) -> tuple[Level, str]:
-    with closing(publisher_of(settings, account)) as publisher:
-        identity = publisher.check()
+def _network(settings: Settings, account: Account) -> Iterator[Finding]:
+    """Whose the credentials are; then what is to be known of the server, and of the captions there."""
+    subject = f"account {account.name}"
+    try:
+        publisher = publisher_of(settings, account)
+    except MeshibotError as error:
+        yield Finding(subject, "failed", str(error), error.exit_status)
+        return
+    with closing(publisher):
+        found = _looked(subject, lambda: _credentials(settings, account, publisher))
+        yield found
+        if found.level == "failed":
+            return
+        try:
+            for remark in publisher.remarks():
+                yield Finding(f"{subject} server", "warning" if remark.warning else "ok", remark.says)
+        except MeshibotError as error:
+            yield Finding(f"{subject} server", "failed", str(error), error.exit_status)
+        # Its limits are known now.
+        yield _looked(f"{subject} captions", lambda: _captions(account, publisher))
+
+
+def _captions(account: Account, publisher: Publisher) -> tuple[Level, str]:
+    require_possible(account, publisher)
+    captions = captions_of(account, publisher)
+    many = f"{len(captions.lines)} lines" if len(captions.lines) > 1 else "one line"
+    return "ok", f"{many} in {captions.language}, within what {publisher.title} takes."
+
+
+def _credentials(settings: Settings, account: Account, publisher: Publisher) -> tuple[Level, str]:
+    identity = publisher.check()
     says = f"posts to {publisher.name} as {identity.name} ({identity.url})."
     stopped = _stopped_reason(settings, account)
     if stopped is None:

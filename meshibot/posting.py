@@ -4,7 +4,7 @@ import tempfile
 from datetime import datetime
 from pathlib import Path
 
-from meshibot.assembly import captions_of, open_bot, render_media, words_for
+from meshibot.assembly import captions_of, open_bot, render_media, require_possible, words_for
 from meshibot.captions import marker
 from meshibot.config import Account, Settings
 from meshibot.database import Account as AccountRow
@@ -49,6 +49,7 @@ def rehearse(settings: Settings, account: Account, kind: Kind, now: datetime) ->
     """
     schedule = schedule_of(account)
     publisher = publisher_class(account.publisher)
+    require_possible(account, publisher)
     captions = captions_of(account, publisher)
     folder = Path(tempfile.mkdtemp(prefix="meshibot-"))
     with open_existing(settings.database_address) as database:

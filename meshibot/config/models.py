@@ -96,6 +96,10 @@ class Account(PublisherSettings):
     alt_text: Annotated[str | None, PlainValidator(values.words)] = Field(
         None, description="what is said to those who don't see the picture; it may use {subject}"
     )
+    visibility: Literal["public", "unlisted", "followers"] = Field(
+        "public", description="public, unlisted or followers"
+    )
+    sensitive: bool = Field(False, description="yes or no")
     daily_budget: int | None = Field(
         None, ge=1, description="a whole number of posts, the most that a day may have"
     )

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from meshibot.database.models import Kind, Picture
-from meshibot.publishers.base import Publisher
+from meshibot.publishers.base import Publisher, Visibility
 from meshibot.schedule import Schedule
 
 PICTURES = {Kind.SINGLE: 1, Kind.GRID: 4, Kind.MORPH: 2}
@@ -39,6 +39,11 @@ class Policy:
     avoid_posts: int = 30
     avoid_distance: int = 10
 
+    @property
+    def request_within(self) -> timedelta:
+        """A request that sends ends so long after its claim was committed: before the lease does."""
+        return 0.8 * self.lease
+
 
 @dataclass(frozen=True)
 class Order:
@@ -52,6 +57,8 @@ class Order:
     pictures: tuple[Picture, ...]
     at: datetime
     """When it is due, in the account's own time zone."""
+    slot: str | None = None
+    """The local key of its slot; None for a post made by hand."""
 
 
 @dataclass(frozen=True)
@@ -75,3 +82,7 @@ class Channel:
     """Makes the file that is uploaded; may be called again. A MeshibotError rejects the post."""
     kind: Kind = Kind.SINGLE
     """What its slots show."""
+    language: str | None = None
+    """Of its captions, as ISO 639-1."""
+    visibility: Visibility = "public"
+    sensitive: bool = False

@@ -1,7 +1,6 @@
 """What every part of the outbox works with: database, policy, clocks, and its crash points."""
 
 import random
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import NamedTuple
 from sqlalchemy.orm import Session
 
 from meshibot import crashpoints
-from meshibot.clock import Clock, SystemClock
+from meshibot.clock import Clock, SystemClock, elapsed
 from meshibot.database.session import Database
 from meshibot.outbox.policy import Policy
 
@@ -48,8 +47,8 @@ class Runtime:
     rng: random.Random = field(default_factory=random.SystemRandom)
     stopping: Callable[[], bool] = lambda: False
     """Asked before each send: when True the claim is handed back."""
-    elapsed: Callable[[], float] = time.monotonic
-    """Seconds that really went by, whatever is done to the clock."""
+    elapsed: Callable[[], float] = elapsed
+    """Seconds that really went by, whatever is done to the clock, while the machine was suspended as well."""
     looks: dict[int, Looks] = field(default_factory=dict, init=False, repr=False)
     """By the post's id. Another process counts for itself: it can't know how long ago this one looked."""
 

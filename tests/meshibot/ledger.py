@@ -22,9 +22,11 @@ from meshibot.database import Account, Database, Picture, PictureState, Slot
 from meshibot.database.migrate import upgrade
 from meshibot.outbox import Channel, Order, Outbox, Policy, Words
 from meshibot.publishers.base import (
+    VISIBILITIES,
     AccountStopped,
     Count,
     Draft,
+    Fence,
     Idempotency,
     Identity,
     Limits,
@@ -33,11 +35,14 @@ from meshibot.publishers.base import (
     Price,
     Publisher,
     Rejected,
+    Remark,
     RetryLater,
     Seen,
     Sent,
     Unclear,
+    Visibility,
     contains_marker,
+    unfenced,
 )
 from meshibot.publishers.settings import PublisherSettings
 from meshibot.schedule import Schedule
@@ -141,6 +146,8 @@ class LedgerPublisher:
     settings: ClassVar[type[PublisherSettings]] = PublisherSettings
     idempotency: ClassVar[Idempotency] = "reconcile"
     find_lags: ClassVar[bool] = True
+    visibilities: ClassVar[tuple[Visibility, ...]] = VISIBILITIES
+    marks_sensitive: ClassVar[bool] = True
     price: ClassVar[Price] = Price()
 
     ledger: Ledger
@@ -151,7 +158,7 @@ class LedgerPublisher:
     lag: float = 0.0
     """Seconds until a post is seen on the timeline."""
     during: dict[str, Step] = field(default_factory=dict)
-    """Called while a request of this name is under way, once."""
+    """Called while a request of this name is under way, or right before the `fence`, once."""
     calls: list[str] = field(default_factory=list)
     limits: Limits = LIMITS
 
@@ -180,10 +187,13 @@ class LedgerPublisher:
         self._fault("upload")
         return (MediaRef(f"m{len(self.calls)}", self.clock.now() + timedelta(days=1)),)
 
-    def send(self, draft: Draft, media: tuple[MediaRef, ...]) -> Sent:
+    def send(self, draft: Draft, media: tuple[MediaRef, ...], fence: Fence = unfenced) -> Sent:
         self.calls.append("send")
         assert media
         assert all(ref.expires_at is None or ref.expires_at > self.clock.now() for ref in media)
+        if "fence" in self.during:
+            self.during.pop("fence")()
+        fence()
         after = self._fault("send")
         by_name = self.idempotency == "record"
         sent = self.ledger.add(draft, self._elapsed(), self.lag, by_name=by_name)
@@ -195,14 +205,21 @@ class LedgerPublisher:
             raise ValueError("not JSON")
         return sent
 
-    def find(self, draft: Draft, since: datetime) -> Sent | None:
+    def find(self, draft: Draft, since: datetime) -> tuple[Sent, ...]:
         self.calls.append("find")
         self._fault("find")
-        for line in self.ledger.posts():
-            seen = float(line["visible"]) <= self._elapsed()
-            if seen and contains_marker(line["text"], draft.marker):
-                return Sent(line["id"], line["url"])
-        return None
+        return tuple(
+            Sent(line["id"], line["url"])
+            for line in self._visible()
+            if contains_marker(line["text"], draft.marker)
+        )
+
+    def latest(self, count: int) -> tuple[str, ...]:
+        self.calls.append("latest")
+        return tuple(line["text"] for line in reversed(self._visible()))[:count]
+
+    def _visible(self) -> list[dict[str, str]]:
+        return [line for line in self.ledger.posts() if float(line["visible"]) <= self._elapsed()]
 
     def published(self, since: datetime) -> Iterator[Seen]:
         self._fault("find")
@@ -216,6 +233,9 @@ class LedgerPublisher:
 
     def check(self) -> Identity:
         return Identity("1", "ledger", "https://ledger.example")
+
+    def remarks(self) -> tuple[Remark, ...]:
+        return ()
 
     def close(self) -> None:
         pass

@@ -17,10 +17,19 @@ from pydantic import Field
 
 from meshibot.errors import UsageError
 from meshibot.logs import Redactor
-from meshibot.publishers.answers import NoAnswer, Step, meaning, without_answer
+from meshibot.publishers.answers import (
+    NoAnswer,
+    Step,
+    age_of,
+    dicts_in,
+    json_of,
+    meaning,
+    without_answer,
+)
 from meshibot.publishers.base import (
     Count,
     Draft,
+    Fence,
     Idempotency,
     Identity,
     Limits,
@@ -28,17 +37,20 @@ from meshibot.publishers.base import (
     MediaRef,
     Price,
     Rejected,
+    Remark,
     RetryLater,
     Seen,
     Sent,
     Unclear,
+    Visibility,
     contains_marker,
     read_picture,
     require_within_limits,
+    unfenced,
 )
 from meshibot.publishers.credentials import OAuth1Credentials
 from meshibot.publishers.settings import AccountSecret, PublisherSettings, Secret, WebAddress
-from meshibot.publishers.x.answers import ANSWERS, answer_of, data_of, dicts_in, json_of
+from meshibot.publishers.x.answers import ANSWERS, answer_of, data_of
 from meshibot.publishers.x.text import MAX_WEIGHT, has_link, weighted_length
 
 if TYPE_CHECKING:
@@ -88,6 +100,8 @@ class XPublisher:
     settings: ClassVar[type[PublisherSettings]] = XSettings
     idempotency: ClassVar[Idempotency] = "reconcile"
     find_lags: ClassVar[bool] = True
+    visibilities: ClassVar[tuple[Visibility, ...]] = ("public",)
+    marks_sensitive: ClassVar[bool] = False
     price: ClassVar[Price] = Price(post=0.015, link=0.20, alt_text=0.005)
     limits = Limits(
         caption=MAX_WEIGHT,
@@ -157,13 +171,14 @@ class XPublisher:
         require_within_limits(self, draft)
         return tuple(self._upload_one(path, draft.alt_text) for path in draft.media)
 
-    def send(self, draft: Draft, media: tuple[MediaRef, ...]) -> Sent:
+    def send(self, draft: Draft, media: tuple[MediaRef, ...], fence: Fence = unfenced) -> Sent:
         """Make the post, once. Never without a picture."""
         require_within_limits(self, draft, media)
         now = datetime.now(UTC)
         if any(item.expires_at is not None and item.expires_at <= now for item in media):
             raise MediaGone("The uploaded picture has expired on X and must be uploaded again.")
-        response = self._call("send", lambda: self._client.post(draft.caption, [item.id for item in media]))
+        ids = [item.id for item in media]
+        response = self._call("send", lambda: self._client.post(draft.caption, ids, fence))
         remote_id = str(data_of(response).get("id", ""))
         if not re.fullmatch(r"[0-9]{1,19}", remote_id):
             raise Unclear(
@@ -172,13 +187,10 @@ class XPublisher:
             )
         return Sent(remote_id, self.post_url(remote_id))
 
-    def find(self, draft: Draft, since: datetime) -> Sent | None:
+    def find(self, draft: Draft, since: datetime) -> tuple[Sent, ...]:
         """Read the account's own timeline for the serial."""
-        found: Sent | None = None
-        for seen in self.published(since):
-            if contains_marker(seen.text, draft.marker):
-                found = seen.sent  # newest first: the last match is the post that was made first
-        return found
+        found = [seen.sent for seen in self.published(since) if contains_marker(seen.text, draft.marker)]
+        return tuple(reversed(found))  # X lists the newest first
 
     def published(self, since: datetime) -> Iterator[Seen]:
         """The account's own timeline from an hour before `since`: clocks differ."""
@@ -189,13 +201,17 @@ class XPublisher:
             response = self._read_page(user_id, start, token)
             posts, token = self._posts_of(response)
             for post in posts:
-                remote_id = str(post["id"])
-                yield Seen(
-                    Sent(remote_id, self.post_url(remote_id)), str(post.get("text", "")), _made_at(remote_id)
-                )
+                post_id = str(post["id"])
+                sent = Sent(post_id, self.post_url(post_id), age_of(post.get("created_at"), response))
+                yield Seen(sent, str(post.get("text", "")), _made_at(post_id))
             if not token:
                 return
         raise RetryLater(f"The timeline since {start:%Y-%m-%d %H:%M} UTC is too long to be read to its end.")
+
+    def latest(self, count: int) -> tuple[str, ...]:
+        """The newest of the account's timeline: X gives 5 to 100 at once, and has a price on each."""
+        response = self._read_page(self.check().id, None, None, count=min(max(count, 5), 100))
+        return tuple(str(post.get("text", "")) for post in self._posts_of(response)[0])
 
     def delete(self, remote_id: str) -> None:
         """Take a post down; one that X no longer knows is down already."""
@@ -223,6 +239,10 @@ class XPublisher:
             self._identity = Identity(str(user["id"]), name, f"https://x.com/{name}")
         return self._identity
 
+    def remarks(self) -> tuple[Remark, ...]:
+        """X is one server, and its rules are known."""
+        return ()
+
     def close(self) -> None:
         """Close the session."""
         self._client.session.close()
@@ -243,13 +263,16 @@ class XPublisher:
             lifetime = timedelta(seconds=seconds)
         return MediaRef(media_id, asked_at + lifetime)
 
-    def _read_page(self, user_id: str, start: datetime, token: str | None) -> "requests.Response":
+    def _read_page(
+        self, user_id: str, start: datetime | None, token: str | None, *, count: int = 100
+    ) -> "requests.Response":
         return self._call(
             "read",
             lambda: self._client.get_users_tweets(
                 user_id,
                 start_time=start,
-                max_results=100,
+                max_results=count,
+                tweet_fields=["created_at"],
                 pagination_token=token,
                 # A repost of another bot's serial would look like ours.
                 exclude=["replies", "retweets"],

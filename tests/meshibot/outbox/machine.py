@@ -123,7 +123,7 @@ class OutboxMachine(RuleBasedStateMachine):
         find=FIND_FAULTS,
         lag=st.sampled_from([0.0, 0.0, 20.0, 70.0]),
         crash_at=st.sampled_from([""] * len(CRASH_POINTS) + list(CRASH_POINTS)),
-        meanwhile=st.none() | st.tuples(st.sampled_from(["upload", "send", "find"]), JUMPS),
+        meanwhile=st.none() | st.tuples(st.sampled_from(["upload", "fence", "send", "find"]), JUMPS),
     )
     def step(
         self,

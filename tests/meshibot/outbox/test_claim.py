@@ -12,7 +12,9 @@ from meshibot.database import (
     Post,
     PostState,
 )
-from meshibot.outbox import Order, Outbox, Words
+from meshibot.errors import DatabaseFailure
+from meshibot.outbox import Order, Outbox, Policy, Words
+from meshibot.publishers.base import Draft, Fence, MediaRef, Sent, unfenced
 from tests.meshibot.ledger import (
     NOON,
     Killed,
@@ -23,7 +25,7 @@ from tests.meshibot.ledger import (
     slot,
     stock,
 )
-from tests.meshibot.outbox.asking import only_post, the_account
+from tests.meshibot.outbox.asking import look_until_settled, only_post, the_account
 
 
 def test_an_answer_that_comes_after_a_takeover_still_counts(
@@ -123,3 +125,100 @@ def test_waits_and_leases_survive_a_clock_that_was_wrong(
         states = {post.state for post in session.scalars(select(Post))}
     assert states <= {PostState.POSTED, PostState.MISSED}
     assert len(publisher.ledger.posts()) >= 1
+
+
+@pytest.mark.parametrize("woken", ["by a lease that is over", "by another's work"])
+def test_a_worker_that_was_suspended_before_its_request_sends_nothing(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock, woken: str
+) -> None:
+    """A paused machine, a closed lid: it wakes between the commit of `sending` and the request's bytes."""
+    stock(database, tmp_path, 1)
+    slot(database, NOON)
+    asleep, awake = (outbox(database, tmp_path, LedgerPublisher(publisher.ledger, clock)) for _ in range(2))
+
+    def suspend() -> None:
+        clock.move(minutes=6)
+        if woken == "by another's work":
+            look_until_settled(awake, clock)
+            assert only_post(database).state is PostState.POSTED
+
+    sleeper = asleep.channel("main").publisher
+    assert isinstance(sleeper, LedgerPublisher)
+    sleeper.during["fence"] = suspend
+    asleep.step("main")
+    if woken != "by another's work":
+        assert publisher.ledger.posts() == []
+        assert only_post(database).state is PostState.RETRY
+        clock.move(minutes=1)
+        asleep.step("main")
+    assert only_post(database).state is PostState.POSTED
+    assert len(publisher.ledger.posts()) == 1
+
+
+@pytest.mark.parametrize(
+    ("real", "shown"),
+    [
+        (timedelta(minutes=6), timedelta()),
+        (timedelta(), timedelta(minutes=6)),
+        (timedelta(), -timedelta(hours=1)),
+    ],
+    ids=["the clock stood still", "the clock was set ahead", "the clock was set back"],
+)
+def test_either_clock_closes_the_fence(
+    database: Database,
+    tmp_path: Path,
+    publisher: LedgerPublisher,
+    clock: MovableClock,
+    real: timedelta,
+    shown: timedelta,
+) -> None:
+    """The wall clock, as anybody else would judge the lease; the other one where that was set wrong."""
+    stock(database, tmp_path, 1)
+    slot(database, NOON)
+
+    def suspend() -> None:
+        clock.elapsed += real.total_seconds()
+        clock.time += shown
+
+    publisher.during["fence"] = suspend
+    outbox(database, tmp_path, publisher).step("main")
+    assert publisher.ledger.posts() == []
+    assert "suspended" in str(only_post(database).reason)
+
+
+def test_a_request_has_less_time_than_its_lease(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    stock(database, tmp_path, 1)
+    slot(database, NOON)
+    given: list[float] = []
+
+    class Asking(LedgerPublisher):
+        def send(self, draft: Draft, media: tuple[MediaRef, ...], fence: Fence = unfenced) -> Sent:
+            clock.move(seconds=30)
+            given.append(fence())
+            return super().send(draft, media, fence)
+
+    outbox(database, tmp_path, Asking(publisher.ledger, clock)).step("main")
+    lease = Policy().lease.total_seconds()
+    assert 60 <= given[0] <= lease - 30 - 30
+
+
+def test_a_database_that_is_away_at_the_last_look_sends_nothing(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stock(database, tmp_path, 1)
+    slot(database, NOON)
+    box = outbox(database, tmp_path, publisher)
+
+    def away() -> None:
+        def fail() -> None:
+            monkeypatch.undo()
+            raise DatabaseFailure("The server is away.")
+
+        monkeypatch.setattr(database, "read", fail)
+
+    publisher.during["fence"] = away
+    box.step("main")
+    assert publisher.ledger.posts() == []
+    assert only_post(database).state is PostState.RETRY
