@@ -332,13 +332,16 @@ def plan(
 
 
 @app.command()
-def check(json: JsonOption = False) -> None:
-    """Everything that a post depends on, and how to mend it."""
+def check(
+    paid: Annotated[bool, typer.Option("--paid", help="Also ask what a network charges for.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Everything that a post depends on, and how to mend it. Ends with 0, 1 (a warning) or 2 (broken)."""
     settings = _settings(cautious=True, said=False)
 
     from meshibot import health
 
-    findings = health.check(settings, _now())
+    findings = health.check(settings, _now(), paid=paid)
     if json:
         print_json([finding.to_json() for finding in findings])
     else:

@@ -173,6 +173,10 @@ class Price:
     link: float = 0.0
     """A post with a link in it."""
     alt_text: float = 0.0
+    check: float = 0.0
+    """To be told whose the credentials are."""
+    read: float = 0.0
+    """A post of the account's own that is looked at."""
 
     def of_post(self, *, with_link: bool) -> float:
         """A post with one picture and its alt text."""
@@ -351,6 +355,26 @@ class Publisher(Protocol):
 
     def close(self) -> None:
         """Give back connections. May be called twice."""
+        ...
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the latest answer of a network said besides. None: it did not say."""
+
+    clock_ahead: timedelta | None = None
+    """How far this machine's clock is ahead of the network's; to a second or so."""
+    requests: int | None = None
+    requests_left: int | None = None
+    """Of so many that may be made within the network's present span of time."""
+
+
+@runtime_checkable
+class Tells(Protocol):
+    """A publisher whose network's answers tell more than what was asked."""
+
+    def told(self) -> Told | None:
+        """What the latest one said; None before the first."""
         ...
 
 

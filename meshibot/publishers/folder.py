@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 from meshibot.errors import UsageError
+from meshibot.publishers import prices
 from meshibot.publishers.base import (
     VISIBILITIES,
     AccountStopped,
@@ -63,7 +64,7 @@ class FolderPublisher:
     find_lags: ClassVar[bool] = False
     visibilities: ClassVar[tuple[Visibility, ...]] = VISIBILITIES
     marks_sensitive: ClassVar[bool] = True
-    price: ClassVar[Price] = Price()
+    price: ClassVar[Price] = prices.FREE
     limits = Limits(
         caption=None,
         alt_text=1_000,

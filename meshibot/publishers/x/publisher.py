@@ -17,6 +17,7 @@ from pydantic import Field
 
 from meshibot.errors import UsageError
 from meshibot.logs import Redactor
+from meshibot.publishers import prices
 from meshibot.publishers.answers import (
     NoAnswer,
     Step,
@@ -41,6 +42,7 @@ from meshibot.publishers.base import (
     RetryLater,
     Seen,
     Sent,
+    Told,
     Unclear,
     Visibility,
     contains_marker,
@@ -102,7 +104,7 @@ class XPublisher:
     find_lags: ClassVar[bool] = True
     visibilities: ClassVar[tuple[Visibility, ...]] = ("public",)
     marks_sensitive: ClassVar[bool] = False
-    price: ClassVar[Price] = Price(post=0.015, link=0.20, alt_text=0.005)
+    price: ClassVar[Price] = prices.X
     limits = Limits(
         caption=MAX_WEIGHT,
         alt_text=1_000,
@@ -242,6 +244,10 @@ class XPublisher:
     def remarks(self) -> tuple[Remark, ...]:
         """X is one server, and its rules are known."""
         return ()
+
+    def told(self) -> Told | None:
+        """What X's latest answer said besides."""
+        return self._client.adapter.told
 
     def close(self) -> None:
         """Close the session."""
