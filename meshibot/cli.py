@@ -125,7 +125,12 @@ def run() -> None:
 
     with open_bot(settings, settings.accounts) as bot:
         restocker = Restocker(bot.stock, settings.stock_target)
-        daemon = Daemon(bot.database, bot.channels, fill_stock=restocker, others=chores(settings))
+        daemon = Daemon(
+            bot.database,
+            bot.channels,
+            fill_stock=restocker,
+            others=tuple(chores(settings, bot.database)),
+        )
         restocker.stopping = daemon.stopping
         daemon.run()
 
@@ -347,6 +352,31 @@ def check(
     else:
         print_table(("", "looked at", "found"), [(f.level, f.subject, f.says) for f in findings])
     raise typer.Exit(health.exit_status(findings))
+
+
+@app.command()
+def notify(
+    test: Annotated[bool, typer.Option("--test", help="Only send a trial by every way.")] = False,
+) -> None:
+    """Look what is wrong, and tell it by the ways of MESHIBOT_NOTIFY_…, as the daemon does each minute."""
+    settings = _settings()
+
+    from meshibot.notices.notifier import Notifier, try_out
+    from meshibot.notices.ways import ways
+
+    there = ways(settings)
+    if not there:
+        raise UsageError("No way is set: see MESHIBOT_NOTIFY_NTFY and the others in .env.example.")
+    if test:
+        went = try_out(settings, _now())
+    else:
+        with _existing(settings) as database:
+            notifier = Notifier(_required(database), settings)
+            notifier.look(patient=False)
+            went = [(way.name, notifier.tell(way, _now())) for way in there]
+    for name, error in went:
+        say(f"{name}: {error or 'told.'}")
+    raise typer.Exit(1 if any(error for _, error in went) else 0)
 
 
 @app.command()

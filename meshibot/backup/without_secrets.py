@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from meshibot.config import SETTINGS, Settings
-from meshibot.config.models import account_model, passwords
+from meshibot.config.models import passwords, secret_names
 from meshibot.config.places import DOTENV_NAME, TOML_NAME, read_dotenv
 from meshibot.layered import variable
 from meshibot.logs import Redactor
@@ -42,9 +42,7 @@ def _dotenv(values: dict[str, str]) -> Iterator[str]:
 
 
 def _is_secret(name: str, value: str) -> bool:
-    return name.endswith(account_model().secret_fields()) or (
-        name == "database_url" and any(passwords(value))
-    )
+    return name.endswith(secret_names()) or (name == "database_url" and any(passwords(value)))
 
 
 def _is_setting(name: str) -> bool:

@@ -108,6 +108,15 @@ def database_address(value: object) -> object:
     return value
 
 
+def web_address(value: object) -> object:
+    """What may be an address on the web. Raises ValueError."""
+    if isinstance(value, str):
+        value = value.strip()
+        if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
+            raise ValueError("not an address")
+    return value
+
+
 def finite(value: object) -> object:
     """What may be a number, but for the texts and floats that are infinite or none."""
     if isinstance(value, bool) or (isinstance(value, str | float) and not math.isfinite(float(value))):

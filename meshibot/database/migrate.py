@@ -15,7 +15,7 @@ from meshibot.errors import DatabaseFailure, DatabaseNewer, UsageError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest under migrations/versions. Revisions are numbers, so that "newer" is told without Alembic."""
 
 

@@ -72,6 +72,7 @@ def test_every_command_there_is_is_explained() -> None:
         "backup",
         "restore",
         "hold",
+        "notify",
     }
     assert there_is | {"upgrade"} <= explained
 
