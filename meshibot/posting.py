@@ -28,7 +28,8 @@ def post_now(settings: Settings, account: Account, kind: Kind) -> tuple[Json, in
     """
     with open_bot(settings, [account]) as bot:
         outbox = bot.outbox()
-        bot.stock.ensure(account.name, PICTURES[kind])
+        if account.review == "off":  # what is sampled now, nobody has approved
+            bot.stock.ensure(account.name, PICTURES[kind])
         post = people.post_now(outbox, account.name, kind)
         with bot.database.read() as session:
             stopped = session.get_one(AccountRow, account.name).state is AccountState.STOPPED
@@ -97,12 +98,15 @@ def _pictures(
 ) -> list[Picture]:
     """From the stock where it has enough, otherwise sampled into `folder`; never taken out of the stock."""
     avoid: list[int] = []
+    reviewed = account.review == "required"
     if database is not None:
         with database.read() as session:
-            chosen, _ = choose_pictures(session, account.name, PICTURES[kind])
+            chosen, _ = choose_pictures(session, account.name, PICTURES[kind], reviewed=reviewed)
             avoid = recent_hashes(session)
         if chosen:
             return chosen
+    if reviewed:
+        raise NothingToDo("No picture in stock was approved: run `meshibot stock approve`.")
     count = PICTURES[kind]
     result = sample_in_child(
         sampling_request(settings.checkpoint_file, settings.min_quantile, count, folder, avoid)

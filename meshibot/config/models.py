@@ -95,6 +95,9 @@ class Account(PublisherSettings):
     alt_text: Annotated[str | None, PlainValidator(values.words)] = Field(
         None, description="what is said to those who don't see the picture; it may use {subject}"
     )
+    review: Literal["off", "required"] = Field(
+        "off", description="required (posts only what a person approved) or off"
+    )
     daily_budget: int | None = Field(
         None, ge=1, description="a whole number of posts, the most that a day may have"
     )

@@ -22,6 +22,7 @@ from meshibot.database.models import (
     PostState,
     Slot,
     SlotState,
+    Verdict,
 )
 
 LONGEST_WAIT = timedelta(hours=24)
@@ -75,6 +76,7 @@ _STOCK = (
     .limit(bindparam("count"))
     .with_for_update(skip_locked=True)
 )
+_REVIEWED_STOCK = _STOCK.where(Picture.verdict == Verdict.APPROVED)
 
 
 def is_over(until: datetime | None, now: datetime, longest: timedelta = FAR) -> bool:
@@ -148,14 +150,21 @@ def recent_hashes(session: Session, account: str, posts: int) -> list[int]:
 
 
 def choose_pictures(
-    session: Session, account: str, count: int, *, posts: int = 30, distance: int = 10
+    session: Session,
+    account: str,
+    count: int,
+    *,
+    posts: int = 30,
+    distance: int = 10,
+    reviewed: bool = False,
 ) -> tuple[list[Picture], list[Picture]]:
     """The oldest pictures of the stock that look like none of the last `posts` posts, nor like each other.
 
     Two pictures look alike when fewer than `distance` of the 64 bits of their hashes differ. Returns `count`
     pictures, or none when the stock doesn't have as many, and those that looked like a recent post. They are
-    locked where the database can, and nothing is changed.
+    locked where the database can, and nothing is changed. `reviewed` leaves out what no person approved.
     """
+    query = _REVIEWED_STOCK if reviewed else _STOCK
     recent = recent_hashes(session, account, posts)
     chosen: list[Picture] = []
     alike: list[Picture] = []
@@ -163,7 +172,7 @@ def choose_pictures(
     while len(chosen) < count:
         # No more than are needed: another account's process may be choosing at this moment, and what is
         # locked here is no stock to it.
-        stock = session.scalars(_STOCK, {"after": after, "count": count - len(chosen)}).all()
+        stock = session.scalars(query, {"after": after, "count": count - len(chosen)}).all()
         if not stock:
             return [], alike
         after = stock[-1].id

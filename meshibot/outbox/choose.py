@@ -30,6 +30,7 @@ from meshibot.outbox.runtime import Runtime
 
 WAITED = "It waited for the quiet hours to end, or for its turn, until its grace was over."
 NOT_APPROVED = "What was written for it is a draft, which nobody approved."
+NONE_REVIEWED = "No picture that a person approved was in stock (MESHIBOT_REVIEW is required)."
 
 
 @dataclass(frozen=True)
@@ -188,12 +189,13 @@ def new_post(turn: Turn, slot: Slot | None, kind: Kind) -> Post | None:
         PICTURES[kind],
         posts=policy.avoid_posts,
         distance=policy.avoid_distance,
+        reviewed=turn.channel.reviewed,
     )
     for picture in alike:  # so that the stock can be filled in their place
         picture.state, picture.reason = PictureState.REJECTED, "It looks like a recent post."
     if not chosen:
         if slot is not None:
-            slot.reason = "The stock was empty."
+            slot.reason = NONE_REVIEWED if turn.channel.reviewed else "The stock was empty."
         return None
     for picture in chosen:
         picture.state = PictureState.RESERVED

@@ -9,7 +9,7 @@ from meshibot.database.models import Post
 from meshibot.outbox.claim import Claim
 from meshibot.outbox.policy import Channel, Order, Policy, Words
 from meshibot.outbox.runtime import Runtime
-from meshibot.publishers.base import Draft, MediaRef
+from meshibot.publishers.base import Draft, MediaRef, contains_marker
 
 
 def load(runtime: Runtime, claim: Claim) -> tuple[Post, Order]:
@@ -47,10 +47,17 @@ def draft_of(channel: Channel, post: Post, order: Order, *, with_file: bool) -> 
 
 
 def _words(channel: Channel, post: Post, order: Order) -> Words:
-    if post.caption is not None and post.alt_text is not None:
-        return Words(post.caption, post.alt_text)
+    caption = None if post.caption is None else _marked(post.caption, order.marker)
+    if caption is not None and post.alt_text is not None:
+        return Words(caption, post.alt_text)
     made = channel.describe(order)
-    return Words(post.caption or made.caption, post.alt_text or made.alt_text)
+    return Words(caption or made.caption, post.alt_text or made.alt_text)
+
+
+def _marked(caption: str, marker: str) -> str:
+    """A caption that a person wrote before its serial was known, with the marker by which it is found."""
+    caption = caption.replace("{marker}", marker)
+    return caption if contains_marker(caption, marker) else f"{caption}\n{marker}"
 
 
 def keep(post: Post, draft: Draft, media: tuple[MediaRef, ...]) -> None:

@@ -68,6 +68,11 @@ def post_now(
                 "DAILY_BUDGET or wait for tomorrow."
             )
         post = new_post(turn, None, kind or channel.kind)
+        if post is None and channel.reviewed:
+            raise NothingToDo(
+                "No picture in stock was approved: look at them in `meshibot web`, or run `meshibot stock "
+                "approve`."
+            )
         if post is None:
             raise NothingToDo("The stock has no picture to post: run `meshibot stock fill`.")
     return _follow(outbox, account, post.id, turn.now + patience)

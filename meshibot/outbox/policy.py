@@ -75,3 +75,5 @@ class Channel:
     """Makes the file that is uploaded; may be called again. A MeshibotError rejects the post."""
     kind: Kind = Kind.SINGLE
     """What its slots show."""
+    reviewed: bool = False
+    """Only what a person approved is posted."""
