@@ -1,7 +1,7 @@
 """A real browser (Debian's Chromium) and `meshibot web` as a process of its own.
 
-`MESHIBOT_CHROMIUM` names another Chromium than the one in the path. Where there is none, tests that want one are
-skipped, unless `MESHIBOT_BROWSER=required` says that there has to be one, as CI does.
+`MESHIBOT_CHROMIUM` names another Chromium than the one in the path. Where there is none, tests that want one
+are skipped, unless `MESHIBOT_BROWSER=required` says that there has to be one, as CI does.
 """
 
 import os
