@@ -15,7 +15,7 @@ from meshibot.schedule import Schedule, plan
 from meshibot.stock.selection import LOOK_ALIKE_DISTANCE, nearest
 
 State = Literal["planned", "expected", "taken", "missed", "skipped", "quiet"]
-"""As stored; `expected` is one that the schedule gives and nobody wrote yet, `quiet` one that it leaves out."""
+"""As stored; `expected` is one that the schedule gives and nobody wrote yet, `quiet` one it leaves out."""
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,8 @@ def local_time(text: str) -> datetime:
 
 def reference(text: str) -> Reference:
     """A slot as an address names it: an id, or the local time that its schedule names."""
-    return number(text, "slot") or local_time(text)
+    is_id = text.isascii() and text.isdigit()
+    return (number(text, "slot") or 0) if is_id else local_time(text)
 
 
 def show_slot(call: Call) -> Response:

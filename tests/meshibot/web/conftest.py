@@ -50,7 +50,9 @@ def client_of(site: Site) -> TestClient:
     """A browser that nobody logged in."""
     app = make_app(site, OWN_NAMES)
     app.logins = Rate(5, 60)
-    return TestClient(app, base_url=ORIGIN, follow_redirects=False, raise_server_exceptions=False)
+    client = TestClient(app, base_url=ORIGIN, follow_redirects=False, raise_server_exceptions=False)
+    client.headers["Accept-Language"] = "en"
+    return client
 
 
 @pytest.fixture
