@@ -382,7 +382,7 @@ class X:
             "impression_count": 120,
             "bookmark_count": 0,
         }
-        shown = {"public_metrics": metrics} if "public_metrics" in query.get("tweet.fields", "") else {}
+        shown = {"public_metrics": metrics} if "public_metrics" in query.get("post.fields", "") else {}
         with self.lock:
             found = [
                 {"id": each, "text": self.posts[each]["text"], **shown} for each in ids if each in self.posts

@@ -220,12 +220,7 @@ class XPublisher:
 
     def reactions(self, remote_ids: Sequence[str]) -> Mapping[str, Reactions]:
         """All in one call, with a price on each post that is found."""
-        response = self._call(
-            "read",
-            lambda: self._client.get_tweets(
-                list(remote_ids), tweet_fields=["public_metrics"], user_auth=True
-            ),
-        )
+        response = self._call("read", lambda: self._client.look_up(remote_ids))
         page = json_of(response)
         posts = dicts_in(page.get("data")) if isinstance(page, dict) else []
         errors = dicts_in(page.get("errors")) if isinstance(page, dict) else []
