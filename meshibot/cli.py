@@ -23,6 +23,7 @@ from meshibot.display import (
     print_pairs,
     print_table,
     say,
+    show_insights,
     show_post,
     show_posts,
     show_settings,
@@ -140,17 +141,19 @@ def run() -> None:
     from meshibot.assembly import open_bot
     from meshibot.chores import chores
     from meshibot.daemon import Daemon
+    from meshibot.insights.reading import Reader
     from meshibot.stock.stock import Restocker
 
     with open_bot(settings, settings.accounts) as bot:
         restocker = Restocker(bot.stock, settings.stock_target)
+        reader = Reader(bot.database, settings)
         daemon = Daemon(
             bot.database,
             bot.channels,
             fill_stock=restocker,
-            others=tuple(chores(settings, bot.database)),
+            others=tuple(chores(settings, bot.database, reader)),
         )
-        restocker.stopping = daemon.stopping
+        restocker.stopping = reader.stopping = daemon.stopping
         daemon.run()
 
 
@@ -657,6 +660,29 @@ def status(json: JsonOption = False) -> None:
         print_json(document)
     else:
         show_status(document)
+
+
+@app.command()
+def insights(account: AccountOption = None, json: JsonOption = False) -> None:
+    """How people answered to the posts."""
+    settings = _settings()
+    accounts = settings.accounts if account is None else (settings.account(account),)
+
+    from meshibot.insights.tables import insights as of_account
+
+    with _existing(settings) as database:
+        if database is None:
+            documents = []
+        else:
+            with database.read() as session:
+                documents = [of_account(session, each, _now()) for each in accounts]
+    if json:
+        print_json(documents)
+        return
+    for document in documents:
+        show_insights(document)
+    if not documents:
+        say("There is no database yet, and so no post.")
 
 
 @app.command()

@@ -108,6 +108,9 @@ class Account(PublisherSettings):
     review: Literal["off", "required"] = Field(
         "off", description="required (posts only what a person approved) or off"
     )
+    reactions: Literal["off", "free", "paid"] = Field(
+        "free", description="free (asked for where that costs nothing), paid (where it costs as well) or off"
+    )
     daily_budget: int | None = Field(
         None, ge=1, description="a whole number of posts, the most that a day may have"
     )

@@ -422,6 +422,12 @@ class Measures(Protocol):
         ...
 
 
+def reactions_at_once(publisher: type[Publisher] | Publisher) -> int:
+    """Of how many posts a call tells the reactions; 0 where the network can't be asked for them."""
+    posts: int = getattr(publisher, "reactions_at_once", 0)
+    return posts
+
+
 def count_of(document: Mapping[str, Any], *names: str) -> int | None:
     """The sum of what a network counts under these names; None where it has none of them."""
     found = [document.get(name) for name in names]
