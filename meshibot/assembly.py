@@ -17,7 +17,7 @@ from meshibot.database.migrate import upgrade
 from meshibot.errors import MeshibotError, UsageError
 from meshibot.outbox import Channel, Order, Outbox, Words
 from meshibot.publishers import publisher_class
-from meshibot.publishers.base import Publisher, too_long
+from meshibot.publishers.base import Publisher, lacks, too_long
 from meshibot.schedule import schedule_of
 from meshibot.stock.inventory import fault_of
 from meshibot.stock.stock import Stock
@@ -72,6 +72,12 @@ def publisher_of(settings: Settings, account: Account, name: str | None = None) 
     Raises UsageError where credentials are missing.
     """
     return publisher_class(name or account.publisher).open(account, settings.home)
+
+
+def require_possible(account: Account, publisher: type[Publisher] | Publisher) -> None:
+    """UsageError for what the account wishes and its network can't do."""
+    if (says := lacks(publisher, account.visibility, sensitive=account.sensitive)) is not None:
+        raise UsageError(f"The account {account.name}: {says}")
 
 
 def captions_of(account: Account, publisher: type[Publisher] | Publisher) -> Captions:
@@ -132,6 +138,7 @@ def _channel(settings: Settings, account: Account, stack: ExitStack) -> Channel:
     schedule = schedule_of(account)
     publisher = publisher_of(settings, account)
     stack.callback(publisher.close)
+    require_possible(account, publisher)
     captions = captions_of(account, publisher)
     return Channel(
         account.name,
@@ -141,6 +148,9 @@ def _channel(settings: Settings, account: Account, stack: ExitStack) -> Channel:
         prepare=_prepare(settings.home, publisher),
         fault=picture_fault(settings),
         preferred=fingerprints(settings.checkpoint_file),
+        language=captions.language,
+        visibility=account.visibility,
+        sensitive=account.sensitive,
     )
 
 

@@ -3,7 +3,15 @@
 from datetime import datetime
 from pathlib import Path
 
-from meshibot.assembly import captions_of, fingerprints, open_bot, picture_fault, render_media, words_for
+from meshibot.assembly import (
+    captions_of,
+    fingerprints,
+    open_bot,
+    picture_fault,
+    render_media,
+    require_possible,
+    words_for,
+)
 from meshibot.captions import marker
 from meshibot.config import Account, Settings
 from meshibot.database import Account as AccountRow
@@ -48,6 +56,7 @@ def rehearse(settings: Settings, account: Account, kind: Kind, now: datetime, fo
     """
     schedule = schedule_of(account)
     publisher = publisher_class(account.publisher)
+    require_possible(account, publisher)
     captions = captions_of(account, publisher)
     with open_existing(settings.database_address) as database:
         serial = _next_serial(database, account.name)

@@ -52,7 +52,7 @@ def _upload(runtime: Runtime, claim: Claim) -> tuple[Draft, tuple[MediaRef, ...]
     kept = drafts.uploaded_already(post, runtime.policy, started)
     tried = Try(Phase.UPLOAD, started)
     try:
-        draft = drafts.draft_of(claim.channel, post, order, with_file=True)
+        draft = drafts.draft_of(claim.channel, post, order, started, with_file=True)
         media = kept or _hand_over(claim, post, draft)
     except Exception as error:  # noqa: BLE001 (nothing was sent: whatever went wrong, it can be tried again)
         conclude(runtime, claim, "failed", Failed(before_sending(error)), tried)
@@ -60,7 +60,7 @@ def _upload(runtime: Runtime, claim: Claim) -> tuple[Draft, tuple[MediaRef, ...]
     with held(runtime, claim, "uploaded") as (session, row, _):
         if not claim.unclear:
             record.advance(row, PostState.UPLOADED)
-        drafts.keep(row, draft, media)
+        drafts.keep(row, claim.channel.publisher.name, draft, media)
         if kept is None:
             record.write_done(session, row, tried, runtime.clock.now())
     return draft, media

@@ -8,7 +8,7 @@ import logging
 import math
 from datetime import timedelta
 
-from meshibot.captions import serials_in
+from meshibot.captions import WIDEST_SERIAL, serials_in
 from meshibot.database import queries
 from meshibot.database.models import Account, AccountState, Event
 from meshibot.outbox import record
@@ -64,7 +64,8 @@ def _introduce(runtime: Runtime, channel: Channel) -> None:
     with runtime.database.read() as session:
         known = session.get_one(Account, channel.account).remote_user_id == identity.id
     latest = channel.publisher.latest(_NEWEST if known else _MANY)
-    taken = max((serial for text in latest for serial in serials_in(text)), default=0)
+    serials = [serial for text in latest for serial in serials_in(text) if serial <= WIDEST_SERIAL]
+    taken = max(serials, default=0)
     with runtime.database.write() as session:
         account = session.get_one(Account, channel.account, with_for_update=True)
         if account.remote_user_id not in (None, identity.id):
@@ -84,8 +85,8 @@ def stop(runtime: Runtime, channel: Channel, error: AccountStopped) -> None:
         account = session.get_one(Account, channel.account, with_for_update=True)
         if account.state is AccountState.ACTIVE:
             now = runtime.clock.now()
-            record.stop(account, str(error), now)
-            account.not_before = now + runtime.policy.knock if error.may_mend else None
+            ask_at = now + runtime.policy.knock if error.may_mend else None
+            record.stop(account, str(error), now, ask_at)
 
 
 def knock(runtime: Runtime, channel: Channel) -> bool:

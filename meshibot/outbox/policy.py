@@ -7,7 +7,7 @@ from pathlib import Path
 
 from meshibot.database.models import Kind, Picture
 from meshibot.database.queries import sound
-from meshibot.publishers.base import Publisher
+from meshibot.publishers.base import Publisher, Visibility
 from meshibot.schedule import Schedule
 
 PICTURES = {Kind.SINGLE: 1, Kind.GRID: 4, Kind.MORPH: 2}
@@ -62,6 +62,8 @@ class Order:
     pictures: tuple[Picture, ...]
     at: datetime
     """When it is due, in the account's own time zone."""
+    slot: str | None = None
+    """The local key of its slot; None for a post made by hand."""
 
 
 @dataclass(frozen=True)
@@ -89,3 +91,7 @@ class Channel:
     """Why a picture's file can't be posted. A MeshibotError says that it can't be told now."""
     preferred: Callable[[], str | None] = lambda: None
     """The SHA-256 of the checkpoint whose pictures come first."""
+    language: str | None = None
+    """Of its captions, as ISO 639-1."""
+    visibility: Visibility = "public"
+    sensitive: bool = False

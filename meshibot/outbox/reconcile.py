@@ -1,7 +1,7 @@
 """Looks on the account's own timeline for a post that may exist.
 
-A read may lag behind a write: only several looks of one process, spread over a time that no jump of a clock
-shortens, say that a post is absent.
+Where a read may lag behind a write, only several looks of one process, spread over a time that no jump of a
+clock shortens, say that a post is absent; where it never does, one says it.
 """
 
 import logging
@@ -32,7 +32,7 @@ def reconcile(runtime: Runtime, claim: Claim) -> None:
     since = post.created_at - timedelta(days=1)
     log.info("%s: looking for it on %s", record.name_of(post), post.publisher)
     try:
-        draft = drafts.draft_of(claim.channel, post, order, with_file=False)
+        draft = drafts.draft_of(claim.channel, post, order, tried.started, with_file=False)
         with request("find"):
             found = claim.channel.publisher.find(draft, since)
     except Exception as error:  # noqa: BLE001 (an unexpected failure to read says nothing about the post)
@@ -44,7 +44,7 @@ def reconcile(runtime: Runtime, claim: Claim) -> None:
     if made_since:
         result = Published(made_since[0])
     else:
-        result = NotSeen(_enough(runtime, post), doubtful=ours[0] if ours else None)
+        result = NotSeen(_is_absent(runtime, claim, post), doubtful=ours[0] if ours else None)
     conclude(runtime, claim, "reconciled", result, tried)
 
 
@@ -68,6 +68,11 @@ def _is_older(sent: Sent, post: Post, now: datetime) -> bool:
     """
     since = now - post.created_at
     return sent.age is not None and timedelta() <= since < sent.age - _CLOCK_MARGIN
+
+
+def _is_absent(runtime: Runtime, claim: Claim, post: Post) -> bool:
+    """Whether it is not there: one look says so where none lags behind what was written."""
+    return not claim.channel.publisher.find_lags or _enough(runtime, post)
 
 
 def _enough(runtime: Runtime, post: Post) -> bool:

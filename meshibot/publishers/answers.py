@@ -5,11 +5,11 @@ exceptions of `meshibot.publishers.base`.
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 from meshibot.publishers.base import AccountStopped, PublishError, RetryLater, Unclear
 
@@ -26,6 +26,21 @@ DOING: dict[Step, str] = {
 
 _CLOCK_TOLERANCE = timedelta(minutes=4)
 """Networks take signatures that are five minutes old."""
+_SECONDS = re.compile(r"\d{1,10}", re.ASCII)
+"""More digits than a moment of these centuries has are no number of seconds."""
+_LONGEST_LIMIT = timedelta(days=1)
+
+
+class Response(Protocol):
+    """What is read of an answer: `requests.Response` has it."""
+
+    status_code: int
+    reason: str
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    def json(self) -> Any: ...
 
 
 class NoAnswer(Exception):  # noqa: N818 (an outcome)
@@ -158,3 +173,62 @@ def http_date(text: str) -> datetime | None:
         return moment.astimezone(UTC) if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
     except (TypeError, ValueError, OverflowError):  # the last for a moment before the year 1
         return None
+
+
+def json_of(response: Response) -> object:
+    """The body, or None where it is no JSON (tweepy lets that error escape, though the post was made)."""
+    try:
+        body: object = response.json()
+    except ValueError:
+        return None
+    return body
+
+
+def dicts_in(value: object) -> list[dict[str, Any]]:
+    """The objects of a JSON list, empty for what is none."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def allowed_again(headers: Mapping[str, str], now: datetime, limits: Iterable[str]) -> datetime | None:
+    """When a 429 says that one may ask again: the latest that its headers name, or None.
+
+    `limits` are the beginnings of the network's own headers, such as `x-rate-limit`: of those that have
+    nothing `-remaining` the `-reset` counts, in seconds of the epoch or as ISO 8601. Resets are moments on
+    the server's clock, so they are taken relative to the answer's own Date. No limit lasts longer than a day.
+    """
+    server_now = http_date(headers.get("date", "")) or now
+    waits: list[timedelta] = []
+    retry_after = headers.get("retry-after", "").strip()
+    if _SECONDS.fullmatch(retry_after):
+        waits.append(timedelta(seconds=int(retry_after)))
+    elif (named := http_date(retry_after)) is not None:
+        waits.append(named - server_now)
+    for limit in limits:
+        reset = _moment(headers.get(f"{limit}-reset", "").strip())
+        if reset is not None and headers.get(f"{limit}-remaining", "0").strip() == "0":
+            waits.append(reset - server_now)
+    return now + min(max(waits), _LONGEST_LIMIT) if waits else None
+
+
+def _moment(text: str) -> datetime | None:
+    if _SECONDS.fullmatch(text):
+        return datetime.fromtimestamp(int(text), UTC)
+    return iso_moment(text)
+
+
+def iso_moment(text: object) -> datetime | None:
+    """A moment as ISO 8601 writes it, taken for UTC where it names no zone; None for anything else."""
+    try:
+        moment = datetime.fromisoformat(str(text))
+        return moment.astimezone(UTC) if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def age_of(made: object, response: Response) -> timedelta | None:
+    """How long before the answer a post was made, by its time as ISO 8601; None where one is not said.
+
+    Both are of the server's clock: ours does not matter.
+    """
+    now, moment = http_date(response.headers.get("date", "")), iso_moment(made)
+    return None if now is None or moment is None else now - moment

@@ -8,12 +8,15 @@ import errno
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 from meshibot.errors import UsageError
+from meshibot.publishers import prices
 from meshibot.publishers.base import (
+    VISIBILITIES,
     AccountStopped,
     Count,
     Draft,
@@ -25,8 +28,11 @@ from meshibot.publishers.base import (
     MediaRef,
     Price,
     Rejected,
+    Remark,
     RetryLater,
+    Seen,
     Sent,
+    Visibility,
     read_picture,
     require_within_limits,
     unfenced,
@@ -56,7 +62,9 @@ class FolderPublisher:
     idempotency: ClassVar[Idempotency] = "record"
 
     find_lags: ClassVar[bool] = False
-    price: ClassVar[Price] = Price()
+    visibilities: ClassVar[tuple[Visibility, ...]] = VISIBILITIES
+    marks_sensitive: ClassVar[bool] = True
+    price: ClassVar[Price] = prices.FREE
     limits = Limits(
         caption=None,
         alt_text=1_000,
@@ -130,6 +138,9 @@ class FolderPublisher:
             "media": [item.id for item in media],
             "idempotency_key": draft.idempotency_key,
             "posted_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "language": draft.language,
+            "visibility": draft.visibility,
+            "sensitive": draft.sensitive,
             "metadata": dict(draft.metadata),
         }
         fence()
@@ -150,6 +161,20 @@ class FolderPublisher:
         stems = (path.stem for path in self.folder.glob("*.json"))
         serials = [int(found[1]) for stem in stems if (found := name.fullmatch(stem))]
         return tuple(f"No.{serial:04d}" for serial in sorted(serials, reverse=True)[:count])
+
+    def published(self, since: datetime) -> Iterator[Seen]:
+        """The account's records; what others put into the folder is passed over."""
+        found = []
+        for file in self.folder.glob("*.json"):
+            record = self._record(file.stem) or {}
+            try:
+                at = datetime.fromisoformat(record["posted_at"]).astimezone(UTC)
+                caption, account = str(record["caption"]), record["account"]
+            except (KeyError, TypeError, ValueError):
+                continue
+            if account == self.account and at >= since:
+                found.append(Seen(self._sent(file.stem), caption, at))
+        return iter(sorted(found, key=lambda seen: seen.at, reverse=True))
 
     def delete(self, remote_id: str) -> None:
         """Remove the files, and last the record that names them: after a crash the same call goes on."""
@@ -175,6 +200,10 @@ class FolderPublisher:
         return Identity(
             str(self.folder / self._prefix(self.account)), self.folder.name, self.folder.absolute().as_uri()
         )
+
+    def remarks(self) -> tuple[Remark, ...]:
+        """A folder has no server."""
+        return ()
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -9,7 +9,7 @@ import random
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -22,6 +22,7 @@ from meshibot.database import Account, Database, Picture, PictureState, Slot
 from meshibot.database.migrate import upgrade
 from meshibot.outbox import Channel, Order, Outbox, Policy, Words
 from meshibot.publishers.base import (
+    VISIBILITIES,
     AccountStopped,
     Count,
     Draft,
@@ -34,9 +35,12 @@ from meshibot.publishers.base import (
     Price,
     Publisher,
     Rejected,
+    Remark,
     RetryLater,
+    Seen,
     Sent,
     Unclear,
+    Visibility,
     contains_marker,
     unfenced,
 )
@@ -142,6 +146,8 @@ class LedgerPublisher:
     settings: ClassVar[type[PublisherSettings]] = PublisherSettings
     idempotency: ClassVar[Idempotency] = "reconcile"
     find_lags: ClassVar[bool] = True
+    visibilities: ClassVar[tuple[Visibility, ...]] = VISIBILITIES
+    marks_sensitive: ClassVar[bool] = True
     price: ClassVar[Price] = Price()
 
     ledger: Ledger
@@ -218,12 +224,22 @@ class LedgerPublisher:
     def _visible(self) -> list[dict[str, str]]:
         return [line for line in self.ledger.posts() if float(line["visible"]) <= self._elapsed()]
 
+    def published(self, since: datetime) -> Iterator[Seen]:
+        self._fault("find")
+        for line in reversed(self.ledger.posts()):
+            at = NOON + timedelta(seconds=float(line["made"]))
+            if at >= since:
+                yield Seen(Sent(line["id"], line["url"]), line["text"], at)
+
     def delete(self, remote_id: str) -> None:
         self.calls.append(f"delete {remote_id}")
 
     def check(self) -> Identity:
         self.asked.append("check")
         return Identity("1", "ledger", "https://ledger.example")
+
+    def remarks(self) -> tuple[Remark, ...]:
+        return ()
 
     def close(self) -> None:
         pass

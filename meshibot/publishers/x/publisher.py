@@ -7,7 +7,7 @@ OpenAPI 2.167 and tweepy 4.17.
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,7 +17,16 @@ from pydantic import Field
 
 from meshibot.errors import UsageError
 from meshibot.logs import Redactor
-from meshibot.publishers.answers import NoAnswer, Step, meaning, without_answer
+from meshibot.publishers import prices
+from meshibot.publishers.answers import (
+    NoAnswer,
+    Step,
+    age_of,
+    dicts_in,
+    json_of,
+    meaning,
+    without_answer,
+)
 from meshibot.publishers.base import (
     Count,
     Draft,
@@ -29,9 +38,13 @@ from meshibot.publishers.base import (
     MediaRef,
     Price,
     Rejected,
+    Remark,
     RetryLater,
+    Seen,
     Sent,
+    Told,
     Unclear,
+    Visibility,
     contains_marker,
     read_picture,
     require_within_limits,
@@ -39,7 +52,7 @@ from meshibot.publishers.base import (
 )
 from meshibot.publishers.credentials import OAuth1Credentials
 from meshibot.publishers.settings import AccountSecret, PublisherSettings, Secret, WebAddress
-from meshibot.publishers.x.answers import ANSWERS, READ_ONLY, age_of, answer_of, data_of, dicts_in, json_of
+from meshibot.publishers.x.answers import ANSWERS, READ_ONLY, answer_of, data_of
 from meshibot.publishers.x.text import MAX_WEIGHT, has_link, weighted_length
 
 if TYPE_CHECKING:
@@ -89,7 +102,9 @@ class XPublisher:
     settings: ClassVar[type[PublisherSettings]] = XSettings
     idempotency: ClassVar[Idempotency] = "reconcile"
     find_lags: ClassVar[bool] = True
-    price: ClassVar[Price] = Price(post=0.015, link=0.20, alt_text=0.005)
+    visibilities: ClassVar[tuple[Visibility, ...]] = ("public",)
+    marks_sensitive: ClassVar[bool] = False
+    price: ClassVar[Price] = prices.X
     limits = Limits(
         caption=MAX_WEIGHT,
         alt_text=1_000,
@@ -175,21 +190,24 @@ class XPublisher:
         return Sent(remote_id, self.post_url(remote_id))
 
     def find(self, draft: Draft, since: datetime) -> tuple[Sent, ...]:
-        """Read the account's own timeline from an hour before `since` (clocks differ) for the serial."""
+        """Read the account's own timeline for the serial."""
+        found = [seen.sent for seen in self.published(since) if contains_marker(seen.text, draft.marker)]
+        return tuple(reversed(found))  # X lists the newest first
+
+    def published(self, since: datetime) -> Iterator[Seen]:
+        """The account's own timeline from an hour before `since`: clocks differ."""
         user_id = self._whose_timeline()
         start = max(since.astimezone(UTC) - _CLOCK_MARGIN, datetime(2010, 11, 6, tzinfo=UTC))
         token: str | None = None
-        found: list[Sent] = []
         for _ in range(_PAGES):
             response = self._read_page(user_id, start, token)
             posts, token = self._posts_of(response)
-            found += [
-                Sent(str(post["id"]), self.post_url(str(post["id"])), age_of(post, response))
-                for post in posts
-                if contains_marker(str(post.get("text", "")), draft.marker)
-            ]
+            for post in posts:
+                post_id = str(post["id"])
+                sent = Sent(post_id, self.post_url(post_id), age_of(post.get("created_at"), response))
+                yield Seen(sent, str(post.get("text", "")), _made_at(post_id))
             if not token:
-                return tuple(reversed(found))  # X lists the newest first
+                return
         raise RetryLater(f"The timeline since {start:%Y-%m-%d %H:%M} UTC is too long to be read to its end.")
 
     def latest(self, count: int) -> tuple[str, ...]:
@@ -223,6 +241,14 @@ class XPublisher:
         name = str(user.get("username", ""))
         self._user_id = str(user["id"])
         return Identity(self._user_id, name, f"https://x.com/{name}")
+
+    def remarks(self) -> tuple[Remark, ...]:
+        """X is one server, and its rules are known."""
+        return ()
+
+    def told(self) -> Told | None:
+        """What X's latest answer said besides."""
+        return self._client.adapter.told
 
     def close(self) -> None:
         """Close the session."""
@@ -293,3 +319,8 @@ class XPublisher:
         if 200 <= response.status_code < 300:
             return response
         raise meaning(ANSWERS, self.title, step, answer_of(response, self._redact))
+
+
+def _made_at(remote_id: str) -> datetime:
+    """X's ids count milliseconds since November 2010 above their lowest 22 bits (snowflakes)."""
+    return datetime.fromtimestamp(((int(remote_id) >> 22) + 1_288_834_974_657) / 1000, UTC)

@@ -200,7 +200,7 @@ def test_a_secret_in_toml_is_refused_and_not_repeated(place: Path, line: str, ta
 @pytest.mark.parametrize(
     ("name", "value", "allowed"),
     [
-        ("PUBLISHER", "mastodon", "folder or x"),
+        ("PUBLISHER", "myspace", "bluesky or folder or "),
         ("SCHEDULE", " ; ", "cron lines"),
         ("TIMEZONE", "Asia/Edo", "a time zone such as Asia/Tokyo"),
         ("TIMEZONE", "../etc/passwd", "a time zone"),

@@ -21,7 +21,9 @@ from meshibot.publishers.base import (
     Limits,
     MediaRef,
     Price,
+    Remark,
     Sent,
+    Visibility,
     contains_marker,
     read_picture,
     require_within_limits,
@@ -45,6 +47,8 @@ class ToyPublisher:
     settings: ClassVar[type[PublisherSettings]] = ToySettings
     idempotency: ClassVar[Idempotency] = "reconcile"
     find_lags: ClassVar[bool] = False
+    visibilities: ClassVar[tuple[Visibility, ...]] = ("public",)
+    marks_sensitive: ClassVar[bool] = False
     price: ClassVar[Price] = Price(post=0.5, link=2.0)
     limits = Limits(
         caption=20,
@@ -129,6 +133,10 @@ class ToyPublisher:
     def check(self) -> Identity:
         """The board knows everybody."""
         return Identity("7", "toy", "toy://board")
+
+    def remarks(self) -> tuple[Remark, ...]:
+        """Everything is known of the board."""
+        return ()
 
     def close(self) -> None:
         """Nothing is held open."""
