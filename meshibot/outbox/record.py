@@ -102,7 +102,7 @@ def write(session: Session, post: Post, account: Account, change: Change, now: d
 
 
 def stop(account: Account, reason: str, now: datetime, ask_at: datetime | None = None) -> None:
-    """It sends nothing until a person says otherwise; or its network does, where that is asked at `ask_at`."""
+    """It sends nothing until a person says otherwise; or its network does, which is asked at `ask_at`."""
     account.state, account.stopped_at, account.stopped_reason = AccountState.STOPPED, now, reason
     account.not_before = ask_at
     log.error("account %s is stopped: %s", account.name, reason)
