@@ -95,6 +95,7 @@ def write(session: Session, post: Post, account: Account, change: Change, now: d
         account.not_before = change.account_waits_until
     if change.account_stops is not None:
         stop(account, change.account_stops, now, ask_at=change.account_waits_until)
+        log.error("account %s is stopped: %s", account.name, change.account_stops)
     told = change.reason or post.url or ""
     # One that is looked for again and again has been told of.
     level = logging.DEBUG if known else LEVELS.get(change.state, logging.WARNING)
@@ -105,7 +106,6 @@ def stop(account: Account, reason: str, now: datetime, ask_at: datetime | None =
     """It sends nothing until a person says otherwise; or its network does, which is asked at `ask_at`."""
     account.state, account.stopped_at, account.stopped_reason = AccountState.STOPPED, now, reason
     account.not_before = ask_at
-    log.error("account %s is stopped: %s", account.name, reason)
 
 
 def restart(account: Account) -> None:
