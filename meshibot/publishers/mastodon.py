@@ -431,7 +431,7 @@ def _text_of(status: Mapping[str, Any]) -> str:
     """The text of a post, which the server gives as HTML."""
     content = str(status.get("content", ""))
     with_breaks = re.sub(r"<br\s*/?>|</p>", "\n", content, flags=re.IGNORECASE)
-    return html.unescape(re.sub(r"<[^>]*>", "", with_breaks))
+    return html.unescape(re.sub(r"<[^>]*>", "", with_breaks)).strip()
 
 
 def _said(body: Mapping[str, Any]) -> tuple[object, object]:
