@@ -22,7 +22,7 @@ from pydantic import Field, PlainValidator
 
 from meshibot.errors import UsageError
 from meshibot.logs import Redactor
-from meshibot.publishers.answers import Row, Step, dicts_in
+from meshibot.publishers.answers import Row, Step, dicts_in, iso_moment
 from meshibot.publishers.base import (
     AccountStopped,
     Count,
@@ -513,10 +513,11 @@ def rkey_of(draft: Draft) -> str:
     """
     digest = hashlib.sha256(f"{draft.account}\n{draft.slot or draft.idempotency_key}".encode()).digest()
     below = int.from_bytes(digest[:8], "big")
-    named = _MINUTE.search(draft.slot or "")
-    if named is not None:
-        # Read as if it were UTC: a time zone that is changed must not change the key.
-        moment = datetime.fromisoformat(f"{named[0]}+00:00") + timedelta(microseconds=below % 60_000_000)
+    found = _MINUTE.search(draft.slot or "")
+    # Read as if it were UTC: a time zone that is changed must not change the key.
+    minute = iso_moment(found[0]) if found is not None else None
+    if minute is not None:
+        moment = minute + timedelta(microseconds=below % 60_000_000)
     elif draft.created_at is not None:
         moment = draft.created_at
     else:
