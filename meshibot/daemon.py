@@ -57,6 +57,8 @@ class Daemon:
     policy: Policy = field(default_factory=Policy)
     clock: Clock = field(default_factory=SystemClock)
     rng: random.Random = field(default_factory=random.SystemRandom)
+    others: Sequence[Task] = ()
+    """What else is done beside posting, each in a thread of its own."""
 
     def __post_init__(self) -> None:
         self._presence = Presence(self.database, self.clock)
@@ -71,7 +73,7 @@ class Daemon:
             for channel in self.channels
         }
         self._restocking = Task("filling the stock", self._restock, RESTOCK)
-        self._tasks = [*self._posting.values(), self._restocking]
+        self._tasks = [*self._posting.values(), self._restocking, *self.others]
         self._alarm = BackgroundScheduler(
             executors={"default": ThreadPoolExecutor(1)},
             job_defaults={"misfire_grace_time": None},  # however late it is, it rings

@@ -24,6 +24,7 @@ from meshibot.config.models import (
     account_model,
     general_fields,
     passwords,
+    secret_names,
 )
 from meshibot.config.places import TOML_NAME, Places, find_places, read_dotenv
 from meshibot.errors import UsageError
@@ -145,7 +146,7 @@ def _check_toml(places: Places) -> None:
                     f"{places.toml_file} says where secrets are sent ({field}), and they are in "
                     f"{places.dotenv}: put both files into the same folder."
                 )
-        for field in account_model().secret_fields():
+        for field in secret_names():
             if field in table:
                 raise UsageError(
                     f"{places.toml_file} holds a secret ({field}): move it to .env or the environment, "

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, inspect, text
 
-from meshibot.backups import require_replaceable
+from meshibot.backup.replaceable import require_replaceable
 from meshibot.database.session import Database, parse_url
 from meshibot.errors import DatabaseFailure, DatabaseNewer, UsageError
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest under migrations/versions. Revisions are numbers, so that "newer" is told without Alembic."""
 
 

@@ -37,6 +37,7 @@ WAITED = "It waited for the quiet hours to end, or for its turn, until its grace
 _TOLD = 5
 """Missed slots that the log names at once."""
 NOT_APPROVED = "What was written for it is a draft, which nobody approved."
+NONE_REVIEWED = "No picture that a person approved was in stock (MESHIBOT_REVIEW is required)."
 
 
 @dataclass(frozen=True)
@@ -248,6 +249,7 @@ def _from_the_stock(turn: Turn, slot: Slot | None, kind: Kind) -> Sequence[Pictu
             posts=policy.avoid_posts,
             distance=policy.avoid_distance,
             preferred=turn.channel.preferred(),
+            reviewed=turn.channel.reviewed,
             fault=turn.channel.fault,
         )
     except MeshibotError as error:
@@ -262,7 +264,7 @@ def _from_the_stock(turn: Turn, slot: Slot | None, kind: Kind) -> Sequence[Pictu
         picture.state, picture.reason = PictureState.REJECTED, says
         log.warning("picture %d is taken out of the stock: %s", picture.id, says)
     if not choice.pictures and slot is not None:
-        slot.reason = "The stock was empty."
+        slot.reason = NONE_REVIEWED if turn.channel.reviewed else "The stock was empty."
     for picture in choice.pictures:
         picture.state = PictureState.RESERVED
     return choice.pictures

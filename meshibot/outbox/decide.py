@@ -46,6 +46,11 @@ class Interrupted:
 
 
 @dataclass(frozen=True)
+class Restored:
+    """Its record is of a backup: what became of it since is not known."""
+
+
+@dataclass(frozen=True)
 class NotSeen:
     """A look did not find it; `enough` when that was one of several, spread over the time that counts.
 
@@ -99,6 +104,7 @@ Result = (
     Published
     | Failed
     | Interrupted
+    | Restored
     | NotSeen
     | LookFailed
     | Elsewhere
@@ -197,6 +203,8 @@ def decide(result: Result, on: Situation) -> Change:
         case Interrupted():
             reason = "The process that sent it ended before the answer came."
             return Change(PostState.UNKNOWN, reason, now, failed=True)
+        case Restored():
+            return Change(PostState.UNKNOWN, "It may have been posted after the backup was made.", now)
         case NotSeen(enough=False):
             return Change(PostState.UNKNOWN, post.reason, now + on.policy.look_interval)
         case NotSeen(doubtful=Sent(remote_id, url)):

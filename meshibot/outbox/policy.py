@@ -104,3 +104,5 @@ class Channel:
     """Why a picture's file can't be posted. A MeshibotError says that it can't be told now."""
     preferred: Callable[[], str | None] = lambda: None
     """The SHA-256 of the checkpoint whose pictures come first."""
+    reviewed: bool = False
+    """Only what a person approved is posted."""

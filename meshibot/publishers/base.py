@@ -8,13 +8,13 @@ import io
 import math
 import mimetypes
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Protocol, get_args
+from typing import Any, ClassVar, Literal, Protocol, get_args, runtime_checkable
 
 from pydantic import TypeAdapter
 
@@ -121,6 +121,16 @@ class Sent:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """A post as the network's own list of the account's posts has it."""
+
+    sent: Sent
+    text: str
+    at: datetime
+    """When it was published, aware."""
+
+
+@dataclass(frozen=True)
 class Identity:
     """Who the credentials belong to."""
 
@@ -163,6 +173,10 @@ class Price:
     link: float = 0.0
     """A post with a link in it."""
     alt_text: float = 0.0
+    check: float = 0.0
+    """To be told whose the credentials are."""
+    read: float = 0.0
+    """A post of the account's own that is looked at."""
 
     def of_post(self, *, with_link: bool) -> float:
         """A post with one picture and its alt text."""
@@ -347,6 +361,38 @@ class Publisher(Protocol):
 
     def close(self) -> None:
         """Give back connections. May be called twice."""
+        ...
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the latest answer of a network said besides. None: it did not say."""
+
+    clock_ahead: timedelta | None = None
+    """How far this machine's clock is ahead of the network's; to a second or so."""
+    requests: int | None = None
+    requests_left: int | None = None
+    """Of so many that may be made within the network's present span of time."""
+
+
+@runtime_checkable
+class Tells(Protocol):
+    """A publisher whose network's answers tell more than what was asked."""
+
+    def told(self) -> Told | None:
+        """What the latest one said; None before the first."""
+        ...
+
+
+@runtime_checkable
+class Lists(Protocol):
+    """A publisher that can say what its account published, without being told what to look for."""
+
+    def published(self, since: datetime) -> Iterator[Seen]:
+        """All of it since then (aware), the newest first, and perhaps a little of before.
+
+        Raises RetryLater where the list can't be read to its end, Rejected or AccountStopped.
+        """
         ...
 
 

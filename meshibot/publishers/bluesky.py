@@ -22,6 +22,7 @@ from pydantic import Field, PlainValidator
 
 from meshibot.errors import UsageError
 from meshibot.logs import Redactor
+from meshibot.publishers import prices
 from meshibot.publishers.answers import Row, Step, dicts_in, iso_moment
 from meshibot.publishers.base import (
     AccountStopped,
@@ -39,6 +40,7 @@ from meshibot.publishers.base import (
     Remark,
     RetryLater,
     Sent,
+    Told,
     Unclear,
     Visibility,
     picture_size,
@@ -185,7 +187,7 @@ class BlueskyPublisher:
     find_lags: ClassVar[bool] = False
     visibilities: ClassVar[tuple[Visibility, ...]] = ("public",)
     marks_sensitive: ClassVar[bool] = False
-    price: ClassVar[Price] = Price()
+    price: ClassVar[Price] = prices.FREE
     limits = Limits(
         caption=300,
         alt_text=2_000,
@@ -344,6 +346,10 @@ class BlueskyPublisher:
                 )
             )
         return tuple(remarks)
+
+    def told(self) -> Told | None:
+        """What the server's latest answer said besides."""
+        return self._pds.adapter.told
 
     def close(self) -> None:
         """Close the sessions with the servers; the account's session goes on."""

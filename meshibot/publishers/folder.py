@@ -8,11 +8,13 @@ import errno
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 from meshibot.errors import UsageError
+from meshibot.publishers import prices
 from meshibot.publishers.base import (
     VISIBILITIES,
     AccountStopped,
@@ -28,6 +30,7 @@ from meshibot.publishers.base import (
     Rejected,
     Remark,
     RetryLater,
+    Seen,
     Sent,
     Visibility,
     read_picture,
@@ -61,7 +64,7 @@ class FolderPublisher:
     find_lags: ClassVar[bool] = False
     visibilities: ClassVar[tuple[Visibility, ...]] = VISIBILITIES
     marks_sensitive: ClassVar[bool] = True
-    price: ClassVar[Price] = Price()
+    price: ClassVar[Price] = prices.FREE
     limits = Limits(
         caption=None,
         alt_text=1_000,
@@ -158,6 +161,20 @@ class FolderPublisher:
         stems = (path.stem for path in self.folder.glob("*.json"))
         serials = [int(found[1]) for stem in stems if (found := name.fullmatch(stem))]
         return tuple(f"No.{serial:04d}" for serial in sorted(serials, reverse=True)[:count])
+
+    def published(self, since: datetime) -> Iterator[Seen]:
+        """The account's records; what others put into the folder is passed over."""
+        found = []
+        for file in self.folder.glob("*.json"):
+            record = self._record(file.stem) or {}
+            try:
+                at = datetime.fromisoformat(record["posted_at"]).astimezone(UTC)
+                caption, account = str(record["caption"]), record["account"]
+            except (KeyError, TypeError, ValueError):
+                continue
+            if account == self.account and at >= since:
+                found.append(Seen(self._sent(file.stem), caption, at))
+        return iter(sorted(found, key=lambda seen: seen.at, reverse=True))
 
     def delete(self, remote_id: str) -> None:
         """Remove the files, and last the record that names them: after a crash the same call goes on."""

@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import Field
 
 from meshibot.errors import UsageError
+from meshibot.publishers import prices
 from meshibot.publishers.answers import Row, age_of, dicts_in, iso_moment, json_of
 from meshibot.publishers.base import (
     VISIBILITIES,
@@ -39,6 +40,7 @@ from meshibot.publishers.base import (
     Remark,
     RetryLater,
     Sent,
+    Told,
     Visibility,
     contains_marker,
     read_picture,
@@ -120,7 +122,7 @@ class MastodonPublisher:
     find_lags: ClassVar[bool] = True
     visibilities: ClassVar[tuple[Visibility, ...]] = VISIBILITIES
     marks_sensitive: ClassVar[bool] = True
-    price: ClassVar[Price] = Price()
+    price: ClassVar[Price] = prices.FREE
     limits = Limits(
         caption=500,
         alt_text=1_500,
@@ -285,6 +287,10 @@ class MastodonPublisher:
             f"{rule.get('text') or ''} {rule.get('hint') or ''}" for rule in dicts_in(instance.get("rules"))
         ]
         return (*said, *remarks_on_rules(rules))
+
+    def told(self) -> Told | None:
+        """What the server's latest answer said besides."""
+        return self._server.adapter.told
 
     def close(self) -> None:
         """Close the session."""

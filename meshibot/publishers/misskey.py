@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from meshibot.errors import UsageError
+from meshibot.publishers import prices
 from meshibot.publishers.answers import Row, Step, age_of, dicts_in, iso_moment, json_of
 from meshibot.publishers.base import (
     VISIBILITIES,
@@ -34,6 +35,7 @@ from meshibot.publishers.base import (
     Remark,
     RetryLater,
     Sent,
+    Told,
     Unclear,
     Visibility,
     contains_marker,
@@ -150,7 +152,7 @@ class MisskeyPublisher:
     find_lags: ClassVar[bool] = True
     visibilities: ClassVar[tuple[Visibility, ...]] = VISIBILITIES
     marks_sensitive: ClassVar[bool] = True
-    price: ClassVar[Price] = Price()
+    price: ClassVar[Price] = prices.FREE
     limits = Limits(
         caption=3_000,
         alt_text=512,
@@ -305,6 +307,10 @@ class MisskeyPublisher:
             )
         rules = meta.get("serverRules")
         return (*remarks, *remarks_on_rules(map(str, rules if isinstance(rules, list) else ())))
+
+    def told(self) -> Told | None:
+        """What the server's latest answer said besides."""
+        return self._server.adapter.told
 
     def close(self) -> None:
         """Close the session."""

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import requests
@@ -22,8 +23,8 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionErr
 from urllib3.util.connection import allowed_gai_family
 
 from meshibot.clock import elapsed
-from meshibot.publishers.answers import NoAnswer
-from meshibot.publishers.base import Fence
+from meshibot.publishers.answers import NoAnswer, http_date
+from meshibot.publishers.base import Fence, Told
 
 _BLOCK = 16_384
 """Bytes that are sent at once: a slow line may take long for all of them, as long as it takes some."""
@@ -59,6 +60,8 @@ class Adapter(HTTPAdapter):
         self._ends = elapsed() + timeouts.whole
         self._connected_by = elapsed() + timeouts.connect
         self._fence: Fence | None = None
+        self.told: Told | None = None
+        """What the latest answer said besides."""
         self.anything_sent = False
         """Whether a byte of the latest request was handed to an established connection."""
         # No retries of urllib3's own: whether to try again is the outbox's to decide.
@@ -106,6 +109,7 @@ class Adapter(HTTPAdapter):
             )
             # Read here what requests would read after this returns.
             _read_whole(response)
+            self.told = _told(response.headers)
             return response
         except _AnswerTooLong as error:
             raise NoAnswer(str(error), sent=True) from None
@@ -182,6 +186,17 @@ def _read_whole(response: requests.Response) -> None:
             raise _AnswerTooLong(f"the answer is longer than {_LONGEST_ANSWER // 1_000_000} MB")
         parts.append(part)
     response._content = b"".join(parts)  # what `requests` sets itself where it reads the body
+
+
+def _told(headers: Mapping[str, str]) -> Told:
+    """The server's date, and its rate limit by whichever name it goes."""
+    now = http_date(headers.get("date", ""))
+    ahead = None if now is None else datetime.now(UTC) - now
+    for prefix in ("x-rate-limit", "x-ratelimit", "ratelimit"):
+        left, whole = (headers.get(f"{prefix}-{name}", "") for name in ("remaining", "limit"))
+        if left.isdigit():
+            return Told(ahead, int(whole) if whole.isdigit() else None, int(left))
+    return Told(ahead)
 
 
 def _positive(seconds: float) -> float:

@@ -10,7 +10,7 @@ import random
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -40,6 +40,7 @@ from meshibot.publishers.base import (
     Rejected,
     Remark,
     RetryLater,
+    Seen,
     Sent,
     Unclear,
     Visibility,
@@ -225,6 +226,13 @@ class LedgerPublisher:
 
     def _visible(self) -> list[dict[str, str]]:
         return [line for line in self.ledger.posts() if float(line["visible"]) <= self._elapsed()]
+
+    def published(self, since: datetime) -> Iterator[Seen]:
+        self._fault("find")
+        for line in reversed(self.ledger.posts()):
+            at = NOON + timedelta(seconds=float(line["made"]))
+            if at >= since:
+                yield Seen(Sent(line["id"], line["url"]), line["text"], at)
 
     def delete(self, remote_id: str) -> None:
         self.calls.append(f"delete {remote_id}")

@@ -7,7 +7,7 @@ OpenAPI 2.167 and tweepy 4.17.
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,6 +17,7 @@ from pydantic import Field
 
 from meshibot.errors import UsageError
 from meshibot.logs import Redactor
+from meshibot.publishers import prices
 from meshibot.publishers.answers import (
     NoAnswer,
     Step,
@@ -39,7 +40,9 @@ from meshibot.publishers.base import (
     Rejected,
     Remark,
     RetryLater,
+    Seen,
     Sent,
+    Told,
     Unclear,
     Visibility,
     contains_marker,
@@ -101,7 +104,7 @@ class XPublisher:
     find_lags: ClassVar[bool] = True
     visibilities: ClassVar[tuple[Visibility, ...]] = ("public",)
     marks_sensitive: ClassVar[bool] = False
-    price: ClassVar[Price] = Price(post=0.015, link=0.20, alt_text=0.005)
+    price: ClassVar[Price] = prices.X
     limits = Limits(
         caption=MAX_WEIGHT,
         alt_text=1_000,
@@ -187,21 +190,24 @@ class XPublisher:
         return Sent(remote_id, self.post_url(remote_id))
 
     def find(self, draft: Draft, since: datetime) -> tuple[Sent, ...]:
-        """Read the account's own timeline from an hour before `since` (clocks differ) for the serial."""
+        """Read the account's own timeline for the serial."""
+        found = [seen.sent for seen in self.published(since) if contains_marker(seen.text, draft.marker)]
+        return tuple(reversed(found))  # X lists the newest first
+
+    def published(self, since: datetime) -> Iterator[Seen]:
+        """The account's own timeline from an hour before `since`: clocks differ."""
         user_id = self._whose_timeline()
         start = max(since.astimezone(UTC) - _CLOCK_MARGIN, datetime(2010, 11, 6, tzinfo=UTC))
         token: str | None = None
-        found: list[Sent] = []
         for _ in range(_PAGES):
             response = self._read_page(user_id, start, token)
             posts, token = self._posts_of(response)
-            found += [
-                Sent(post_id, self.post_url(post_id), age_of(post.get("created_at"), response))
-                for post_id, post in ((str(post["id"]), post) for post in posts)
-                if contains_marker(str(post.get("text", "")), draft.marker)
-            ]
+            for post in posts:
+                post_id = str(post["id"])
+                sent = Sent(post_id, self.post_url(post_id), age_of(post.get("created_at"), response))
+                yield Seen(sent, str(post.get("text", "")), _made_at(post_id))
             if not token:
-                return tuple(reversed(found))  # X lists the newest first
+                return
         raise RetryLater(f"The timeline since {start:%Y-%m-%d %H:%M} UTC is too long to be read to its end.")
 
     def latest(self, count: int) -> tuple[str, ...]:
@@ -239,6 +245,10 @@ class XPublisher:
     def remarks(self) -> tuple[Remark, ...]:
         """X is one server, and its rules are known."""
         return ()
+
+    def told(self) -> Told | None:
+        """What X's latest answer said besides."""
+        return self._client.adapter.told
 
     def close(self) -> None:
         """Close the session."""
@@ -309,3 +319,8 @@ class XPublisher:
         if 200 <= response.status_code < 300:
             return response
         raise meaning(ANSWERS, self.title, step, answer_of(response, self._redact))
+
+
+def _made_at(remote_id: str) -> datetime:
+    """X's ids count milliseconds since November 2010 above their lowest 22 bits (snowflakes)."""
+    return datetime.fromtimestamp(((int(remote_id) >> 22) + 1_288_834_974_657) / 1000, UTC)

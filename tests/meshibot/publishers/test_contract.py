@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from meshibot.publishers import PUBLISHERS, publisher_class
 from meshibot.publishers.base import (
     Draft,
     Idempotency,
+    Lists,
     MediaRef,
     Publisher,
     Rejected,
@@ -76,6 +78,23 @@ def test_what_was_sent_is_found_and_can_be_taken_down(publisher: Publisher, draf
     publisher.delete(sent.remote_id)
     assert publisher.find(draft, SINCE) == ()
     publisher.delete(sent.remote_id)
+
+
+def test_what_was_published_is_listed_newest_first_where_the_network_can(
+    publisher: Publisher, tmp_path: Path
+) -> None:
+    if not isinstance(publisher, Lists):
+        return
+    assert list(publisher.published(SINCE)) == []
+    sent = []
+    for serial in (42, 43):
+        draft = make_draft(tmp_path, serial)
+        sent.append(publisher.send(draft, publisher.upload(draft)))
+        time.sleep(0.01)
+    seen = list(publisher.published(SINCE))
+    assert {each.sent for each in seen} == set(sent)
+    assert [contains_marker(each.text, "No.0043") for each in seen if each.at > SINCE] in ([True, False], [])
+    assert all(each.at.tzinfo is not None for each in seen)
 
 
 def test_one_serial_is_not_taken_for_another(publisher: Publisher, tmp_path: Path) -> None:
