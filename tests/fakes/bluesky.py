@@ -226,13 +226,14 @@ class Bluesky(Network):
         """The newest key first, without a login."""
         if call.asked("repo") not in (DID, HANDLE) or call.asked("collection") != POST:
             raise wrong("InvalidRequest", "repo or collection")
-        newest = sorted(self.posts.values(), key=lambda post: post["id"], reverse=True)
-        size = int(call.asked("limit", "50"))
-        return 200, {
-            "records": [
-                {"uri": f"at://{DID}/{POST}/{post['id']}", "value": post["record"]} for post in newest[:size]
-            ]
-        }
+        after = call.asked("cursor")
+        newest = [
+            post
+            for post in sorted(self.posts.values(), key=lambda post: str(post["id"]), reverse=True)
+            if not after or post["id"] < after
+        ][: int(call.asked("limit", "50"))]
+        records = [{"uri": f"at://{DID}/{POST}/{post['id']}", "value": post["record"]} for post in newest]
+        return 200, {"records": records} | ({"cursor": newest[-1]["id"]} if newest else {})
 
     def delete(self, call: Call) -> Answer:
         self.authorize(call)
