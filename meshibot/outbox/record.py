@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, exists, func, select, update
+from sqlalchemy import ColumnElement, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from meshibot.captions import marker
@@ -138,8 +138,9 @@ def _settle_pictures(session: Session, post: Post, state: PictureState) -> None:
 
 
 def _held_by_another(post: Post) -> ColumnElement[bool]:
-    """Of a picture that is back in stock: another open post may have taken it since."""
+    """Of a picture that is back in stock: another open post may have taken it since, of another group."""
     return exists().where(
+        or_(Post.group_key.is_(None), Post.group_key != (post.group_key or "")),
         PostPicture.picture_id == Picture.id,
         PostPicture.post_id == Post.id,
         Post.id != post.id,
