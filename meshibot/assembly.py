@@ -15,10 +15,11 @@ from meshibot.config import Account, Settings
 from meshibot.database import Database, Picture
 from meshibot.database.migrate import upgrade
 from meshibot.errors import MeshibotError, UsageError
-from meshibot.outbox import Channel, Order, Outbox, Words
+from meshibot.outbox import Channel, Group, Order, Outbox, Words
 from meshibot.publishers import publisher_class
 from meshibot.publishers.base import Publisher, lacks, too_long
 from meshibot.schedule import schedule_of
+from meshibot.stock.inventory import fault_of
 from meshibot.stock.stock import Stock
 
 
@@ -148,7 +149,53 @@ def _channel(settings: Settings, account: Account, stack: ExitStack) -> Channel:
         language=captions.language,
         visibility=account.visibility,
         sensitive=account.sensitive,
+        group=_group(settings, account),
+        fault=picture_fault(settings),
+        preferred=fingerprints(settings.checkpoint_file),
     )
+
+
+def _group(settings: Settings, account: Account) -> Group | None:
+    if account.group is None:
+        return None
+    members = tuple(each.name for each in settings.accounts if each.group == account.group)
+    return Group(account.group, members) if len(members) > 1 else None
+
+
+def picture_fault(settings: Settings) -> Callable[[Picture], str | None]:
+    """Tells why a picture of the stock can't be posted. MeshibotError where the whole stock is away."""
+
+    def fault(picture: Picture) -> str | None:
+        if not settings.pictures_folder.is_dir():
+            raise MeshibotError(
+                f"The folder {settings.pictures_folder} is missing, and with it the stock: mount its disk."
+            )
+        return fault_of(settings.home / picture.file)
+
+    return fault
+
+
+def fingerprints(checkpoint: Path) -> Callable[[], str | None]:
+    """Tells the SHA-256 of a checkpoint as it is now, and reads it again only where it was changed.
+
+    None where there is none that can be read.
+    """
+    last: tuple[tuple[int, int], str] | None = None
+
+    def fingerprint() -> str | None:
+        nonlocal last
+        from trainer.checkpoint import fingerprint_of
+
+        try:
+            status = checkpoint.stat()
+            version = (status.st_mtime_ns, status.st_size)
+            if last is None or last[0] != version:
+                last = (version, fingerprint_of(checkpoint))
+        except OSError:
+            return None
+        return last[1]
+
+    return fingerprint
 
 
 def _prepare(home: Path, publisher: Publisher) -> Callable[[Order, Words], Path]:

@@ -98,7 +98,8 @@ def post_now(
     if dry_run:
         from meshibot import preview
 
-        post = preview.keep(posting.rehearse(settings, chosen, Kind(kind.value), _now()))
+        with preview.workshop() as folder:
+            post = preview.keep(posting.rehearse(settings, chosen, Kind(kind.value), _now(), folder))
         say("Nothing was posted: this was a rehearsal.")
         if not json:
             preview.draw(Path(post["picture"]))
@@ -175,13 +176,13 @@ def stock_list(json: JsonOption = False) -> None:
     from meshibot.views import picture_json
 
     with _existing(settings) as database:
-        pictures = _waiting(database)
+        configured = _fingerprint(settings)
+        pictures = _waiting(database, configured)
         documents = [picture_json(picture, settings.home) for picture in pictures]
     if json:
         print_json(documents)
     else:
         say(f"{len(documents)} of {settings.stock_target} pictures wait in {settings.pictures_folder}.")
-        configured = _fingerprint(settings)
         others = sum(document["checkpoint"] != configured for document in documents)
         if configured is not None and others:
             say(
@@ -223,7 +224,10 @@ def stock_sheet(
     from meshibot.stock.sheet import contact_sheet
 
     with _existing(settings) as database:
-        pictures = [(picture.id, settings.home / picture.file) for picture in _waiting(database)]
+        pictures = [
+            (picture.id, settings.home / picture.file)
+            for picture in _waiting(database, _fingerprint(settings))
+        ]
     if not pictures:
         raise NothingToDo("No picture waits: `meshibot stock fill` makes some.")
     target = to or settings.home / "stock.png"
@@ -604,7 +608,6 @@ def db_backup(
     """Copy the database, consistent even while the bot writes."""
     settings = _settings()
 
-    from meshibot.backup.replaceable import require_replaceable
     from meshibot.database.migrate import backup
 
     name = f"meshibot-{_now():%Y%m%dT%H%M%SZ}.sqlite3"
@@ -612,7 +615,6 @@ def db_backup(
         to = settings.home / "backups" / name
     elif to.is_dir():
         to /= name
-    require_replaceable(to)
     file = backup(settings.database_address, to)
     if json:
         print_json({"file": str(file)})
@@ -735,10 +737,10 @@ def _existing(settings: Settings) -> AbstractContextManager[Database | None]:
     return open_existing(settings.database_address)
 
 
-def _waiting(database: Database | None) -> list[Picture]:
+def _waiting(database: Database | None, preferred: str | None) -> list[Picture]:
     from meshibot.stock.inventory import waiting
 
-    return waiting(database) if database else []
+    return waiting(database, preferred) if database else []
 
 
 def _fingerprint(settings: Settings) -> str | None:

@@ -8,9 +8,8 @@ from sqlalchemy.orm import Session
 
 from meshibot.config import Account, Settings
 from meshibot.database import Account as AccountRow
-from meshibot.database import AccountState, Daemon, Database, Picture, PictureState, Slot, SlotState
+from meshibot.database import AccountState, Daemon, Database, Picture, PictureState, Slot, SlotState, queries
 from meshibot.database.migrate import open_existing
-from meshibot.database.queries import ALIVE
 from meshibot.schedule import Schedule, schedule_of
 from meshibot.views import Json, instant, post_json, posts_for_a_person, recent_posts, upcoming
 
@@ -57,12 +56,7 @@ def _stored(database: Database, settings: Settings, now: datetime) -> Json:
             for row in session.scalars(select(AccountRow))
         }
         for name, row in accounts.items():
-            slot = session.scalar(
-                select(Slot)
-                .where(Slot.account == name, Slot.state == SlotState.PLANNED, Slot.due_at > now)
-                .order_by(Slot.due_at)
-                .limit(1)
-            )
+            slot = queries.next_slot(session, name, now)
             if slot is not None:
                 row["slot"] = _slot_json(slot)
         daemon = session.scalar(select(Daemon).order_by(Daemon.seen_at.desc()).limit(1))
@@ -106,7 +100,7 @@ def _slot_json(slot: Slot) -> Json:
 
 def _daemon_json(daemon: Daemon, now: datetime) -> Json:
     return {
-        "running": daemon.stopped_at is None and now - daemon.seen_at < ALIVE,
+        "running": daemon.stopped_at is None and now - daemon.seen_at < queries.ALIVE,
         "host": daemon.host,
         "pid": daemon.pid,
         "version": daemon.version,

@@ -40,7 +40,15 @@ def recent_posts(session: Session, limit: int, account: str | None = None) -> Se
         query = _posts().where(Post.serial.is_not(None)).order_by(Post.id.desc())
     else:
         query = _posts().where(Post.account == account, Post.serial.is_not(None)).order_by(Post.serial.desc())
-    return session.scalars(query.limit(limit)).all()
+    return _by_group(session.scalars(query.limit(limit)).all())
+
+
+def _by_group(posts: Sequence[Post]) -> Sequence[Post]:
+    """Those of a group together, where its newest is."""
+    place: dict[str, int] = {}
+    for number, post in enumerate(posts):
+        place.setdefault(post.group_key or str(post.id), number)
+    return sorted(posts, key=lambda post: place[post.group_key or str(post.id)])
 
 
 def posts_for_a_person(session: Session, accounts: Sequence[str], limit: int = 100) -> Sequence[Post]:
@@ -63,6 +71,7 @@ def post_json(post: Post, settings: Settings) -> Json:
         "picture": _picture_file(post, pictures, settings),
         **weakest(pictures),
         "slot": post.slot.key if post.slot else None,
+        "group": post.group_key,
         "remote_id": post.remote_id,
         "url": post.url or None,
         "reason": post.reason,

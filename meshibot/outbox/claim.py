@@ -16,7 +16,7 @@ from meshibot.database import queries
 from meshibot.database.models import Account, Post, PostState
 from meshibot.errors import MeshibotError
 from meshibot.outbox import record
-from meshibot.outbox.decide import Result, Situation, decide
+from meshibot.outbox.decide import Failed, Interrupted, Result, Situation, decide
 from meshibot.outbox.policy import Channel
 from meshibot.outbox.record import Try
 from meshibot.outbox.runtime import Runtime
@@ -107,8 +107,20 @@ def conclude(runtime: Runtime, claim: Claim, step: str, result: Result, tried: T
         if tried is not None:
             record.write_try(session, post, tried, result, now)
         jitter = runtime.rng.uniform(0.5, 1.5)
-        change = decide(result, Situation(post, now, runtime.policy, claim.unclear, jitter))
+        refusals = record.refusals(session, post) if isinstance(result, Failed) else 0
+        change = decide(result, Situation(post, now, runtime.policy, claim.unclear, jitter, refusals))
         record.write(session, post, account, change, now)
+        release(account, post)
+
+
+def abandon(runtime: Runtime, claim: Claim) -> None:
+    """Give a claim back in the middle of the work: what was being sent is unclear, all else waits."""
+    with held(runtime, claim, "failed") as (session, post, account):
+        now = runtime.clock.now()
+        if post.state is PostState.SENDING:
+            record.interrupt_tries(session, post, now)
+            change = decide(Interrupted(), Situation(post, now, runtime.policy))
+            record.write(session, post, account, change, now)
         release(account, post)
 
 

@@ -139,3 +139,5 @@ def _posted_late(runtime: Runtime, claim: Claim, result: Result, tried: Try) -> 
         record.write_try(session, post, tried, result, now)
         if post.remote_id is None:
             record.write(session, post, account, decide(result, Situation(post, now, runtime.policy)), now)
+        elif post.remote_id != result.sent.remote_id:
+            record.write_second(session, post, result.sent, now)

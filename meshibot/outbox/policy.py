@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from meshibot.database.models import Kind, Picture
+from meshibot.database.queries import sound
 from meshibot.publishers.base import Publisher, Visibility
 from meshibot.schedule import Schedule
 
@@ -32,6 +33,10 @@ class Policy:
     """How long reading may fail before a person is asked."""
     punctual: timedelta = timedelta(minutes=1)
     """A post that is later than this is catching up."""
+    refusals: int = 3
+    """How often credentials are refused for one post before its account is stopped."""
+    knock: timedelta = timedelta(hours=1)
+    """Between two questions to the network whether it accepts a stopped account again."""
     spacing: timedelta = timedelta(minutes=5)
     """Between the last post and one that is catching up: no bursts."""
     media_margin: timedelta = timedelta(minutes=10)
@@ -70,6 +75,14 @@ class Words:
 
 
 @dataclass(frozen=True)
+class Group:
+    """Accounts that post the same pictures at the same slot."""
+
+    name: str
+    accounts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Channel:
     """An account with everything that posting needs: where to, when, and how a post is made."""
 
@@ -86,3 +99,8 @@ class Channel:
     """Of its captions, as ISO 639-1."""
     visibility: Visibility = "public"
     sensitive: bool = False
+    group: Group | None = None
+    fault: Callable[[Picture], str | None] = sound
+    """Why a picture's file can't be posted. A MeshibotError says that it can't be told now."""
+    preferred: Callable[[], str | None] = lambda: None
+    """The SHA-256 of the checkpoint whose pictures come first."""

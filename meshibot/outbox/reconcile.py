@@ -6,7 +6,7 @@ clock shortens, say that a post is absent; where it never does, one says it.
 
 import logging
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from meshibot.database import queries
 from meshibot.database.models import Phase, Post
@@ -19,6 +19,9 @@ from meshibot.outbox.runtime import Looks, Runtime, request
 from meshibot.publishers.base import Sent
 
 log = logging.getLogger(__name__)
+
+_CLOCK_MARGIN = timedelta(hours=1)
+"""The clock here may have been set right between the post and the look."""
 
 
 def reconcile(runtime: Runtime, claim: Claim) -> None:
@@ -36,7 +39,12 @@ def reconcile(runtime: Runtime, claim: Claim) -> None:
         conclude(runtime, claim, "failed", LookFailed(in_flight(error)), tried)
         return
     ours = _not_of_others(runtime, post, found)
-    result: Result = Published(ours[0]) if ours else NotSeen(_is_absent(runtime, claim, post))
+    made_since = [sent for sent in ours if not _is_older(sent, post, runtime.clock.now())]
+    result: Result
+    if made_since:
+        result = Published(made_since[0])
+    else:
+        result = NotSeen(_is_absent(runtime, claim, post), doubtful=ours[0] if ours else None)
     conclude(runtime, claim, "reconciled", result, tried)
 
 
@@ -56,6 +64,15 @@ def _not_of_others(runtime: Runtime, post: Post, found: Iterable[Sent]) -> list[
 def _is_absent(runtime: Runtime, claim: Claim, post: Post) -> bool:
     """Whether it is not there: one look says so where none lags behind what was written."""
     return not claim.channel.publisher.find_lags or _enough(runtime, post)
+
+
+def _is_older(sent: Sent, post: Post, now: datetime) -> bool:
+    """Whether it was made before the post was even begun, each by a clock of its own.
+
+    Not where the clock here was set back meanwhile: then it can't be told.
+    """
+    since = now - post.created_at
+    return sent.age is not None and timedelta() <= since < sent.age - _CLOCK_MARGIN
 
 
 def _enough(runtime: Runtime, post: Post) -> bool:

@@ -13,6 +13,7 @@ from meshibot import crashpoints
 from meshibot.clock import Clock, SystemClock, elapsed
 from meshibot.database.session import Database
 from meshibot.outbox.policy import Policy
+from meshibot.publishers.base import PublishError
 
 
 def _around(*steps: str) -> tuple[str, ...]:
@@ -37,6 +38,13 @@ class Looks(NamedTuple):
     times: int
 
 
+class Introduction(NamedTuple):
+    """What came of asking a network whose account it is, and when (`Runtime.elapsed`) it is asked again."""
+
+    again: float
+    hindrance: PublishError | None
+
+
 @dataclass
 class Runtime:
     """The parts that all steps share. Any number of processes may work on one database at once."""
@@ -51,6 +59,9 @@ class Runtime:
     """Seconds that really went by, whatever is done to the clock, while the machine was suspended as well."""
     looks: dict[int, Looks] = field(default_factory=dict, init=False, repr=False)
     """By the post's id. Another process counts for itself: it can't know how long ago this one looked."""
+
+    introductions: dict[str, Introduction] = field(default_factory=dict, init=False, repr=False)
+    """By the account's name."""
 
     @contextmanager
     def commit(self, step: str) -> Iterator[Session]:

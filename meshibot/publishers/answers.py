@@ -24,6 +24,8 @@ DOING: dict[Step, str] = {
 }
 
 
+_CLOCK_TOLERANCE = timedelta(minutes=4)
+"""Networks take signatures that are five minutes old."""
 _SECONDS = re.compile(r"\d{1,10}", re.ASCII)
 """More digits than a moment of these centuries has are no number of seconds."""
 _LONGEST_LIMIT = timedelta(days=1)
@@ -61,14 +63,21 @@ class Answer:
     """What it says for programs: codes and types."""
     at: datetime | None = None
     """When it may be asked again (UTC), where it says so."""
+    ahead: timedelta = timedelta()
+    """How far this machine's clock is ahead of the network's, by the answer's date."""
+
+    @property
+    def clock_is_off(self) -> bool:
+        """By more than a signature may be old."""
+        return abs(self.ahead) > _CLOCK_TOLERANCE
 
 
 @dataclass(frozen=True)
 class Row:
     """One kind of answer and its meaning.
 
-    `says` and `then` may use {network}, {status}, {doing}, {said} and {until}, which is empty where the
-    answer names no time.
+    `says` and `then` may use {network}, {status}, {doing}, {said}, {until}, which is empty where the answer
+    names no time, and {minutes} and {fast} (or slow) of the clock.
     """
 
     status: int | Collection[int] | None
@@ -81,6 +90,10 @@ class Row:
     """None is every step."""
     about: re.Pattern[str] | None = None
     """Found in what the answer says, for people or for programs."""
+    clock: Literal["off"] | None = None
+    """`off`: this machine's clock is, by the answer's own date."""
+    may_mend: bool = False
+    """Of a stopped account: see `AccountStopped`."""
 
     def fits(self, step: Step, answer: Answer) -> bool:
         """Whether the row speaks of such an answer to such a request."""
@@ -88,6 +101,7 @@ class Row:
         return (
             (known is None or answer.status in known)
             and self.step in (None, step)
+            and (self.clock is None or answer.clock_is_off)
             and (self.about is None or self.about.search(f"{answer.said} {answer.kinds}") is not None)
         )
 
@@ -115,11 +129,19 @@ def meaning(table: Iterable[Row], network: str, step: Step, answer: Answer) -> P
         row = TROUBLE[0] if step == "send" else TROUBLE[1]
     until = f" until {answer.at:%Y-%m-%d %H:%M:%S} UTC" if answer.at else ""
     reason, then = (
-        text.format(network=network, status=status, doing=DOING[step], said=answer.said, until=until)
+        text.format(
+            network=network,
+            status=status,
+            doing=DOING[step],
+            said=answer.said,
+            until=until,
+            minutes=round(abs(answer.ahead) / timedelta(minutes=1)),
+            fast="fast" if answer.ahead > timedelta() else "slow",
+        )
         for text in (row.says, row.then)
     )
     if issubclass(row.meaning, AccountStopped):
-        return row.meaning(reason, then, http_status=status)
+        return row.meaning(reason, then, http_status=status, may_mend=row.may_mend)
     if issubclass(row.meaning, RetryLater):
         return row.meaning(reason, answer.at, http_status=status)
     return row.meaning(reason, http_status=status)
@@ -136,6 +158,12 @@ def one_line(text: str, limit: int = 300) -> str:
     """`text` without line breaks, and cut where it is longer than `limit` characters."""
     text = " ".join(text.split())
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def clock_ahead(date: str, now: datetime) -> timedelta:
+    """How far `now` is ahead of an answer's `Date`; nothing where that is no date."""
+    theirs = http_date(date)
+    return timedelta() if theirs is None else now - theirs
 
 
 def http_date(text: str) -> datetime | None:

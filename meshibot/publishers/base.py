@@ -228,14 +228,20 @@ class Rejected(PublishError):  # noqa: N818
 
 
 class AccountStopped(PublishError):  # noqa: N818
-    """Certainly nothing was published, and nothing will be until a person does `what_to_do`."""
+    """Certainly nothing was published, and nothing will be until a person does `what_to_do`.
+
+    Or until it mends itself, where it `may_mend`: then `check` tells by asking that it has.
+    """
 
     exit_status = 4
 
-    def __init__(self, reason: str, what_to_do: str, *, http_status: int | None = None) -> None:
+    def __init__(
+        self, reason: str, what_to_do: str, *, http_status: int | None = None, may_mend: bool = False
+    ) -> None:
         super().__init__(f"{reason} {what_to_do}", http_status=http_status)
         self.reason = reason
         self.what_to_do = what_to_do
+        self.may_mend = may_mend
 
 
 class Unclear(PublishError):  # noqa: N818

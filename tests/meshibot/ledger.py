@@ -4,6 +4,7 @@ Each line of the ledger is a post that exists. Several processes may write it at
 """
 
 import fcntl
+import io
 import json
 import random
 import tempfile
@@ -16,6 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import ClassVar
 from zoneinfo import ZoneInfo
+
+from PIL import Image
 
 from meshibot.clock import Clock, SystemClock
 from meshibot.database import Account, Database, Picture, PictureState, Slot
@@ -160,6 +163,9 @@ class LedgerPublisher:
     during: dict[str, Step] = field(default_factory=dict)
     """Called while a request of this name is under way, or right before the `fence`, once."""
     calls: list[str] = field(default_factory=list)
+    """What was asked about posts of ours."""
+    asked: list[str] = field(default_factory=list)
+    """What was asked about the account."""
     limits: Limits = LIMITS
 
     @classmethod
@@ -215,7 +221,7 @@ class LedgerPublisher:
         )
 
     def latest(self, count: int) -> tuple[str, ...]:
-        self.calls.append("latest")
+        self.asked.append("latest")
         return tuple(line["text"] for line in reversed(self._visible()))[:count]
 
     def _visible(self) -> list[dict[str, str]]:
@@ -232,6 +238,7 @@ class LedgerPublisher:
         self.calls.append(f"delete {remote_id}")
 
     def check(self) -> Identity:
+        self.asked.append("check")
         return Identity("1", "ledger", "https://ledger.example")
 
     def remarks(self) -> tuple[Remark, ...]:
@@ -326,13 +333,21 @@ def new_database(folder: Path) -> Database:
     return Database.open(f"sqlite:///{file}")
 
 
+@cache
+def _smallest_picture() -> bytes:
+    """A JPEG that networks take."""
+    data = io.BytesIO()
+    Image.new("RGB", (8, 8), (200, 120, 60)).save(data, "JPEG")
+    return data.getvalue()
+
+
 def stock(database: Database, folder: Path, count: int, seed: int = 0) -> None:
     """Fill the stock with pictures that don't look alike."""
     rng = random.Random(seed)
     with database.write() as session:
         for number in range(count):
             name = f"picture-{seed}-{number}.png"
-            (folder / name).write_bytes(b"\xff\xd8\xff\xe0 a picture")
+            (folder / name).write_bytes(_smallest_picture())
             session.add(
                 Picture(
                     sha256=f"{seed:032x}{number:032x}",

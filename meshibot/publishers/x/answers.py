@@ -11,6 +11,7 @@ from meshibot.publishers.answers import (
     Response,
     Row,
     allowed_again,
+    clock_ahead,
     dicts_in,
     json_of,
     one_line,
@@ -42,10 +43,18 @@ ANSWERS = (
     ),
     Row(
         401,
+        RetryLater,
+        "{network} refuses the signature (401), for this machine's clock is {minutes} minutes {fast}: set it "
+        "right (timedatectl set-ntp true).",
+        clock="off",
+    ),
+    Row(
+        401,
         AccountStopped,
         "{network} refuses the credentials (401: {said}).",
         f"Set the machine's clock right, put fresh values from {_PORTAL} into the four MESHIBOT_X_ settings, "
         f"{_THEN}",
+        may_mend=True,  # there are hours in which X refuses everybody
     ),
     Row(
         402,
@@ -76,6 +85,12 @@ ANSWERS = (
         about=_STOPPED_BY,
     ),
     Row(
+        404,
+        RetryLater,
+        "{network} does not know the picture yet that it has just taken (404: {said}).",
+        step="upload",
+    ),
+    Row(
         400,
         MediaGone,
         "{network} no longer knows the uploaded picture: {said}.",
@@ -85,12 +100,17 @@ ANSWERS = (
     Row(None, Rejected, "{network} refuses {doing} ({status}: {said})."),
 )
 
+READ_ONLY = Answer(403, "read-only application")
+"""What an app without 'Write' would be answered if it posted; X says so with every signed answer."""
+
 
 def answer_of(response: Response, redact: Callable[[str], str]) -> Answer:
     """An answer in the terms of the table. What X says may repeat a secret, which is taken out."""
     said, kinds = (redact(text) for text in _said(response))
-    at = allowed_again(response.headers, datetime.now(UTC), _LIMITS) if response.status_code == 429 else None
-    return Answer(response.status_code, said, kinds, at)
+    now = datetime.now(UTC)
+    at = allowed_again(response.headers, now, _LIMITS) if response.status_code == 429 else None
+    ahead = clock_ahead(response.headers.get("date", ""), now)
+    return Answer(response.status_code, said, kinds, at, ahead)
 
 
 def _said(response: Response) -> tuple[str, str]:

@@ -52,7 +52,7 @@ from meshibot.publishers.base import (
 )
 from meshibot.publishers.credentials import OAuth1Credentials
 from meshibot.publishers.settings import AccountSecret, PublisherSettings, Secret, WebAddress
-from meshibot.publishers.x.answers import ANSWERS, answer_of, data_of
+from meshibot.publishers.x.answers import ANSWERS, READ_ONLY, answer_of, data_of
 from meshibot.publishers.x.text import MAX_WEIGHT, has_link, weighted_length
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class XPublisher:
 
         self._client = Client(credentials, api_base, timeouts)
         self._redact = Redactor(credentials.secrets())
-        self._identity: Identity | None = None
+        self._user_id: str | None = None
 
     @classmethod
     def open(cls, account: XSettings, home: Path) -> "XPublisher":
@@ -196,7 +196,7 @@ class XPublisher:
 
     def published(self, since: datetime) -> Iterator[Seen]:
         """The account's own timeline from an hour before `since`: clocks differ."""
-        user_id = self.check().id
+        user_id = self._whose_timeline()
         start = max(since.astimezone(UTC) - _CLOCK_MARGIN, datetime(2010, 11, 6, tzinfo=UTC))
         token: str | None = None
         for _ in range(_PAGES):
@@ -212,7 +212,7 @@ class XPublisher:
 
     def latest(self, count: int) -> tuple[str, ...]:
         """The newest of the account's timeline: X gives 5 to 100 at once, and has a price on each."""
-        response = self._read_page(self.check().id, None, None, count=min(max(count, 5), 100))
+        response = self._read_page(self._whose_timeline(), None, None, count=min(max(count, 5), 100))
         return tuple(str(post.get("text", "")) for post in self._posts_of(response)[0])
 
     def delete(self, remote_id: str) -> None:
@@ -229,17 +229,18 @@ class XPublisher:
             )
 
     def check(self) -> Identity:
-        """Who the credentials belong to; asked once, then remembered."""
-        if self._identity is None:
-            response = self._call("read", lambda: self._client.get_me(user_auth=True))
-            user = data_of(response)
-            if not user.get("id"):
-                raise RetryLater(
-                    "X answered without saying whose account this is.", http_status=response.status_code
-                )
-            name = str(user.get("username", ""))
-            self._identity = Identity(str(user["id"]), name, f"https://x.com/{name}")
-        return self._identity
+        """Who the credentials belong to, and whether X says that they may only read."""
+        response = self._call("read", lambda: self._client.get_me(user_auth=True))
+        user = data_of(response)
+        if not user.get("id"):
+            raise RetryLater(
+                "X answered without saying whose account this is.", http_status=response.status_code
+            )
+        if response.headers.get("x-access-level", "").strip().lower() == "read":
+            raise meaning(ANSWERS, self.title, "read", READ_ONLY)
+        name = str(user.get("username", ""))
+        self._user_id = str(user["id"])
+        return Identity(self._user_id, name, f"https://x.com/{name}")
 
     def remarks(self) -> tuple[Remark, ...]:
         """X is one server, and its rules are known."""
@@ -252,6 +253,10 @@ class XPublisher:
     def close(self) -> None:
         """Close the session."""
         self._client.session.close()
+
+    def _whose_timeline(self) -> str:
+        """The account's own id; it is asked for once."""
+        return self._user_id or self.check().id
 
     def _upload_one(self, path: Path, alt_text: str) -> MediaRef:
         data, media_type = read_picture(self, path)

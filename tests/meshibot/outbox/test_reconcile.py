@@ -180,7 +180,7 @@ def test_one_that_may_exist_where_its_account_no_longer_posts_needs_a_person(
     post = only_post(database)
     assert (post.state, post.publisher) == (PostState.NEEDS_PERSON, "ledger")
     assert "may have been posted to ledger" in str(post.reason)
-    assert not folder.folder.exists()
+    assert not list(folder.folder.glob("*"))
     people.resolve(database, post.id, clock=clock)
     elsewhere.step("main")
     assert (only_post(database).state, only_post(database).publisher) == (PostState.POSTED, "folder")

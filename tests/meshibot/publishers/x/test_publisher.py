@@ -438,7 +438,67 @@ def test_the_look_ends_where_the_attempt_began(x: XPublisher, fake_x: FakeX, dra
     """An hour is left for clocks that differ; an older post of the same serial is another life's."""
     x.send(draft, x.upload(draft))
     assert x.find(draft, datetime.now(UTC) + timedelta(minutes=50))
-    assert x.find(draft, datetime.now(UTC) + timedelta(hours=2)) is None
+    assert x.find(draft, datetime.now(UTC) + timedelta(hours=2)) == ()
+
+
+def test_how_old_a_post_is_is_told_by_xs_own_clock(x: XPublisher, fake_x: FakeX, draft: Draft) -> None:
+    x.send(draft, x.upload(draft))
+    fake_x.advance(7200)
+    (found,) = x.find(draft, soon())
+    assert found.age is not None
+    assert timedelta(hours=2) <= found.age < timedelta(hours=2, minutes=2)
+
+
+def test_who_the_account_is_is_asked_each_time_and_for_a_look_once(
+    x: XPublisher, fake_x: FakeX, draft: Draft
+) -> None:
+    """Credentials that were accepted once may be refused by now."""
+    x.find(draft, soon())
+    x.find(draft, soon())
+    assert fake_x.requests("me") == 1
+    x.check()
+    fake_x.set_fault("me", "revoked")
+    with pytest.raises(AccountStopped) as refused:
+        x.check()
+    assert refused.value.may_mend
+
+
+@pytest.mark.parametrize("endpoint", ["upload", "metadata"])
+def test_a_picture_that_x_does_not_know_yet_is_no_rejection(
+    x: XPublisher, fake_x: FakeX, draft: Draft, endpoint: Endpoint
+) -> None:
+    fake_x.set_fault(endpoint, "status", status=404, body={"title": "Not Found", "detail": "Not Found"})
+    with pytest.raises(RetryLater, match="does not know the picture yet"):
+        x.upload(draft)
+    assert x.upload(draft)
+
+
+def test_a_refusal_under_a_clock_that_is_off_names_the_clock(
+    x: XPublisher, fake_x: FakeX, draft: Draft
+) -> None:
+    """Signatures carry the time: it mends itself as soon as the clock is right."""
+    media = x.upload(draft)
+    fake_x.advance(1200)
+    fake_x.set_fault("tweets", "revoked")
+    with pytest.raises(RetryLater, match="clock is 20 minutes slow: set it right"):
+        x.send(draft, media)
+
+
+def test_an_app_that_may_only_read_is_no_working_account(
+    x: XPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """X says so with every answer; else an account that was stopped for it would start again and again."""
+    ask = x._client.get_me
+
+    def read_only(**options: object) -> object:
+        answer = ask(**options)
+        answer.headers["x-access-level"] = "read"
+        return answer
+
+    monkeypatch.setattr(x._client, "get_me", read_only)
+    with pytest.raises(AccountStopped, match="'Read and write'") as stopped:
+        x.check()
+    assert not stopped.value.may_mend
 
 
 @pytest.mark.parametrize("fault", ["garbage", "empty", "list"])
