@@ -95,6 +95,8 @@ class Channel:
     """Makes the file that is uploaded; may be called again. A MeshibotError rejects the post."""
     kind: Kind = Kind.SINGLE
     """What its slots show."""
+    links: bool = False
+    """Whether its captions may have links where the network charges for them."""
     language: str | None = None
     """Of its captions, as ISO 639-1."""
     visibility: Visibility = "public"
@@ -104,3 +106,8 @@ class Channel:
     """Why a picture's file can't be posted. A MeshibotError says that it can't be told now."""
     preferred: Callable[[], str | None] = lambda: None
     """The SHA-256 of the checkpoint whose pictures come first."""
+
+    def cost(self, caption: str | None) -> float:
+        """What a post of these words costs, in US dollars; None: of words that are not made yet."""
+        with_link = self.links if caption is None else self.publisher.has_link(caption)
+        return self.publisher.price.of_post(with_link=with_link)
