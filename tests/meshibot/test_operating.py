@@ -73,6 +73,7 @@ def test_every_command_there_is_is_explained() -> None:
         "restore",
         "hold",
         "notify",
+        "init",
     }
     assert there_is | {"upgrade"} <= explained
 
