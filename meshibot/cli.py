@@ -368,13 +368,20 @@ def history(
 
 
 @app.command()
-def status(json: JsonOption = False) -> None:
+def status(
+    alive: Annotated[
+        bool, typer.Option("--alive", help="Say nothing; end with 0 while a daemon lives, 1 otherwise.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
     """How things stand."""
-    settings = _settings()
+    settings = _settings(said=not alive)
 
     from meshibot.status import status as look
 
     document = look(settings, _now())
+    if alive:
+        raise typer.Exit(0 if document["daemon"] and document["daemon"]["running"] else 1)
     if json:
         print_json(document)
     else:
