@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from meshibot.captions import WIDEST_SERIAL, Captions, load_captions, marker
+from meshibot.captions import WIDEST_SERIAL, Captions, load_captions, marker, own
 from meshibot.captions import Kind as CaptionKind
 from meshibot.config import Account, Settings
 from meshibot.database import Database, Picture
@@ -105,6 +105,27 @@ def captions_of(account: Account, publisher: type[Publisher] | Publisher) -> Cap
     return captions
 
 
+def require_postable(account: Account, caption: str | None, alt_text: str | None) -> None:
+    """UsageError for words that a person wrote for a post and that its network would refuse."""
+    publisher = publisher_class(account.publisher)
+    if alt_text is not None and len(alt_text) > publisher.limits.alt_text:
+        raise UsageError(
+            f"The alt text has {len(alt_text)} of the {publisher.limits.alt_text} characters that "
+            f"{publisher.title} allows: shorten it."
+        )
+    if caption is None:
+        return
+    if own.mentions(caption):
+        raise UsageError(
+            "The caption mentions an account: networks suspend accounts for automated mentions, so take the "
+            "@ out."
+        )
+    number = marker(WIDEST_SERIAL)
+    whole = caption.replace("{marker}", number) if "{marker}" in caption else f"{caption}\n{number}"
+    if (says := too_long(publisher, whole)) is not None:
+        raise UsageError(f"The caption {says}: shorten it.")
+
+
 def cautions(settings: Settings) -> Iterator[str]:
     """What works, and what whoever posts should know of it, a sentence each."""
     yield from settings.cautions
@@ -159,6 +180,7 @@ def _channel(settings: Settings, account: Account, stack: ExitStack) -> Channel:
         group=_group(settings, account),
         fault=picture_fault(settings),
         preferred=fingerprints(settings.checkpoint_file),
+        reviewed=account.review == "required",
     )
 
 

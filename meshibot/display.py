@@ -66,8 +66,12 @@ def outcome(post: Json) -> str:
         "cancelled": f"{name} was withdrawn.",
         "needs_person": f"{name} needs a person:{because}",
         "unknown": f"{name} may have been posted:{because} `meshibot run` finds out, or `meshibot resolve`.",
+        "sending": f"{name} is being sent, or its process was ended there: `meshibot run` finds out.",
     }
-    later = f"{name} is not posted yet:{because} `meshibot run` goes on with it."
+    later = (
+        f"{name} is not posted yet:{because} `meshibot run` goes on with it, `meshibot cancel {post['id']}` "
+        "withdraws it."
+    )
     return said.get(post["state"], later)
 
 
@@ -184,7 +188,7 @@ def _as_written(value: object) -> str:
 
 
 def show_status(status: Json) -> None:
-    """Accounts, stock, daemon, what needs a person, what was missed, and the last posts."""
+    """Accounts, stock, daemon, what needs a person or waits, what was missed, and the last posts."""
     for account in status["accounts"]:
         slot = account["next_slot"]
         stopped = f" STOPPED: {account['stopped_reason']}" if account["state"] == "stopped" else ""
@@ -196,7 +200,7 @@ def show_status(status: Json) -> None:
         print(f"daemon: runs on {daemon['host']} (pid {daemon['pid']}) since {daemon['started_at']}")
     else:
         print(f"daemon: does not run{', last seen ' + daemon['seen_at'] if daemon else ''}")
-    for post in status["needs_person"]:
+    for post in (*status["needs_person"], *status["open_posts"]):
         print(outcome(post))
     for slot in status["missed"]:
         print(f"missed {slot['local']} ({slot['account']}): {slot['reason']}")

@@ -11,13 +11,22 @@ from meshibot.database import Account as AccountRow
 from meshibot.database import AccountState, Daemon, Database, Picture, PictureState, Slot, SlotState, queries
 from meshibot.database.migrate import open_existing
 from meshibot.schedule import Schedule, schedule_of
-from meshibot.views import Json, instant, post_json, posts_for_a_person, recent_posts, upcoming
+from meshibot.views import (
+    Json,
+    instant,
+    open_posts,
+    post_json,
+    posts_for_a_person,
+    recent_posts,
+    upcoming,
+)
 
 _WEEK = timedelta(days=7)
 _NOTHING_STORED: dict[str, Any] = {
     "accounts": {},
     "waiting": 0,
     "needs_person": [],
+    "open_posts": [],
     "missed": [],
     "recent": [],
     "daemon": None,
@@ -25,7 +34,7 @@ _NOTHING_STORED: dict[str, Any] = {
 
 
 def status(settings: Settings, now: datetime) -> Json:
-    """How things stand: accounts and next slots, stock, what needs a person, what was missed, the daemon."""
+    """How things stand: accounts, slots, stock, what needs a person or waits, what was missed, the daemon."""
     with open_existing(settings.database_address) as database:
         stored: Json = _stored(database, settings, now) if database else dict(_NOTHING_STORED)
     rows = stored.pop("accounts")
@@ -66,6 +75,7 @@ def _stored(database: Database, settings: Settings, now: datetime) -> Json:
             "needs_person": [
                 post_json(post, settings) for post in posts_for_a_person(session, list(accounts))
             ],
+            "open_posts": [post_json(post, settings) for post in open_posts(session, list(accounts))],
             "missed": [slot for name in accounts for slot in _missed(session, name, now)],
             "recent": [post_json(post, settings) for post in recent_posts(session, 5)],
             "daemon": _daemon_json(daemon, now) if daemon else None,

@@ -3,15 +3,18 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session, selectinload
 
 from meshibot.config import Account, Settings
-from meshibot.database import Picture, Post, PostPicture
-from meshibot.database.models import IS_FOR_A_PERSON
+from meshibot.database import Event, Picture, Post, PostPicture
+from meshibot.database.models import IS_FOR_A_PERSON, IS_OPEN
 from meshibot.schedule import PlannedSlot, Schedule, plan
+
+if TYPE_CHECKING:
+    from meshibot.agenda import Entry
 
 Json = dict[str, Any]
 
@@ -57,6 +60,12 @@ def posts_for_a_person(session: Session, accounts: Sequence[str], limit: int = 1
     return session.scalars(query.order_by(Post.id).limit(limit)).all()
 
 
+def open_posts(session: Session, accounts: Sequence[str], limit: int = 100) -> Sequence[Post]:
+    """Those of the accounts that are not at their end, the oldest first."""
+    query = _posts().where(IS_OPEN, Post.account.in_(accounts))
+    return session.scalars(query.order_by(Post.id).limit(limit)).all()
+
+
 def post_json(post: Post, settings: Settings) -> Json:
     """A post. Score and quantile are those of its weakest picture."""
     pictures = [link.picture for link in post.pictures]
@@ -99,7 +108,40 @@ def picture_json(picture: Picture, home: Path) -> Json:
         "seed": picture.seed,
         "checkpoint": picture.checkpoint,
         "phash": f"{picture.phash:016x}",
+        "verdict": picture.verdict.value if picture.verdict else None,
         "created_at": instant(picture.created_at),
+    }
+
+
+def entry_json(entry: "Entry") -> Json:
+    """A slot of the agenda, and what was said for it."""
+    post = entry.post
+    return {
+        "slot": entry.id,
+        "account": entry.account,
+        "due_at": instant(entry.due_at),
+        "local": entry.local.isoformat(timespec="minutes"),
+        "key": f"{entry.account}|{entry.minute}",
+        "state": entry.state,
+        "reason": entry.reason,
+        "picture": entry.pictures[0].id if entry.pictures else None,
+        "caption": post.caption if post is not None else None,
+        "alt_text": post.alt_text if post is not None else None,
+    }
+
+
+def event_json(event: Event) -> Json:
+    """What somebody changed."""
+    return {
+        "id": event.id,
+        "at": instant(event.at),
+        "actor": event.actor,
+        "action": event.action,
+        "account": event.account,
+        "post": event.post_id,
+        "slot": event.slot_id,
+        "picture": event.picture_id,
+        "note": event.note,
     }
 
 

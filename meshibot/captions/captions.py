@@ -19,7 +19,7 @@ WIDEST_SERIAL = 999_999
 _SETTING = "MESHIBOT_CAPTIONS"
 _ALONE = re.compile(rf"(?<![0-9A-Za-z])No\.{WIDEST_SERIAL}(?![0-9A-Za-z])")
 """The widest serial's marker as publishers look for it: no ASCII letter or digit beside it."""
-_SERIALS = re.compile(r"(?<![0-9A-Za-z])No\.([0-9]{4}|[1-9][0-9]{4,5})(?![0-9A-Za-z])")
+_MARKERS = re.compile(r"(?<![0-9A-Za-z])No\.([0-9]{4,9})(?![0-9A-Za-z])")
 _JAPANESE = re.compile("[\u3040-\u30ff\u3400-\u9fff]")
 
 
@@ -28,9 +28,9 @@ def marker(serial: int) -> str:
     return f"No.{serial:04d}"
 
 
-def serials_in(text: str) -> list[int]:
-    """The serials that a text names as `marker` writes them."""
-    return [int(digits) for digits in _SERIALS.findall(text)]
+def serials_in(text: str) -> tuple[int, ...]:
+    """The serials whose markers a text has, each apart from ASCII letters and digits, as publishers look."""
+    return tuple(int(digits) for digits in _MARKERS.findall(text) if marker(int(digits)) == f"No.{digits}")
 
 
 @dataclass(frozen=True)

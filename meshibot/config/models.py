@@ -105,6 +105,9 @@ class Account(PublisherSettings):
     group: Annotated[str | None, PlainValidator(values.words)] = Field(
         None, description="a name, the same for accounts that post the same pictures at the same slots"
     )
+    review: Literal["off", "required"] = Field(
+        "off", description="required (posts only what a person approved) or off"
+    )
     daily_budget: int | None = Field(
         None, ge=1, description="a whole number of posts, the most that a day may have"
     )

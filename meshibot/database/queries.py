@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import bindparam, exists, func, or_, select
+from sqlalchemy import Select, bindparam, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from meshibot.database.models import (
@@ -24,6 +24,7 @@ from meshibot.database.models import (
     PostState,
     Slot,
     SlotState,
+    Verdict,
 )
 
 LONGEST_WAIT = timedelta(hours=24)
@@ -38,6 +39,8 @@ ALIVE = timedelta(minutes=2)
 WAITING_STATES = tuple(state for state in OPEN_STATES if state is not PostState.SENDING)
 UNSENT_STATES = tuple(state for state in WAITING_STATES if state is not PostState.UNKNOWN)
 
+_NEVER_MADE = (PostState.REJECTED, PostState.MISSED, PostState.CANCELLED)
+"""Nobody has seen their pictures, which may be back in stock."""
 _CHUNK = 200
 
 
@@ -60,7 +63,7 @@ _OPEN_POSTS_IN_ORDER = _OPEN_POSTS.order_by(Post.deadline, Post.id)
 _DUE_SLOTS_IN_ORDER = _DUE_SLOTS.order_by(Slot.due_at).limit(_CHUNK).with_for_update(skip_locked=True)
 _LAST_POSTS = (
     select(Post.id)
-    .where(Post.account == _ACCOUNT, Post.serial.is_not(None))
+    .where(Post.account == _ACCOUNT, Post.serial.is_not(None), Post.state.not_in(_NEVER_MADE))
     .order_by(Post.serial.desc())
     .limit(bindparam("posts"))
     .subquery()
@@ -78,10 +81,15 @@ _STOCK = (
     .with_for_update(skip_locked=True)
 )
 _PREFERRED = bindparam("preferred", type_=Picture.checkpoint.type)
-_STOCK_IN_TURN = (
-    _STOCK.where(Picture.checkpoint == _PREFERRED),
-    _STOCK.where(Picture.checkpoint != _PREFERRED),
-)
+_APPROVED_STOCK = _STOCK.where(Picture.verdict == Verdict.APPROVED)
+
+
+def _in_turn(stock: Select[Picture]) -> tuple[Select[Picture], Select[Picture]]:
+    """What a preferred checkpoint made, then everything else."""
+    return stock.where(Picture.checkpoint == _PREFERRED), stock.where(Picture.checkpoint != _PREFERRED)
+
+
+_STOCK_IN_TURN = {False: _in_turn(_STOCK), True: _in_turn(_APPROVED_STOCK)}
 
 
 def lock_name(session: Session, name: str) -> None:
@@ -189,7 +197,7 @@ def captions_begun_between(
 
 
 def recent_hashes(session: Session, account: str, posts: int) -> list[int]:
-    """Perceptual hashes of the pictures in the account's last `posts` posts."""
+    """Perceptual hashes of the pictures in the account's last `posts` posts that were made or may be."""
     return list(session.scalars(_RECENT_HASHES, {"account": account, "posts": posts}))
 
 
@@ -217,18 +225,21 @@ def choose_pictures(
     posts: int = 30,
     distance: int = 10,
     preferred: str | None = None,
+    reviewed: bool = False,
     fault: Callable[[Picture], str | None] = sound,
 ) -> Choice:
     """The oldest pictures of the stock that look like none of the last `posts` posts, nor like each other.
 
     Those of the checkpoint with the SHA-256 `preferred` come before all others. Two pictures look alike when
     fewer than `distance` of the 64 bits of their hashes differ. What is chosen is locked where the database
-    can, and nothing is changed. Whatever `fault` raises goes through.
+    can, and nothing is changed. Whatever `fault` raises goes through. `reviewed` leaves out what no person
+    approved.
     """
     recent = recent_hashes(session, account, posts)
+    queries = _STOCK_IN_TURN[reviewed] if preferred else (_APPROVED_STOCK if reviewed else _STOCK,)
     choice = Choice()
     chosen = choice.pictures
-    for query in (_STOCK,) if not preferred else _STOCK_IN_TURN:
+    for query in queries:
         after = 0
         while len(chosen) < count:
             # No more than are needed: another account's process may be choosing at this moment, and what is

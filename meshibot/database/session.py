@@ -93,6 +93,8 @@ class Database:
     def migrate(self) -> Iterator[Connection]:
         """The same, in which SQLite may drop a table that others refer to, so as to make it anew."""
         with self._explained(), self._migrating.begin() as connection:
+            if not self.is_sqlite:  # it may think between its statements
+                connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
             yield connection
 
     def close(self) -> None:

@@ -39,6 +39,7 @@ _TOLD = 5
 _A_ROUNDING = 1e-9
 """US dollars: sums of floats."""
 NOT_APPROVED = "What was written for it is a draft, which nobody approved."
+NONE_REVIEWED = "No picture that a person approved was in stock (MESHIBOT_REVIEW is required)."
 
 
 @dataclass(frozen=True)
@@ -259,6 +260,7 @@ def _from_the_stock(turn: Turn, slot: Slot | None, kind: Kind) -> Sequence[Pictu
             posts=policy.avoid_posts,
             distance=policy.avoid_distance,
             preferred=turn.channel.preferred(),
+            reviewed=turn.channel.reviewed,
             fault=turn.channel.fault,
         )
     except MeshibotError as error:
@@ -273,7 +275,7 @@ def _from_the_stock(turn: Turn, slot: Slot | None, kind: Kind) -> Sequence[Pictu
         picture.state, picture.reason = PictureState.REJECTED, says
         log.warning("picture %d is taken out of the stock: %s", picture.id, says)
     if not choice.pictures and slot is not None:
-        slot.reason = "The stock was empty."
+        slot.reason = NONE_REVIEWED if turn.channel.reviewed else "The stock was empty."
     for picture in choice.pictures:
         picture.state = PictureState.RESERVED
     return choice.pictures

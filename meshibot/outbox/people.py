@@ -112,6 +112,11 @@ def _another(turn: Turn, kind: Kind) -> Post:
             "MESHIBOT_MONTHLY_BUDGET."
         )
     post = new_post(turn, None, kind)
+    if post is None and turn.channel.reviewed:
+        raise NothingToDo(
+            "No picture in stock was approved: look at them in `meshibot web`, or run `meshibot stock "
+            "approve`."
+        )
     if post is None:
         raise NothingToDo("The stock has no picture to post: run `meshibot stock fill`.")
     return post
@@ -210,7 +215,7 @@ def delete(
     """Take a post down, from the network that it was made on.
 
     `publisher_of` opens that network's publisher, and it is closed here. UsageError for a post that isn't
-    posted; PublishError when the network refuses.
+    posted, or that was posted as another account than today's; PublishError when the network refuses.
     """
     clock = clock or SystemClock()
     post = load_post(database, post_id)
@@ -219,8 +224,10 @@ def delete(
     if post.state is not PostState.POSTED or post.remote_id is None:
         raise UsageError(f"Post {post_id} is {post.state}: there is nothing to take down.")
     tried = Try(Phase.DELETE, clock.now())
-    with closing(publisher_of(post)) as publisher, request("delete"):
-        publisher.delete(post.remote_id)
+    with closing(publisher_of(post)) as publisher:
+        _require_same_account(post, publisher)
+        with request("delete"):
+            publisher.delete(post.remote_id)
     with Runtime(database).commit("deleted") as session:
         account = session.get_one(Account, post.account, with_for_update=True)
         row = session.get_one(Post, post_id, with_for_update=True)
@@ -230,6 +237,18 @@ def delete(
         record.write_done(session, row, tried, now)
         session.add(Event(at=now, actor=by, action="delete", account=post.account, post_id=post_id))
     return load_post(database, post_id)
+
+
+def _require_same_account(post: Post, publisher: Publisher) -> None:
+    """Another account would be told that there is no such post, as if it was gone."""
+    if post.remote_user_id is None:
+        return
+    identity = publisher.check()
+    if identity.id != post.remote_user_id:
+        raise UsageError(
+            f"Post {post.id} was posted as the account with the id {post.remote_user_id}, and the settings "
+            f"are those of {identity.name} ({identity.id}): take it down with that account's credentials."
+        )
 
 
 def resume(

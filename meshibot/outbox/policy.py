@@ -106,6 +106,8 @@ class Channel:
     """Why a picture's file can't be posted. A MeshibotError says that it can't be told now."""
     preferred: Callable[[], str | None] = lambda: None
     """The SHA-256 of the checkpoint whose pictures come first."""
+    reviewed: bool = False
+    """Only what a person approved is posted."""
 
     def cost(self, caption: str | None) -> float:
         """What a post of these words costs, in US dollars; None: of words that are not made yet."""

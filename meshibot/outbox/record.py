@@ -80,6 +80,7 @@ def advance(post: Post, state: PostState) -> None:
 
 def write(session: Session, post: Post, account: Account, change: Change, now: datetime) -> None:
     """Make post, pictures and account what was decided; whoever held the post holds it no more."""
+    known = (post.state, post.reason) == (change.state, change.reason)
     post.state, post.reason, post.lease_owner = change.state, change.reason, None
     post.not_before = change.at or post.not_before
     post.attempts += change.failed
@@ -96,7 +97,9 @@ def write(session: Session, post: Post, account: Account, change: Change, now: d
     if change.account_stops is not None:
         stop(account, change.account_stops, now)
     told = change.reason or post.url or ""
-    log.log(LEVELS.get(change.state, logging.WARNING), "%s: %s. %s", name_of(post), change.state, told)
+    # One that is looked for again and again has been told of.
+    level = logging.DEBUG if known else LEVELS.get(change.state, logging.WARNING)
+    log.log(level, "%s: %s. %s", name_of(post), change.state, told)
 
 
 def _may_settle(session: Session, post: Post, state: PostState) -> bool:

@@ -271,6 +271,28 @@ def queries_of_a_round(database: Database) -> None:
 
 
 @pytest.mark.postgres
+def test_a_transaction_that_a_suspended_machine_left_open_holds_nobody_up(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meshibot.database.session.IDLE_TIMEOUT", "1s")
+    upgrade(postgres_url)
+    with Database.open(postgres_url) as asleep, Database.open(postgres_url) as awake:
+        with asleep.write() as session:
+            session.add(Account(name="main", publisher="x"))
+
+        def sleep_in_a_transaction() -> None:
+            with asleep.write() as session:
+                session.get_one(Account, "main", with_for_update=True).next_serial = 3
+                with awake.write() as other:  # waits for the row until the server has ended the first
+                    other.get_one(Account, "main", with_for_update=True).next_serial = 7
+
+        with pytest.raises(DatabaseFailure):
+            sleep_in_a_transaction()
+        with awake.read() as session:
+            assert session.get_one(Account, "main").next_serial == 7
+
+
+@pytest.mark.postgres
 def test_a_server_that_refuses_to_write_is_one_sentence(postgres_url: str) -> None:
     upgrade(postgres_url)
     parsed = make_url(postgres_url)

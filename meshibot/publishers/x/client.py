@@ -15,6 +15,9 @@ from meshibot.publishers.transport import Adapter, Timeouts
 
 log = logging.getLogger(__name__)
 
+# It writes the whole body of each request that it has signed: a picture of some hundred kilobytes.
+logging.getLogger("requests_oauthlib.oauth1_auth").addFilter(lambda record: "body" not in str(record.msg))
+
 HOST = "https://api.twitter.com"
 """Where tweepy sends to and what requests are signed for; api.x.com is the same service."""
 
