@@ -94,6 +94,12 @@ def captions_of(account: Account, publisher: type[Publisher] | Publisher) -> Cap
             f"{publisher.title} allows: shorten MESHIBOT_ALT_TEXT."
         )
     for caption in captions.widest():
+        if not account.links and publisher.price.link > publisher.price.post and publisher.has_link(caption):
+            dear, cheap = (publisher.price.of_post(with_link=link) for link in (True, False))
+            raise UsageError(
+                f"{publisher.title} makes a link of something in MESHIBOT_CAPTIONS, and a post with one "
+                f"costs ${dear:.3f} in place of ${cheap:.3f}: take it out, or set MESHIBOT_LINKS=yes."
+            )
         if (says := too_long(publisher, caption)) is not None:
             raise UsageError(
                 f"The caption for {marker(WIDEST_SERIAL)} {says}: shorten the template in MESHIBOT_CAPTIONS."
@@ -196,6 +202,7 @@ def _channel(settings: Settings, account: Account, stack: ExitStack) -> Channel:
         language=captions.language,
         visibility=account.visibility,
         sensitive=account.sensitive,
+        links=account.links,
         group=_group(settings, account),
         fault=picture_fault(settings),
         preferred=fingerprints(settings.checkpoint_file),
