@@ -214,7 +214,7 @@ def claim(
         begin = time.monotonic()
         for name in (*names[first:], *names[:first]):
             # `step` would go on to publish: this is its first half.
-            if claim_next(outbox, outbox.channel(name), slots=True) is not None:
+            if claim_next(outbox, outbox.channel(name)) is not None:
                 count, end = count + 1, time.monotonic()
         results.put((count, begin, end))
 

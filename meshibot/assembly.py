@@ -15,10 +15,11 @@ from meshibot.config import Account, Settings
 from meshibot.database import Database, Picture
 from meshibot.database.migrate import upgrade
 from meshibot.errors import MeshibotError, UsageError
-from meshibot.outbox import Channel, Order, Outbox, Words
+from meshibot.outbox import Channel, Group, Order, Outbox, Words
 from meshibot.publishers import publisher_class
-from meshibot.publishers.base import Publisher, too_long
+from meshibot.publishers.base import Publisher, lacks, too_long
 from meshibot.schedule import schedule_of
+from meshibot.stock.inventory import fault_of
 from meshibot.stock.stock import Stock
 
 
@@ -71,6 +72,12 @@ def publisher_of(settings: Settings, account: Account, name: str | None = None) 
     Raises UsageError where credentials are missing.
     """
     return publisher_class(name or account.publisher).open(account, settings.home)
+
+
+def require_possible(account: Account, publisher: type[Publisher] | Publisher) -> None:
+    """UsageError for what the account wishes and its network can't do."""
+    if (says := lacks(publisher, account.visibility, sensitive=account.sensitive)) is not None:
+        raise UsageError(f"The account {account.name}: {says}")
 
 
 def captions_of(account: Account, publisher: type[Publisher] | Publisher) -> Captions:
@@ -152,6 +159,7 @@ def _channel(settings: Settings, account: Account, stack: ExitStack) -> Channel:
     schedule = schedule_of(account)
     publisher = publisher_of(settings, account)
     stack.callback(publisher.close)
+    require_possible(account, publisher)
     captions = captions_of(account, publisher)
     return Channel(
         account.name,
@@ -159,8 +167,57 @@ def _channel(settings: Settings, account: Account, stack: ExitStack) -> Channel:
         schedule,
         describe=lambda order: words_for(captions, order),
         prepare=_prepare(settings.home, publisher),
+        language=captions.language,
+        visibility=account.visibility,
+        sensitive=account.sensitive,
+        group=_group(settings, account),
+        fault=picture_fault(settings),
+        preferred=fingerprints(settings.checkpoint_file),
         reviewed=account.review == "required",
     )
+
+
+def _group(settings: Settings, account: Account) -> Group | None:
+    if account.group is None:
+        return None
+    members = tuple(each.name for each in settings.accounts if each.group == account.group)
+    return Group(account.group, members) if len(members) > 1 else None
+
+
+def picture_fault(settings: Settings) -> Callable[[Picture], str | None]:
+    """Tells why a picture of the stock can't be posted. MeshibotError where the whole stock is away."""
+
+    def fault(picture: Picture) -> str | None:
+        if not settings.pictures_folder.is_dir():
+            raise MeshibotError(
+                f"The folder {settings.pictures_folder} is missing, and with it the stock: mount its disk."
+            )
+        return fault_of(settings.home / picture.file)
+
+    return fault
+
+
+def fingerprints(checkpoint: Path) -> Callable[[], str | None]:
+    """Tells the SHA-256 of a checkpoint as it is now, and reads it again only where it was changed.
+
+    None where there is none that can be read.
+    """
+    last: tuple[tuple[int, int], str] | None = None
+
+    def fingerprint() -> str | None:
+        nonlocal last
+        from trainer.checkpoint import fingerprint_of
+
+        try:
+            status = checkpoint.stat()
+            version = (status.st_mtime_ns, status.st_size)
+            if last is None or last[0] != version:
+                last = (version, fingerprint_of(checkpoint))
+        except OSError:
+            return None
+        return last[1]
+
+    return fingerprint
 
 
 def _prepare(home: Path, publisher: Publisher) -> Callable[[Order, Words], Path]:

@@ -116,7 +116,8 @@ def post_now(
     if dry_run:
         from meshibot import preview
 
-        post = preview.keep(posting.rehearse(settings, chosen, Kind(kind.value), _now()))
+        with preview.workshop() as folder:
+            post = preview.keep(posting.rehearse(settings, chosen, Kind(kind.value), _now(), folder))
         say("Nothing was posted: this was a rehearsal.")
         if not json:
             preview.draw(Path(post["picture"]))
@@ -137,12 +138,18 @@ def run() -> None:
     settings = _settings(logging.INFO, to_file=True, cautious=True)
 
     from meshibot.assembly import open_bot
+    from meshibot.chores import chores
     from meshibot.daemon import Daemon
     from meshibot.stock.stock import Restocker
 
     with open_bot(settings, settings.accounts) as bot:
         restocker = Restocker(bot.stock, settings.stock_target)
-        daemon = Daemon(bot.database, bot.channels, fill_stock=restocker)
+        daemon = Daemon(
+            bot.database,
+            bot.channels,
+            fill_stock=restocker,
+            others=tuple(chores(settings, bot.database)),
+        )
         restocker.stopping = daemon.stopping
         daemon.run()
 
@@ -187,13 +194,13 @@ def stock_list(json: JsonOption = False) -> None:
     from meshibot.views import picture_json
 
     with _existing(settings) as database:
-        pictures = _waiting(database)
+        configured = _fingerprint(settings)
+        pictures = _waiting(database, configured)
         documents = [picture_json(picture, settings.home) for picture in pictures]
     if json:
         print_json(documents)
     else:
         say(f"{len(documents)} of {settings.stock_target} pictures wait in {settings.pictures_folder}.")
-        configured = _fingerprint(settings)
         others = sum(document["checkpoint"] != configured for document in documents)
         if configured is not None and others:
             say(
@@ -235,7 +242,10 @@ def stock_sheet(
     from meshibot.stock.sheet import contact_sheet
 
     with _existing(settings) as database:
-        pictures = [(picture.id, settings.home / picture.file) for picture in _waiting(database)]
+        pictures = [
+            (picture.id, settings.home / picture.file)
+            for picture in _waiting(database, _fingerprint(settings))
+        ]
     if not pictures:
         raise NothingToDo("No picture waits: `meshibot stock fill` makes some.")
     target = to or settings.home / "stock.png"
@@ -674,18 +684,46 @@ def plan(
 
 
 @app.command()
-def check(json: JsonOption = False) -> None:
-    """Everything that a post depends on, and how to mend it."""
+def check(
+    paid: Annotated[bool, typer.Option("--paid", help="Also ask what a network charges for.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Everything that a post depends on, and how to mend it. Ends with 0, 1 (a warning) or 2 (broken)."""
     settings = _settings(cautious=True, said=False)
 
     from meshibot import health
 
-    findings = health.check(settings, _now())
+    findings = health.check(settings, _now(), paid=paid)
     if json:
         print_json([finding.to_json() for finding in findings])
     else:
         print_table(("", "looked at", "found"), [(f.level, f.subject, f.says) for f in findings])
     raise typer.Exit(health.exit_status(findings))
+
+
+@app.command()
+def notify(
+    test: Annotated[bool, typer.Option("--test", help="Only send a trial by every way.")] = False,
+) -> None:
+    """Look what is wrong, and tell it by the ways of MESHIBOT_NOTIFY_…, as the daemon does each minute."""
+    settings = _settings()
+
+    from meshibot.notices.notifier import Notifier, try_out
+    from meshibot.notices.ways import ways
+
+    there = ways(settings)
+    if not there:
+        raise UsageError("No way is set: see MESHIBOT_NOTIFY_NTFY and the others in .env.example.")
+    if test:
+        went = try_out(settings, _now())
+    else:
+        with _existing(settings) as database:
+            notifier = Notifier(_required(database), settings)
+            notifier.look(patient=False)
+            went = [(way.name, notifier.tell(way, _now())) for way in there]
+    for name, error in went:
+        say(f"{name}: {error or 'told.'}")
+    raise typer.Exit(1 if any(error for _, error in went) else 0)
 
 
 @app.command()
@@ -800,6 +838,97 @@ def delete(
         print_json(document)
 
 
+@app.command("backup")
+def backup_everything(
+    to: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The archive, or its folder. (default: HOME/backups)")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Everything in one archive: database, pictures, settings without secrets."""
+    settings = _settings()
+
+    from meshibot.backup.archive import name_of
+    from meshibot.backup.make import make
+
+    now = _now()
+    if to is None or to.is_dir():
+        to = (to or settings.backups_folder) / name_of(now)
+    made = make(settings, to, now)
+    says = [f"{made.pictures} pictures, {made.bytes / 1e6:.1f} MB."]
+    if made.missing:
+        says.append(f"{made.missing} pictures are not inside: their files are missing.")
+    if made.secrets_left_out:
+        says.append(f"Left out, keep them elsewhere: {', '.join(made.secrets_left_out)}.")
+    say(" ".join(says))
+    if json:
+        print_json(
+            {
+                "file": str(made.file),
+                "bytes": made.bytes,
+                "pictures": made.pictures,
+                "missing": made.missing,
+                "secrets_left_out": list(made.secrets_left_out),
+            }
+        )
+    else:
+        print(made.file)
+
+
+@app.command("restore")
+def restore_everything(
+    archive: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="What meshibot backup made.")],
+    stopped: Annotated[
+        bool, typer.Option("--stopped", help="Ask no network; accounts stay stopped until meshibot resume.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Put a backup in place; nothing that was posted since is posted again."""
+    settings = _settings()
+
+    from meshibot import restoring
+    from meshibot.resuming import resume as resume_accounts
+
+    document = restoring.restore(settings, archive, _now())
+    say(f"Restored as of {document['made_at']}; {document['pictures']} pictures were put in place.")
+    for each in document["held"]:
+        say(f"{each['account']}: {each['slots']} slots since are held, {each['unclear']} posts are unclear.")
+    if document["kept"]:
+        say(f"What was there before is kept as {document['kept']}.")
+    for file in document["settings"]:
+        say(f"Settings of the backup, without secrets: {file}")
+    document["accounts"] = [] if stopped else resume_accounts(settings, settings.accounts)
+    for account in document["accounts"]:
+        say(account["says"])
+    if json:
+        print_json(document)
+    raise typer.Exit(max((account["exit_status"] for account in document["accounts"]), default=0))
+
+
+@db_app.command("hold")
+def db_hold(
+    since: Annotated[
+        str,
+        typer.Option("--since", metavar="TIME", help="When its backup was made, as 2026-11-24T03:00."),
+    ],
+    json: JsonOption = False,
+) -> None:
+    """After restoring a database by other means: post nothing again."""
+    moment = _date(since, "--since")
+    settings = _settings()
+
+    from meshibot import restoring
+
+    if moment is None or moment.astimezone(UTC) > _now():
+        raise UsageError(f"--since is {since!r}: say when the backup was made, in the past.")
+    document = restoring.hold(settings, moment.astimezone(UTC), _now())
+    for each in document["held"]:
+        say(f"{each['account']}: {each['slots']} slots since are held, {each['unclear']} posts are unclear.")
+    say("The accounts are stopped: `meshibot resume` asks their networks what was posted since.")
+    if json:
+        print_json(document)
+
+
 @db_app.command("upgrade")
 def db_upgrade() -> None:
     """Create the database, or bring it up to this version."""
@@ -822,7 +951,6 @@ def db_backup(
     """Copy the database, consistent even while the bot writes."""
     settings = _settings()
 
-    from meshibot.backups import require_replaceable
     from meshibot.database.migrate import backup
 
     name = f"meshibot-{_now():%Y%m%dT%H%M%SZ}.sqlite3"
@@ -830,7 +958,6 @@ def db_backup(
         to = settings.home / "backups" / name
     elif to.is_dir():
         to /= name
-    require_replaceable(to)
     file = backup(settings.database_address, to)
     if json:
         print_json({"file": str(file)})
@@ -953,10 +1080,10 @@ def _existing(settings: Settings) -> AbstractContextManager[Database | None]:
     return open_existing(settings.database_address)
 
 
-def _waiting(database: Database | None) -> list[Picture]:
+def _waiting(database: Database | None, preferred: str | None) -> list[Picture]:
     from meshibot.stock.inventory import waiting
 
-    return waiting(database) if database else []
+    return waiting(database, preferred) if database else []
 
 
 def _fingerprint(settings: Settings) -> str | None:
@@ -990,13 +1117,13 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _date(text: str | None) -> datetime | None:
+def _date(text: str | None, option: str = "--from") -> datetime | None:
     if text is None:
         return None
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"--from is {text!r}: write a date such as 2026-11-24.") from None
+        raise UsageError(f"{option} is {text!r}: write a date such as 2026-11-24.") from None
     if not 1900 <= moment.year < 3000:  # a schedule looks around it, and the calendar ends at both ends
-        raise UsageError(f"--from is {text!r}: write a date between 1900 and 2999.")
+        raise UsageError(f"{option} is {text!r}: write a date between 1900 and 2999.")
     return moment

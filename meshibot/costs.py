@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from meshibot.config import Account, Settings
 from meshibot.database import Post, PostState
-from meshibot.database.queries import begun_since
+from meshibot.database.queries import begun_between
 from meshibot.publishers import publisher_class
 from meshibot.schedule import Schedule, plan, schedule_of
 
@@ -51,7 +51,9 @@ def _month(session: Session, account: Account, now: datetime) -> Month:
         links = sum(publisher.has_link(caption) for caption in captions if caption)
     spent = plain * (len(captions) - links) + linked * links
     left = _slots_left(schedule, now, end)
-    used = begun_since(session, account.name, today.astimezone(UTC))
+    used = begun_between(
+        session, account.name, today.astimezone(UTC), (today + timedelta(days=1)).astimezone(UTC)
+    )
     return Month(
         account.name,
         len(captions),

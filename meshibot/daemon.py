@@ -6,7 +6,6 @@ bell at the moment of its next slot or try, and does nothing else.
 """
 
 import logging
-import math
 import random
 import signal
 import threading
@@ -28,7 +27,6 @@ from meshibot.errors import MeshibotError
 from meshibot.outbox import Channel, Outbox, Policy
 from meshibot.planner import write_slots
 from meshibot.presence import Presence
-from meshibot.publishers.base import PublishError
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +57,8 @@ class Daemon:
     policy: Policy = field(default_factory=Policy)
     clock: Clock = field(default_factory=SystemClock)
     rng: random.Random = field(default_factory=random.SystemRandom)
+    others: Sequence[Task] = ()
+    """What else is done beside posting, each in a thread of its own."""
 
     def __post_init__(self) -> None:
         self._presence = Presence(self.database, self.clock)
@@ -73,8 +73,7 @@ class Daemon:
             for channel in self.channels
         }
         self._restocking = Task("filling the stock", self._restock, RESTOCK)
-        self._tasks = [*self._posting.values(), self._restocking]
-        self._identify_at = dict.fromkeys(self._posting, 0.0)
+        self._tasks = [*self._posting.values(), self._restocking, *self.others]
         self._alarm = BackgroundScheduler(
             executors={"default": ThreadPoolExecutor(1)},
             job_defaults={"misfire_grace_time": None},  # however late it is, it rings
@@ -90,6 +89,9 @@ class Daemon:
         self.plan()
         self._presence.begin()
         log.info("meshibot %s runs for %s", __version__, ", ".join(self._posting))
+        for account in self._posting:
+            at = self._outbox.next_slot(account)
+            log.info("account %s: %s", account, f"the next slot is {at}" if at else "no slot is planned")
         before = {
             number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)
         }
@@ -159,8 +161,8 @@ class Daemon:
 
     def _work(self, account: str) -> None:
         """Post what is due, then have the clock ring for what comes due before the next round."""
-        while not self._stop.is_set() and (post := self._outbox.step(account)) is not None:
-            self._identify(account, post)
+        while not self._stop.is_set() and self._outbox.step(account) is not None:
+            pass
         at = self._outbox.next_moment(account)
         if at is not None and (wait := at - self.clock.now()) < POLL and not self._stop.is_set():
             self._alarm.add_job(
@@ -170,20 +172,6 @@ class Daemon:
                 id=account,
                 replace_existing=True,
             )
-
-    def _identify(self, account: str, post: int) -> None:
-        """Have the network say whose account it is, once it is asked for something anyway.
-
-        Once in a process, for credentials may have changed; and where it does not answer, an hour later.
-        """
-        if time.monotonic() < self._identify_at[account]:
-            return
-        try:
-            self._outbox.identify(account, post)
-            self._identify_at[account] = math.inf
-        except PublishError as error:
-            log.info("account %s: whose it is can't be told now: %s", account, error)
-            self._identify_at[account] = time.monotonic() + PLAN.total_seconds()
 
     def _restock(self) -> None:
         try:

@@ -66,8 +66,12 @@ def outcome(post: Json) -> str:
         "cancelled": f"{name} was withdrawn.",
         "needs_person": f"{name} needs a person:{because}",
         "unknown": f"{name} may have been posted:{because} `meshibot run` finds out, or `meshibot resolve`.",
+        "sending": f"{name} is being sent, or its process was ended there: `meshibot run` finds out.",
     }
-    later = f"{name} is not posted yet:{because} `meshibot run` goes on with it."
+    later = (
+        f"{name} is not posted yet:{because} `meshibot run` goes on with it, `meshibot cancel {post['id']}` "
+        "withdraws it."
+    )
     return said.get(post["state"], later)
 
 
@@ -97,7 +101,7 @@ def show_posts(posts: Sequence[Json]) -> None:
             _show_post_briefly(post)
         return
     print_table(
-        ("post", "account", "serial", "state", "created", "caption", "url or reason"),
+        ("post", "account", "serial", "state", "created", "caption", "url or reason", "group"),
         [
             (
                 post["id"],
@@ -107,6 +111,7 @@ def show_posts(posts: Sequence[Json]) -> None:
                 post["created_at"],
                 post["caption"],
                 post["url"] or post["reason"],
+                post.get("group"),
             )
             for post in posts
         ],
@@ -120,7 +125,7 @@ def _show_post_briefly(post: Json) -> None:
     width = shutil.get_terminal_size().columns
     print(
         f"{post['id']:>5}  No.{post['serial']:04d}  {post['state']:<12}  "
-        f"{_local(post['created_at'])}  {post['account']}"
+        f"{_local(post['created_at'])}  {post['account']}{_with(post)}"
     )
     caption = " ".join((post["caption"] or "").split())
     if caption:
@@ -130,6 +135,11 @@ def _show_post_briefly(post: Json) -> None:
     said = post["url"] or post["reason"]
     for line in said.splitlines() if said else ():
         print(f"{'':{_INDENT}}{line}")
+
+
+def _with(post: Json) -> str:
+    """The group that it was posted with."""
+    return f" (group {post['group'].partition('|')[0]})" if post.get("group") else ""
 
 
 def _local(moment: str) -> str:
@@ -178,7 +188,7 @@ def _as_written(value: object) -> str:
 
 
 def show_status(status: Json) -> None:
-    """Accounts, stock, daemon, what needs a person, what was missed, and the last posts."""
+    """Accounts, stock, daemon, what needs a person or waits, what was missed, and the last posts."""
     for account in status["accounts"]:
         slot = account["next_slot"]
         stopped = f" STOPPED: {account['stopped_reason']}" if account["state"] == "stopped" else ""
@@ -190,7 +200,7 @@ def show_status(status: Json) -> None:
         print(f"daemon: runs on {daemon['host']} (pid {daemon['pid']}) since {daemon['started_at']}")
     else:
         print(f"daemon: does not run{', last seen ' + daemon['seen_at'] if daemon else ''}")
-    for post in status["needs_person"]:
+    for post in (*status["needs_person"], *status["open_posts"]):
         print(outcome(post))
     for slot in status["missed"]:
         print(f"missed {slot['local']} ({slot['account']}): {slot['reason']}")

@@ -28,6 +28,12 @@ class NeedsPerson(MeshibotError):  # noqa: N818 (an outcome, and named as one)
     exit_status = 4
 
 
+class Interrupted(MeshibotError):  # noqa: N818 (an outcome, and named as one)
+    """A person ended it in the middle: the sentence says how it was left, and what to do."""
+
+    exit_status = 130
+
+
 class DatabaseFailure(MeshibotError):  # noqa: N818 (an outcome, and named as one)
     """The database can't be opened, read or written."""
 

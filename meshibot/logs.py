@@ -22,6 +22,9 @@ HIDDEN = "[redacted]"
 _SHORTEST_SECRET = 4
 """A shorter value would blank out ordinary words, and keeps nothing secret anyway."""
 
+_LONGEST = 2000
+"""Characters of a line."""
+
 _PATTERNS = (
     # A header as curl, http.client, a dict or a list of pairs would show it, to the end of its value.
     re.compile(
@@ -78,6 +81,10 @@ class TextFormatter(logging.Formatter):
         super().__init__("{asctime} {levelname:<7} {name}: {message}", "%Y-%m-%d %H:%M:%S", style="{")
         self._redact = redact
 
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's own name)
+        """The line without a traceback, which is never cut."""
+        return _cut(self._redact(super().formatMessage(record)))
+
     def format(self, record: logging.LogRecord) -> str:
         """The redacted text of a record."""
         return self._redact(super().format(record))
@@ -106,7 +113,18 @@ class JsonFormatter(logging.Formatter):
             if name not in _ORDINARY and name not in entry:
                 entry[name] = str(value)
         # Each field before it is encoded: an escaped quote would otherwise hide a header from its pattern.
-        return json.dumps({name: self._redact(value) for name, value in entry.items()}, ensure_ascii=False)
+        redacted = {name: self._redact(value) for name, value in entry.items()}
+        whole = ("exception", "stack")
+        return json.dumps(
+            {name: value if name in whole else _cut(value) for name, value in redacted.items()},
+            ensure_ascii=False,
+        )
+
+
+def _cut(text: str) -> str:
+    """A line of a length that can be read: libraries write whole bodies. After the secrets are out of it."""
+    beyond = len(text) - _LONGEST
+    return text if beyond <= 0 else f"{text[:_LONGEST]}… ({beyond} more characters)"
 
 
 def hide_in_tracebacks(redact: Redactor) -> None:
@@ -131,7 +149,8 @@ def configure_logging(
 ) -> None:
     """Send all logging to `stream` (default: standard error) and to `file` (5 files of 2 MB in turn).
 
-    Replaces the handlers that the root logger has. Libraries speak from WARNING on, unless `level` is DEBUG.
+    Replaces the handlers that the root logger has. Libraries speak from WARNING on, unless `level` is DEBUG;
+    the scheduler, which only rings bells, when something of it fails.
     """
     redact = Redactor(secrets)
     formatter = JsonFormatter(redact) if form == "json" else TextFormatter(redact)
@@ -154,4 +173,5 @@ def configure_logging(
         root.addHandler(handler)
     root.setLevel(level if level <= logging.DEBUG else max(level, logging.WARNING))
     logging.getLogger("meshibot").setLevel(level)
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
     logging.captureWarnings(capture=True)

@@ -21,6 +21,12 @@ CATCH_UP = timedelta(days=31)
 """How far back slots are written after a time without a daemon, to be recorded as missed."""
 
 
+_CHANGED = "The schedule was changed and no longer has it."
+_QUIET = "It lies in the quiet hours"
+ON_PURPOSE = (_CHANGED, _QUIET, "The daily budget", "The monthly budget")
+"""How the reasons begin of slots that came to nothing as they were meant to."""
+
+
 def write_slots(session: Session, account: str, schedule: Schedule, now: datetime, rng: random.Random) -> int:
     """Write an account's slots up to the horizon; returns how many are new.
 
@@ -107,7 +113,7 @@ def _adapt(
         meant = by_key.get(slot.key)
         if meant is None:
             if slot.state is SlotState.PLANNED:
-                slot.state, slot.reason = SlotState.MISSED, "The schedule was changed and no longer has it."
+                slot.state, slot.reason = SlotState.MISSED, _CHANGED
             continue
         if meant.local != slot.local:  # the same local time, of another place
             slot.due_at, slot.local = _drawn(meant, schedule, rng), meant.local
@@ -118,4 +124,4 @@ def _adapt(
 
 
 def _quiet_reason(schedule: Schedule) -> str:
-    return f"It lies in the quiet hours {schedule.quiet}."
+    return f"{_QUIET} {schedule.quiet}."

@@ -1,10 +1,17 @@
 """`meshibot post-now`: a post made by hand, and its rehearsal, which leaves no trace."""
 
-import tempfile
 from datetime import datetime
 from pathlib import Path
 
-from meshibot.assembly import captions_of, open_bot, render_media, words_for
+from meshibot.assembly import (
+    captions_of,
+    fingerprints,
+    open_bot,
+    picture_fault,
+    render_media,
+    require_possible,
+    words_for,
+)
 from meshibot.captions import marker
 from meshibot.config import Account, Settings
 from meshibot.database import Account as AccountRow
@@ -29,7 +36,7 @@ def post_now(settings: Settings, account: Account, kind: Kind) -> tuple[Json, in
     with open_bot(settings, [account]) as bot:
         outbox = bot.outbox()
         if account.review == "off":  # what is sampled now, nobody has approved
-            bot.stock.ensure(account.name, PICTURES[kind])
+            bot.stock.ensure(account.name, PICTURES[kind], bot.channels[0].preferred())
         post = people.post_now(outbox, account.name, kind)
         with bot.database.read() as session:
             stopped = session.get_one(AccountRow, account.name).state is AccountState.STOPPED
@@ -43,15 +50,15 @@ def _status(state: PostState, *, stopped: bool) -> int:
     return 4 if unclear or (stopped and state in OPEN_STATES) else 1
 
 
-def rehearse(settings: Settings, account: Account, kind: Kind, now: datetime) -> Json:
-    """What `post_now` would post, with a picture in a temporary folder; changes neither database nor home.
+def rehearse(settings: Settings, account: Account, kind: Kind, now: datetime, folder: Path) -> Json:
+    """What `post_now` would post, with its picture in `folder`; changes neither database nor home.
 
     Raises NothingToDo and UsageError as `post_now` does.
     """
     schedule = schedule_of(account)
     publisher = publisher_class(account.publisher)
+    require_possible(account, publisher)
     captions = captions_of(account, publisher)
-    folder = Path(tempfile.mkdtemp(prefix="meshibot-"))
     with open_existing(settings.database_address) as database:
         serial = _next_serial(database, account.name)
         pictures = _pictures(settings, database, account, kind, folder, now)
@@ -101,7 +108,14 @@ def _pictures(
     reviewed = account.review == "required"
     if database is not None:
         with database.read() as session:
-            chosen, _ = choose_pictures(session, account.name, PICTURES[kind], reviewed=reviewed)
+            chosen = choose_pictures(
+                session,
+                account.name,
+                PICTURES[kind],
+                preferred=fingerprints(settings.checkpoint_file)(),
+                reviewed=reviewed,
+                fault=picture_fault(settings),
+            ).pictures
             avoid = recent_hashes(session)
         if chosen:
             return chosen

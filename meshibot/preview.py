@@ -2,7 +2,9 @@
 
 import shutil
 import sys
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,17 @@ Json = dict[str, Any]
 
 _COLUMNS = 40
 """Of a drawing: two pixels a character, one above the other."""
+
+
+@contextmanager
+def workshop() -> Iterator[Path]:
+    """A new folder for a rehearsal; nothing is left of one that fails."""
+    folder = Path(tempfile.mkdtemp(prefix="meshibot-"))
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def keep(post: Json) -> Json:

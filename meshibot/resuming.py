@@ -6,12 +6,16 @@ from contextlib import closing
 from sqlalchemy import select
 
 from meshibot.assembly import publisher_of
+from meshibot.captions import marker
+from meshibot.clock import SystemClock
 from meshibot.config import Account, Settings
 from meshibot.database import Account as AccountRow
 from meshibot.database import AccountState, Database
 from meshibot.database.migrate import open_existing
 from meshibot.errors import MeshibotError
-from meshibot.outbox import people
+from meshibot.outbox import people, restored
+from meshibot.publishers.base import Lists, Publisher
+from meshibot.schedule import schedule_of
 from meshibot.views import Json
 
 
@@ -39,9 +43,28 @@ def _resume(settings: Settings, account: Account, database: Database, reason: st
     try:
         with closing(publisher_of(settings, account)) as publisher:
             identity = publisher.check()
+            learnt = _take_in(account, database, publisher)
     except MeshibotError as error:
         says = f"{account.name} stays stopped: {error}"
         return {**document, "says": says, "exit_status": error.exit_status}
     people.resume(database, account.name, remote_user_id=identity.id)
-    says = f"{account.name} may send again, as {identity.name} ({identity.url})."
+    says = f"{account.name} may send again, as {identity.name} ({identity.url}).{learnt}"
     return {**document, "resumed": True, "says": says, "exit_status": 0}
+
+
+def _take_in(account: Account, database: Database, publisher: Publisher) -> str:
+    """After a restore: write down what the account posted since the backup. Raises PublishError."""
+    with database.read() as session:
+        since = restored.unknown_since(session, account.name)
+    if since is None:
+        return ""
+    seen = list(publisher.published(since)) if isinstance(publisher, Lists) else None
+    with database.write() as session:
+        now = SystemClock().now()
+        taken = restored.take_in(
+            session, account.name, schedule_of(account), seen, now, by=people.COMMAND_LINE
+        )
+    goes_on = f"the next post is {marker(taken.next_serial)}"
+    if seen is None:
+        return f" {publisher.title} lists no posts: {goes_on}, past all that may be there."
+    return f" {taken.found} posts since the backup were taken in; {goes_on}."

@@ -8,17 +8,25 @@ from sqlalchemy.orm import Session
 
 from meshibot.config import Account, Settings
 from meshibot.database import Account as AccountRow
-from meshibot.database import AccountState, Daemon, Database, Picture, PictureState, Slot, SlotState
+from meshibot.database import AccountState, Daemon, Database, Picture, PictureState, Slot, SlotState, queries
 from meshibot.database.migrate import open_existing
-from meshibot.database.queries import ALIVE
 from meshibot.schedule import Schedule, schedule_of
-from meshibot.views import Json, instant, post_json, posts_for_a_person, recent_posts, upcoming
+from meshibot.views import (
+    Json,
+    instant,
+    open_posts,
+    post_json,
+    posts_for_a_person,
+    recent_posts,
+    upcoming,
+)
 
 _WEEK = timedelta(days=7)
 _NOTHING_STORED: dict[str, Any] = {
     "accounts": {},
     "waiting": 0,
     "needs_person": [],
+    "open_posts": [],
     "missed": [],
     "recent": [],
     "daemon": None,
@@ -26,7 +34,7 @@ _NOTHING_STORED: dict[str, Any] = {
 
 
 def status(settings: Settings, now: datetime) -> Json:
-    """How things stand: accounts and next slots, stock, what needs a person, what was missed, the daemon."""
+    """How things stand: accounts, slots, stock, what needs a person or waits, what was missed, the daemon."""
     with open_existing(settings.database_address) as database:
         stored: Json = _stored(database, settings, now) if database else dict(_NOTHING_STORED)
     rows = stored.pop("accounts")
@@ -57,12 +65,7 @@ def _stored(database: Database, settings: Settings, now: datetime) -> Json:
             for row in session.scalars(select(AccountRow))
         }
         for name, row in accounts.items():
-            slot = session.scalar(
-                select(Slot)
-                .where(Slot.account == name, Slot.state == SlotState.PLANNED, Slot.due_at > now)
-                .order_by(Slot.due_at)
-                .limit(1)
-            )
+            slot = queries.next_slot(session, name, now)
             if slot is not None:
                 row["slot"] = _slot_json(slot)
         daemon = session.scalar(select(Daemon).order_by(Daemon.seen_at.desc()).limit(1))
@@ -72,6 +75,7 @@ def _stored(database: Database, settings: Settings, now: datetime) -> Json:
             "needs_person": [
                 post_json(post, settings) for post in posts_for_a_person(session, list(accounts))
             ],
+            "open_posts": [post_json(post, settings) for post in open_posts(session, list(accounts))],
             "missed": [slot for name in accounts for slot in _missed(session, name, now)],
             "recent": [post_json(post, settings) for post in recent_posts(session, 5)],
             "daemon": _daemon_json(daemon, now) if daemon else None,
@@ -106,7 +110,7 @@ def _slot_json(slot: Slot) -> Json:
 
 def _daemon_json(daemon: Daemon, now: datetime) -> Json:
     return {
-        "running": daemon.stopped_at is None and now - daemon.seen_at < ALIVE,
+        "running": daemon.stopped_at is None and now - daemon.seen_at < queries.ALIVE,
         "host": daemon.host,
         "pid": daemon.pid,
         "version": daemon.version,

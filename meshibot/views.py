@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, selectinload
 
 from meshibot.config import Account, Settings
 from meshibot.database import Event, Picture, Post, PostPicture
-from meshibot.database.models import IS_FOR_A_PERSON
+from meshibot.database.models import IS_FOR_A_PERSON, IS_OPEN
 from meshibot.schedule import PlannedSlot, Schedule, plan
 
 if TYPE_CHECKING:
@@ -43,12 +43,26 @@ def recent_posts(session: Session, limit: int, account: str | None = None) -> Se
         query = _posts().where(Post.serial.is_not(None)).order_by(Post.id.desc())
     else:
         query = _posts().where(Post.account == account, Post.serial.is_not(None)).order_by(Post.serial.desc())
-    return session.scalars(query.limit(limit)).all()
+    return _by_group(session.scalars(query.limit(limit)).all())
+
+
+def _by_group(posts: Sequence[Post]) -> Sequence[Post]:
+    """Those of a group together, where its newest is."""
+    place: dict[str, int] = {}
+    for number, post in enumerate(posts):
+        place.setdefault(post.group_key or str(post.id), number)
+    return sorted(posts, key=lambda post: place[post.group_key or str(post.id)])
 
 
 def posts_for_a_person(session: Session, accounts: Sequence[str], limit: int = 100) -> Sequence[Post]:
     """Those of the accounts that only a person can settle, the oldest first."""
     query = _posts().where(IS_FOR_A_PERSON, Post.account.in_(accounts))
+    return session.scalars(query.order_by(Post.id).limit(limit)).all()
+
+
+def open_posts(session: Session, accounts: Sequence[str], limit: int = 100) -> Sequence[Post]:
+    """Those of the accounts that are not at their end, the oldest first."""
+    query = _posts().where(IS_OPEN, Post.account.in_(accounts))
     return session.scalars(query.order_by(Post.id).limit(limit)).all()
 
 
@@ -66,6 +80,7 @@ def post_json(post: Post, settings: Settings) -> Json:
         "picture": _picture_file(post, pictures, settings),
         **weakest(pictures),
         "slot": post.slot.key if post.slot else None,
+        "group": post.group_key,
         "remote_id": post.remote_id,
         "url": post.url or None,
         "reason": post.reason,

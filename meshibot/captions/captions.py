@@ -19,12 +19,18 @@ WIDEST_SERIAL = 999_999
 _SETTING = "MESHIBOT_CAPTIONS"
 _ALONE = re.compile(rf"(?<![0-9A-Za-z])No\.{WIDEST_SERIAL}(?![0-9A-Za-z])")
 """The widest serial's marker as publishers look for it: no ASCII letter or digit beside it."""
+_MARKERS = re.compile(r"(?<![0-9A-Za-z])No\.([0-9]{4,9})(?![0-9A-Za-z])")
 _JAPANESE = re.compile("[\u3040-\u30ff\u3400-\u9fff]")
 
 
 def marker(serial: int) -> str:
     """The serial as a caption shows it: 42 is `No.0042`, 12345 is `No.12345`."""
     return f"No.{serial:04d}"
+
+
+def serials_in(text: str) -> tuple[int, ...]:
+    """The serials whose markers a text has, each apart from ASCII letters and digits, as publishers look."""
+    return tuple(int(digits) for digits in _MARKERS.findall(text) if marker(int(digits)) == f"No.{digits}")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,14 @@ import os
 import stat
 from collections.abc import Iterator
 
-from meshibot.config.models import Account, account_fields, account_model, general_fields, passwords
+from meshibot.config.models import (
+    Account,
+    account_fields,
+    account_model,
+    general_fields,
+    passwords,
+    secret_names,
+)
 from meshibot.config.places import Places, cut_at_hash, names_without_prefix, read_dotenv
 from meshibot.config.zones import agrees_with_machine
 from meshibot.layered import variable
@@ -36,9 +43,9 @@ def readable_secrets(places: Places) -> Iterator[str]:
     if places.dotenv is None:
         return
     values = read_dotenv(places.dotenv)
-    secret = any(
-        value for name, value in values.items() if name.endswith(account_model().secret_fields())
-    ) or any(passwords(values.get("database_url", "")))
+    secret = any(value for name, value in values.items() if name.endswith(secret_names())) or any(
+        passwords(values.get("database_url", ""))
+    )
     found = places.dotenv.stat()
     if secret and found.st_mode & 0o077:
         yield (

@@ -29,7 +29,12 @@ def effective(settings: Settings) -> dict[str, Any]:
 def _taken(settings: Settings) -> dict[str, str]:
     """What is taken where these are not set."""
     with suppress(UsageError):
-        return {"database_url": settings.database_address, "checkpoint": str(settings.checkpoint_file)}
+        return {
+            "database_url": settings.database_address,
+            "checkpoint": str(settings.checkpoint_file),
+            "backup_keep": "none",
+            "backup_folder": str(settings.backups_folder),
+        }
     return {}
 
 

@@ -10,16 +10,17 @@ from typing import Annotated, Literal, cast
 from urllib.parse import unquote, unquote_plus
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, PlainValidator, SecretStr, create_model
+from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, SecretStr, create_model
 from pydantic_settings import NoDecode
 
 import meshibot
+from meshibot.backup.keep import Keep
 from meshibot.config import values
 from meshibot.config.zones import machine_zone
 from meshibot.errors import UsageError
 from meshibot.layered import Layered
 from meshibot.publishers import PUBLISHERS, publisher_class
-from meshibot.publishers.settings import PublisherSettings
+from meshibot.publishers.settings import PublisherSettings, Secret
 from meshibot.quiet import QuietHours
 
 DEFAULT_MIN_QUANTILE = 0.1
@@ -61,6 +62,8 @@ def _publisher(value: object) -> str:
 
 Duration = Annotated[timedelta, PlainValidator(values.parse_duration)]
 FilePath = Annotated[Path, PlainValidator(values.path)]
+NotifyAddress = Annotated[SecretStr | None, BeforeValidator(values.web_address)]
+"""Who knows it may tell the operator anything: a secret."""
 
 
 class Account(PublisherSettings):
@@ -95,6 +98,13 @@ class Account(PublisherSettings):
     alt_text: Annotated[str | None, PlainValidator(values.words)] = Field(
         None, description="what is said to those who don't see the picture; it may use {subject}"
     )
+    visibility: Literal["public", "unlisted", "followers"] = Field(
+        "public", description="public, unlisted or followers"
+    )
+    sensitive: bool = Field(False, description="yes or no")
+    group: Annotated[str | None, PlainValidator(values.words)] = Field(
+        None, description="a name, the same for accounts that post the same pictures at the same slots"
+    )
     review: Literal["off", "required"] = Field(
         "off", description="required (posts only what a person approved) or off"
     )
@@ -120,9 +130,23 @@ class Settings(Layered):
         DEFAULT_MIN_QUANTILE, ge=0, le=1, description="a number from 0 (keeps every picture) to 1"
     )
     stock_target: int = Field(24, ge=1, le=100_000, description="a whole number from 1 to 100000")
+    backup_keep: Annotated[Keep | None, PlainValidator(values.backup_keep), PlainSerializer(str)] = Field(
+        Keep(7, 4, 3),
+        description="daily, weekly and monthly backups that stay, such as 7d 4w 3m, or none",
+    )
+    backup_folder: FilePath | None = Field(None, description="a folder")
+    notify_ntfy: NotifyAddress = Field(
+        None, description="the address of a topic such as https://ntfy.sh/name"
+    )
+    notify_ntfy_token: Secret = Field(None, description="the access token of that server")
+    notify_webhook: NotifyAddress = Field(None, description="an address such as https://example.org/hook")
+    notify_webhook_key: Secret = Field(None, description="a text that only you and the receiver know")
+    notify_ping: NotifyAddress = Field(None, description="the ping address that the monitor shows")
+    notify_apprise: Secret = Field(None, description="one or several addresses as Apprise writes them")
     log_format: Literal["text", "json"] = Field("text", description="text or json")
     log_level: Literal["debug", "info", "warning"] | None = Field(None, description="debug, info or warning")
-    accounts: tuple[Account, ...] = ()
+    accounts: Annotated[tuple[Account, ...], NoDecode] = ()
+    """In the environment and in `.env` MESHIBOT_ACCOUNTS names them, see `layers`."""
     warnings: tuple[str, ...] = ()
     """Sentences about what was ignored."""
     cautions: tuple[str, ...] = ()
@@ -153,6 +177,11 @@ class Settings(Layered):
         return self.home / "pictures"
 
     @property
+    def backups_folder(self) -> Path:
+        """Where the daemon keeps its backups."""
+        return self.backup_folder or self.home / "backups"
+
+    @property
     def posts_folder(self) -> Path:
         """Where the `folder` publisher writes."""
         return self.home / "posts"
@@ -161,9 +190,11 @@ class Settings(Layered):
     def secrets(self) -> tuple[str, ...]:
         """Every secret value, to be kept out of logs."""
         accounts = (secret for account in self.accounts for secret in account.secrets)
+        held = (getattr(self, name) for name in secrets_of_the_bot())
+        own = (value.get_secret_value() for value in held if value is not None)
         if self.database_url is None:
-            return tuple(accounts)
-        return (*passwords(self.database_url.get_secret_value()), *accounts)
+            return (*own, *accounts)
+        return (*passwords(self.database_url.get_secret_value()), *own, *accounts)
 
     def account(self, name: str | None) -> Account:
         """The named account; without a name the only one. UsageError that lists those that there are."""
@@ -205,6 +236,16 @@ def passwords(address: str) -> Iterator[str]:
         written += [whole, *(part for part in re.split(r"[@/:?#\s]", whole) if len(part) >= _TELLING)]
     for text in written:
         yield from {text, unquote(text), unquote_plus(text)} - {""}
+
+
+def secrets_of_the_bot() -> tuple[str, ...]:
+    """The bot's settings that are secrets as a whole; of a database's address only the password is one."""
+    return tuple(name for name in Settings.secret_fields() if name != "database_url")
+
+
+def secret_names() -> tuple[str, ...]:
+    """Every setting that is a secret as a whole."""
+    return (*account_model().secret_fields(), *secrets_of_the_bot())
 
 
 def account_fields() -> tuple[str, ...]:

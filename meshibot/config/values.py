@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from meshibot.backup.keep import Keep
 from meshibot.errors import UsageError
 from meshibot.quiet import QuietHours
 
@@ -40,6 +41,14 @@ def quiet_hours(value: object) -> QuietHours:
         return QuietHours.parse(str(value))
     except UsageError as error:  # what is wrong is said with the setting's name in its own layer
         raise ValueError("not a span of hours") from error
+
+
+def backup_keep(value: object) -> Keep | None:
+    """`7d 4w 3m` to what is meant by it; None for `none`."""
+    if isinstance(value, Keep):
+        return value
+    text = str(value).strip()
+    return None if text.lower() == "none" else Keep.parse(text)
 
 
 def schedule(value: object) -> str:
@@ -96,6 +105,15 @@ def database_address(value: object) -> object:
         host = re.split("[/?]", after_password, maxsplit=1)[0]
         if not re.fullmatch(r"(\[[^\[\]]*\]|[^\[\]:]*)(:\d*)?", host):
             raise ValueError("no host and port")
+    return value
+
+
+def web_address(value: object) -> object:
+    """What may be an address on the web. Raises ValueError."""
+    if isinstance(value, str):
+        value = value.strip()
+        if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
+            raise ValueError("not an address")
     return value
 
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, inspect, text
 
+from meshibot.backup.replaceable import require_replaceable
 from meshibot.database.session import Database, parse_url
 from meshibot.errors import DatabaseFailure, DatabaseNewer, UsageError
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest under migrations/versions. Revisions are numbers, so that "newer" is told without Alembic."""
 
 
@@ -99,7 +100,7 @@ def alembic_config(connection: Connection) -> "Config":
 def backup(url: str, target: Path) -> Path:
     """Copy a SQLite database, consistent while others write, by SQLite's online backup; returns `target`.
 
-    The copy appears at once and whole, or not at all; an existing file is replaced.
+    The copy appears at once and whole, or not at all; an earlier backup is replaced, and no other file.
     """
     parsed = parse_url(url)
     if parsed.get_backend_name() != "sqlite":
@@ -109,6 +110,7 @@ def backup(url: str, target: Path) -> Path:
         raise DatabaseFailure(f"There is no database at {source_file} yet: nothing to back up.")
     if target.exists() and target.samefile(source_file):
         raise UsageError("The backup's file is the database itself: choose another name.")
+    require_replaceable(target)
     _make_folder(target)
     unfinished = target.with_name(target.name + ".unfinished")
     try:

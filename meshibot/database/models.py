@@ -415,6 +415,27 @@ class Event(Base):
     """What was said, or how it was before: enough to take it back."""
 
 
+class Notice(Base):
+    """What the operator is told: something is wrong, and later that it is over."""
+
+    __tablename__ = "notices"
+    __table_args__ = (
+        # Of one thing only one notice is open; partial on PostgreSQL too, as those of the posts.
+        Index("uq_notices_open", "key", unique=True, sqlite_where=text("closed_at IS NULL")),
+    )
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    key: Mapped[str] = mapped_column(String(200))
+    """What it is about, such as `stopped|main`."""
+    kind: Mapped[str]
+    account: Mapped[str | None]
+    text: Mapped[str]
+    opened_at: Mapped[datetime]
+    closed_at: Mapped[datetime | None]
+    told: Mapped[dict[str, str]] = mapped_column(JSON)
+    """By the name of a way: `open` or `over`, as far as it was told."""
+
+
 class Daemon(Base):
     """A `meshibot run`: seen lately, it lives."""
 

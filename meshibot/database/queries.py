@@ -3,10 +3,11 @@
 Nothing is changed here; what is asked for a change is locked, where the database can.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import bindparam, exists, func, or_, select
+from sqlalchemy import Select, bindparam, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from meshibot.database.models import (
@@ -15,6 +16,7 @@ from meshibot.database.models import (
     WRITTEN_AHEAD,
     Account,
     AccountState,
+    Kind,
     Picture,
     PictureState,
     Post,
@@ -37,6 +39,8 @@ ALIVE = timedelta(minutes=2)
 WAITING_STATES = tuple(state for state in OPEN_STATES if state is not PostState.SENDING)
 UNSENT_STATES = tuple(state for state in WAITING_STATES if state is not PostState.UNKNOWN)
 
+_NEVER_MADE = (PostState.REJECTED, PostState.MISSED, PostState.CANCELLED)
+"""Nobody has seen their pictures, which may be back in stock."""
 _CHUNK = 200
 
 
@@ -59,7 +63,7 @@ _OPEN_POSTS_IN_ORDER = _OPEN_POSTS.order_by(Post.deadline, Post.id)
 _DUE_SLOTS_IN_ORDER = _DUE_SLOTS.order_by(Slot.due_at).limit(_CHUNK).with_for_update(skip_locked=True)
 _LAST_POSTS = (
     select(Post.id)
-    .where(Post.account == _ACCOUNT, Post.serial.is_not(None))
+    .where(Post.account == _ACCOUNT, Post.serial.is_not(None), Post.state.not_in(_NEVER_MADE))
     .order_by(Post.serial.desc())
     .limit(bindparam("posts"))
     .subquery()
@@ -76,7 +80,25 @@ _STOCK = (
     .limit(bindparam("count"))
     .with_for_update(skip_locked=True)
 )
-_REVIEWED_STOCK = _STOCK.where(Picture.verdict == Verdict.APPROVED)
+_PREFERRED = bindparam("preferred", type_=Picture.checkpoint.type)
+_APPROVED_STOCK = _STOCK.where(Picture.verdict == Verdict.APPROVED)
+
+
+def _in_turn(stock: Select[Picture]) -> tuple[Select[Picture], Select[Picture]]:
+    """What a preferred checkpoint made, then everything else."""
+    return stock.where(Picture.checkpoint == _PREFERRED), stock.where(Picture.checkpoint != _PREFERRED)
+
+
+_STOCK_IN_TURN = {False: _in_turn(_STOCK), True: _in_turn(_APPROVED_STOCK)}
+
+
+def lock_name(session: Session, name: str) -> None:
+    """Wait until no other transaction holds this name, and hold it to the end of this one.
+
+    SQLite has one writer at a time anyway.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
 
 
 def is_over(until: datetime | None, now: datetime, longest: timedelta = FAR) -> bool:
@@ -99,6 +121,15 @@ def open_posts(session: Session, account: str) -> Sequence[Post]:
     return session.scalars(_OPEN_POSTS_IN_ORDER, {"account": account}).all()
 
 
+def waiting_by_hand(session: Session, account: str, kind: Kind, now: datetime) -> Post | None:
+    """The oldest post of its kind that a person asked for, that was not made yet and is not too late."""
+    for post in open_posts(session, account):
+        asked = post.slot_id is None and post.state in UNSENT_STATES and post.kind is kind
+        if asked and post.deadline >= now:
+            return post
+    return None
+
+
 def due_posts(posts: Iterable[Post], now: datetime) -> Sequence[Post]:
     """Of open posts those whose wait is over, unclear ones first. None is in flight."""
     due = [post for post in posts if post.state in WAITING_STATES and is_over(post.not_before, now)]
@@ -108,6 +139,12 @@ def due_posts(posts: Iterable[Post], now: datetime) -> Sequence[Post]:
 def due_slots(session: Session, account: str, now: datetime) -> Sequence[Slot]:
     """Planned slots whose moment has come, the oldest first, locked."""
     return session.scalars(_DUE_SLOTS_IN_ORDER, _moment(account, now)).all()
+
+
+def next_slot(session: Session, account: str, now: datetime) -> Slot | None:
+    """The account's next planned slot after `now`."""
+    query = select(Slot).where(Slot.account == account, Slot.state == SlotState.PLANNED, Slot.due_at > now)
+    return session.scalar(query.order_by(Slot.due_at).limit(1))
 
 
 def next_moment(session: Session, account: str, now: datetime) -> datetime | None:
@@ -133,11 +170,12 @@ def _moment(account: str, now: datetime) -> dict[str, object]:
     return {"account": account, "now": now, "far": now + FAR}
 
 
-def begun_since(session: Session, account: str, since: datetime) -> int:
-    """How many posts of the account were sent since then, may have been, or are under way."""
+def begun_between(session: Session, account: str, since: datetime, until: datetime) -> int:
+    """How many posts of the account were sent from then to then, may have been, or are under way now."""
     sent = select(func.count()).where(
         Post.account == account,
         Post.sent_at >= since,
+        Post.sent_at < until,
         Post.state.in_([PostState.POSTED, PostState.DELETED, PostState.NEEDS_PERSON]),
     )
     under_way = select(func.count()).where(IS_OPEN, Post.account == account)
@@ -145,8 +183,24 @@ def begun_since(session: Session, account: str, since: datetime) -> int:
 
 
 def recent_hashes(session: Session, account: str, posts: int) -> list[int]:
-    """Perceptual hashes of the pictures in the account's last `posts` posts."""
+    """Perceptual hashes of the pictures in the account's last `posts` posts that were made or may be."""
     return list(session.scalars(_RECENT_HASHES, {"account": account, "posts": posts}))
+
+
+def sound(picture: Picture) -> str | None:
+    """That a picture has no fault, for those who don't look at its file."""
+    return None
+
+
+@dataclass
+class Choice:
+    """Pictures for a post; none where the stock doesn't have enough, and why others were passed over."""
+
+    pictures: list[Picture] = field(default_factory=list)
+    alike: list[Picture] = field(default_factory=list)
+    """They look like a recent post."""
+    faulty: list[tuple[Picture, str]] = field(default_factory=list)
+    """Their files can't be posted, and why."""
 
 
 def choose_pictures(
@@ -156,36 +210,69 @@ def choose_pictures(
     *,
     posts: int = 30,
     distance: int = 10,
+    preferred: str | None = None,
     reviewed: bool = False,
-) -> tuple[list[Picture], list[Picture]]:
+    fault: Callable[[Picture], str | None] = sound,
+) -> Choice:
     """The oldest pictures of the stock that look like none of the last `posts` posts, nor like each other.
 
-    Two pictures look alike when fewer than `distance` of the 64 bits of their hashes differ. Returns `count`
-    pictures, or none when the stock doesn't have as many, and those that looked like a recent post. They are
-    locked where the database can, and nothing is changed. `reviewed` leaves out what no person approved.
+    Those of the checkpoint with the SHA-256 `preferred` come before all others. Two pictures look alike when
+    fewer than `distance` of the 64 bits of their hashes differ. What is chosen is locked where the database
+    can, and nothing is changed. Whatever `fault` raises goes through. `reviewed` leaves out what no person
+    approved.
     """
-    query = _REVIEWED_STOCK if reviewed else _STOCK
     recent = recent_hashes(session, account, posts)
-    chosen: list[Picture] = []
-    alike: list[Picture] = []
-    after = 0
-    while len(chosen) < count:
-        # No more than are needed: another account's process may be choosing at this moment, and what is
-        # locked here is no stock to it.
-        stock = session.scalars(query, {"after": after, "count": count - len(chosen)}).all()
-        if not stock:
-            return [], alike
-        after = stock[-1].id
-        for picture in stock:
-            if _resembles(picture.phash, recent, distance):
-                alike.append(picture)
-            elif not _resembles(picture.phash, [p.phash for p in chosen], distance):
-                chosen.append(picture)
-    return chosen, alike
+    queries = _STOCK_IN_TURN[reviewed] if preferred else (_APPROVED_STOCK if reviewed else _STOCK,)
+    choice = Choice()
+    chosen = choice.pictures
+    for query in queries:
+        after = 0
+        while len(chosen) < count:
+            # No more than are needed: another account's process may be choosing at this moment, and what is
+            # locked here is no stock to it.
+            bounds = {"after": after, "count": count - len(chosen)}
+            stock = session.scalars(query, bounds | ({"preferred": preferred} if preferred else {})).all()
+            if not stock:
+                break
+            after = stock[-1].id
+            for picture in stock:
+                if _resembles(picture.phash, recent, distance):
+                    choice.alike.append(picture)
+                elif _resembles(picture.phash, [p.phash for p in chosen], distance):
+                    pass
+                elif (says := fault(picture)) is not None:
+                    choice.faulty.append((picture, says))
+                else:
+                    chosen.append(picture)
+    if len(chosen) < count:
+        chosen.clear()
+    return choice
 
 
 def _resembles(phash: int, others: Sequence[int], distance: int) -> bool:
     return any((phash ^ other).bit_count() < distance for other in others)
+
+
+def next_serial(session: Session, account: Account) -> int:
+    """The number of the account's next post: counted together with all names here that are one account there.
+
+    Who gets it commits it as taken before another such name can ask.
+    """
+    if account.remote_user_id is None:
+        return account.next_serial
+    others = select(func.max(Account.next_serial)).where(
+        Account.publisher == account.publisher,
+        Account.remote_user_id == account.remote_user_id,
+        Account.name != account.name,
+    )
+    highest = session.scalar(others)
+    if highest is None:
+        return account.next_serial
+    if session.get_bind().dialect.name == "postgresql":  # SQLite has only one writer
+        key = func.hashtext(f"{account.publisher} {account.remote_user_id}")
+        session.execute(select(func.pg_advisory_xact_lock(key)))
+        highest = session.scalar(others) or 1
+    return max(account.next_serial, highest)
 
 
 def pictures_of(session: Session, post: Post) -> tuple[Picture, ...]:

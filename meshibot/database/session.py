@@ -15,6 +15,9 @@ from sqlalchemy.orm.exc import StaleDataError
 
 from meshibot.errors import ChangedMeanwhile, DatabaseFailure, UsageError
 
+IDLE_TIMEOUT = "60s"
+"""After which PostgreSQL ends a transaction in which nothing happens: its machine may be suspended, and its
+locks hold all others up."""
 BUSY_TIMEOUT = 60.0
 """Seconds that a SQLite connection waits for another one's write, unless its address ends in `?timeout=…`."""
 
@@ -23,7 +26,7 @@ def parse_url(url: str) -> URL:
     """The address of a database; PostgreSQL goes through psycopg 3. UsageError when it is not one."""
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # the latter for a port that is no number
         raise UsageError(
             "MESHIBOT_DATABASE_URL is not a database address: write sqlite:////path/to/file or "
             "postgresql://user@host/name."
@@ -52,6 +55,8 @@ class Database:
         if self.is_sqlite:
             event.listen(self.engine, "connect", _set_up_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
+        else:
+            event.listen(self.engine, "connect", _set_up_postgresql)
         self._writing = self.engine.execution_options(meshibot_write=True)
         self._migrating = self.engine.execution_options(meshibot_write=True, meshibot_foreign_keys=False)
 
@@ -88,6 +93,8 @@ class Database:
     def migrate(self) -> Iterator[Connection]:
         """The same, in which SQLite may drop a table that others refer to, so as to make it anew."""
         with self._explained(), self._migrating.begin() as connection:
+            if not self.is_sqlite:  # it may think between its statements
+                connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
             yield connection
 
     def close(self) -> None:
@@ -144,6 +151,14 @@ def _set_up_sqlite(connection: Any, _: object) -> None:
             cursor.execute("PRAGMA journal_mode = WAL")
     finally:
         cursor.close()
+
+
+def _set_up_postgresql(connection: Any, _: object) -> None:
+    connection.autocommit = True
+    try:
+        connection.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_TIMEOUT}'")
+    finally:
+        connection.autocommit = False
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -3,9 +3,10 @@
 Budget, quiet hours and spacing are kept here; so are the records of what came too late to be sent.
 """
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import func, update
 from sqlalchemy.orm import Session
@@ -15,6 +16,7 @@ from meshibot.database.models import (
     Account,
     AccountState,
     Kind,
+    Picture,
     PictureState,
     Post,
     PostPicture,
@@ -22,13 +24,18 @@ from meshibot.database.models import (
     Slot,
     SlotState,
 )
-from meshibot.outbox import record
+from meshibot.errors import MeshibotError
+from meshibot.outbox import groups, record
 from meshibot.outbox.claim import Claim, is_free, take
 from meshibot.outbox.decide import Interrupted, Late, Result, Situation, decide
 from meshibot.outbox.policy import PICTURES, Channel, Policy
 from meshibot.outbox.runtime import Runtime
 
+log = logging.getLogger(__name__)
+
 WAITED = "It waited for the quiet hours to end, or for its turn, until its grace was over."
+_TOLD = 5
+"""Missed slots that the log names at once."""
 NOT_APPROVED = "What was written for it is a draft, which nobody approved."
 NONE_REVIEWED = "No picture that a person approved was in stock (MESHIBOT_REVIEW is required)."
 
@@ -54,10 +61,15 @@ class Turn:
         return queries.held_back(self.account, self.now)
 
     def may_send(self, due: datetime) -> bool:
-        """Not in the quiet hours; and what is catching up keeps its distance from the last post."""
-        schedule, last = self.channel.schedule, self.account.last_sent_at
+        """Not in the quiet hours, and at a distance from the last post."""
+        schedule = self.channel.schedule
         if schedule.quiet is not None and self.now.astimezone(schedule.tz) in schedule.quiet:
             return False
+        return self.is_spaced(due)
+
+    def is_spaced(self, due: datetime) -> bool:
+        """What is catching up keeps its distance from the last post."""
+        last = self.account.last_sent_at
         spaced = last is None or not last <= self.now < last + self.policy.spacing
         return spaced or self.now - due <= self.policy.punctual
 
@@ -68,14 +80,18 @@ class Turn:
         if schedule.daily_budget is None:
             return False
         midnight = self.now.astimezone(schedule.tz).replace(hour=0, minute=0, second=0, microsecond=0)
-        begun = queries.begun_since(self.session, self.account.name, midnight.astimezone(UTC))
-        return begun >= schedule.daily_budget
+        # To the day's end: what was sent under a clock that ran ahead is none of it.
+        day = (midnight.astimezone(UTC), (midnight + timedelta(days=1)).astimezone(UTC))
+        return queries.begun_between(self.session, self.account.name, *day) >= schedule.daily_budget
 
 
-def claim_next(runtime: Runtime, channel: Channel, *, slots: bool) -> Claim | None:
+def claim_next(
+    runtime: Runtime, channel: Channel, *, only: int | None = None, hindrance: str | None = None
+) -> Claim | None:
     """Claim what the account does next; None where nothing is due, or while another process works on it.
 
-    `slots=False` leaves planned slots to the daemon and only looks at posts that exist.
+    `only` leaves slots and other posts that wait to the daemon, but for those that may exist. `hindrance`
+    says why no slot can be served now.
     """
     if runtime.database.is_sqlite:
         # Its one lock for writing is not taken only to look.
@@ -95,9 +111,9 @@ def claim_next(runtime: Runtime, channel: Channel, *, slots: bool) -> Claim | No
         due = _miss_late_slots(turn)
         if account.state is AccountState.STOPPED or not queries.is_over(account.not_before, now):
             return None
-        post = _due_post(turn, posts)
-        if post is None and slots:
-            post = _post_for_slot(turn, due)
+        post = _due_post(turn, posts, only)
+        if post is None and only is None:
+            post = _post_for_slot(turn, due, hindrance)
         return None if post is None else take(session, account, channel, post, policy.lease, now)
 
 
@@ -126,6 +142,7 @@ def _miss_late_slots(turn: Turn) -> Sequence[Slot]:
         return slots
     for post in queries.written_ahead(session, account.name, before):
         turn.settle(post, Late(_cause(turn)))
+    _log_late(turn, [slot for slot in slots if slot.due_at < before])
     session.execute(
         update(Slot)
         .where(Slot.account == account.name, Slot.state == SlotState.PLANNED, Slot.due_at < before)
@@ -139,6 +156,18 @@ def _miss_late_slots(turn: Turn) -> Sequence[Slot]:
     return queries.due_slots(session, account.name, now)
 
 
+def _log_late(turn: Turn, slots: Sequence[Slot]) -> None:
+    """A line each; after a long absence one for all the rest."""
+    for slot in slots[:_TOLD]:
+        _log_missed(slot, turn.held_back or slot.reason or _cause(turn))
+    if len(slots) > _TOLD:
+        log.warning("account %s: more slots were missed; `meshibot status` lists them", turn.account.name)
+
+
+def _log_missed(slot: Slot, reason: str) -> None:
+    log.warning("slot %s is missed: %s", slot.key, reason)
+
+
 def _cause(turn: Turn) -> str:
     grace = turn.channel.schedule.grace
     return turn.held_back or f"No meshibot came to it before its grace of {grace} was over."
@@ -147,18 +176,25 @@ def _cause(turn: Turn) -> str:
 # ---- what is next -------------------------------------------------------------------------------
 
 
-def _due_post(turn: Turn, posts: Iterable[Post]) -> Post | None:
+def _due_post(turn: Turn, posts: Iterable[Post], only: int | None) -> Post | None:
     for post in queries.due_posts(posts, turn.now):
-        if post.state is PostState.UNKNOWN or post.slot_id is None:
+        if post.state is PostState.UNKNOWN or post.id == only:
             return post
+        if only is not None:
+            continue
         own = post.sent_at is not None and post.sent_at == turn.account.last_sent_at
-        if turn.may_send(turn.now if own else post.due_at):
+        due = turn.now if own else post.due_at
+        # A person who asks for a post does so in the quiet hours as well; in no burst with others, though.
+        if turn.is_spaced(due) if post.slot_id is None else turn.may_send(due):
             return post
     return None
 
 
-def _post_for_slot(turn: Turn, due: Iterable[Slot]) -> Post | None:
+def _post_for_slot(turn: Turn, due: Iterable[Slot], hindrance: str | None) -> Post | None:
     for slot in due:
+        if hindrance is not None:
+            slot.reason = hindrance
+            continue
         if not turn.may_send(slot.due_at):
             slot.reason = WAITED
             continue
@@ -166,6 +202,7 @@ def _post_for_slot(turn: Turn, due: Iterable[Slot]) -> Post | None:
         if turn.budget_used:
             slot.state = SlotState.MISSED
             slot.reason = f"The daily budget of {turn.channel.schedule.daily_budget} posts was used up."
+            _log_missed(slot, slot.reason)
             if ahead is not None:
                 turn.settle(ahead, Late(slot.reason))
         elif ahead is None:
@@ -182,23 +219,12 @@ def _post_for_slot(turn: Turn, due: Iterable[Slot]) -> Post | None:
 
 def new_post(turn: Turn, slot: Slot | None, kind: Kind) -> Post | None:
     """A post with its serial and its pictures; None when the stock has too few."""
-    policy = turn.policy
-    chosen, alike = queries.choose_pictures(
-        turn.session,
-        turn.account.name,
-        PICTURES[kind],
-        posts=policy.avoid_posts,
-        distance=policy.avoid_distance,
-        reviewed=turn.channel.reviewed,
-    )
-    for picture in alike:  # so that the stock can be filled in their place
-        picture.state, picture.reason = PictureState.REJECTED, "It looks like a recent post."
+    chosen: Sequence[Picture] | None = None
+    if slot is not None and turn.channel.group is not None:
+        chosen = groups.chosen(turn.session, turn.channel.group, slot, kind)
+    chosen = chosen or _from_the_stock(turn, slot, kind)
     if not chosen:
-        if slot is not None:
-            slot.reason = NONE_REVIEWED if turn.channel.reviewed else "The stock was empty."
         return None
-    for picture in chosen:
-        picture.state = PictureState.RESERVED
     post = Post(
         account=turn.account.name,
         publisher=turn.channel.publisher.name,
@@ -212,13 +238,48 @@ def new_post(turn: Turn, slot: Slot | None, kind: Kind) -> Post | None:
     return _begin(turn, slot, post)
 
 
+def _from_the_stock(turn: Turn, slot: Slot | None, kind: Kind) -> Sequence[Picture]:
+    """Pictures that are reserved by this; none, and the slot's reason, where the stock has too few."""
+    policy = turn.policy
+    try:
+        choice = queries.choose_pictures(
+            turn.session,
+            turn.account.name,
+            PICTURES[kind],
+            posts=policy.avoid_posts,
+            distance=policy.avoid_distance,
+            preferred=turn.channel.preferred(),
+            reviewed=turn.channel.reviewed,
+            fault=turn.channel.fault,
+        )
+    except MeshibotError as error:
+        if slot is not None:
+            slot.reason = str(error)
+        log.warning("account %s: %s", turn.account.name, error)
+        return ()
+    # Both so that the stock can be filled in their place.
+    for picture in choice.alike:
+        picture.state, picture.reason = PictureState.REJECTED, "It looks like a recent post."
+    for picture, says in choice.faulty:
+        picture.state, picture.reason = PictureState.REJECTED, says
+        log.warning("picture %d is taken out of the stock: %s", picture.id, says)
+    if not choice.pictures and slot is not None:
+        slot.reason = NONE_REVIEWED if turn.channel.reviewed else "The stock was empty."
+    for picture in choice.pictures:
+        picture.state = PictureState.RESERVED
+    return choice.pictures
+
+
 def _begin(turn: Turn, slot: Slot | None, post: Post) -> Post:
     """Its turn has come: it gets its serial and its times, and its slot is taken."""
-    post.serial = turn.account.next_serial
-    turn.account.next_serial += 1
+    with turn.session.no_autoflush:  # a new post is not whole yet
+        post.serial = queries.next_serial(turn.session, turn.account)
+    turn.account.next_serial = post.serial + 1
     post.due_at = turn.now if slot is None else slot.due_at
     post.deadline = post.due_at + turn.channel.schedule.grace
     post.not_before = turn.now
     if slot is not None:
         slot.state, slot.reason = SlotState.TAKEN, None
+        if turn.channel.group is not None:
+            post.group_key = groups.key_of(turn.channel.group, slot)
     return post

@@ -46,10 +46,19 @@ class Interrupted:
 
 
 @dataclass(frozen=True)
+class Restored:
+    """Its record is of a backup: what became of it since is not known."""
+
+
+@dataclass(frozen=True)
 class NotSeen:
-    """A look did not find it; `enough` when that was one of several, spread over the time that counts."""
+    """A look did not find it; `enough` when that was one of several, spread over the time that counts.
+
+    `doubtful` is what has its number, and is older than the post.
+    """
 
     enough: bool
+    doubtful: Sent | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +104,7 @@ Result = (
     Published
     | Failed
     | Interrupted
+    | Restored
     | NotSeen
     | LookFailed
     | Elsewhere
@@ -120,11 +130,19 @@ class Situation:
     """It may exist from a request before this one, of which this one's answer says nothing."""
     jitter: float = 1.0
     """Stretches the waits: 0.5 to 1.5."""
+    refusals: int = 0
+    """How often its account was refused for it, this time included."""
 
     @property
     def late(self) -> bool:
         """Whether its grace is over."""
         return self.now > self.post.deadline
+
+    def is_last_straw(self, error: PublishError) -> bool:
+        """Whether it stops the account: what may mend itself is given some tries."""
+        return isinstance(error, AccountStopped) and not (
+            error.may_mend and self.refusals < self.policy.refusals
+        )
 
     def backoff(self, failures: int) -> timedelta:
         """How long to wait after so many failures."""
@@ -168,8 +186,16 @@ def decide(result: Result, on: Situation) -> Change:
             return _unclear(error, on)
         case Failed(error) if on.unclear:
             return _unclear(error, on)
+        case Failed(AccountStopped() as error) if not on.is_last_straw(error):
+            return _again(error, on)
         case Failed(AccountStopped() as error):
-            return Change(PostState.RETRY, error.reason, now, account_stops=str(error))
+            return Change(
+                PostState.RETRY,
+                error.reason,
+                now,
+                account_stops=str(error),
+                account_waits_until=_knock(error, on),
+            )
         case Failed(Rejected() as error):
             return Change(PostState.REJECTED, error.reason)
         case Failed(error):
@@ -177,8 +203,14 @@ def decide(result: Result, on: Situation) -> Change:
         case Interrupted():
             reason = "The process that sent it ended before the answer came."
             return Change(PostState.UNKNOWN, reason, now, failed=True)
+        case Restored():
+            return Change(PostState.UNKNOWN, "It may have been posted after the backup was made.", now)
         case NotSeen(enough=False):
             return Change(PostState.UNKNOWN, post.reason, now + on.policy.look_interval)
+        case NotSeen(doubtful=Sent(remote_id, url)):
+            return _ask(
+                on, f"{post.reason} {url or remote_id} has its number, and seems to be older than it."
+            )
         case NotSeen():
             return _absent(on)
         case LookFailed(error):
@@ -210,8 +242,8 @@ def _unclear(error: PublishError, on: Situation) -> Change:
         failed=True,
         duplicate=isinstance(error, PossibleDuplicate),
         forget_media=isinstance(error, MediaGone),
-        account_waits_until=_named(error, on.now),
-        account_stops=str(error) if isinstance(error, AccountStopped) else None,
+        account_waits_until=_knock(error, on) or _named(error, on.now),
+        account_stops=str(error) if on.is_last_straw(error) else None,
     )
 
 
@@ -219,7 +251,9 @@ def _again(error: PublishError, on: Situation) -> Change:
     """Certainly nothing was published: try again later, if later is not too late."""
     failures = on.post.attempts + 1
     named = _named(error, on.now)
-    at = on.now if isinstance(error, MediaGone) else named or on.now + on.backoff(failures)
+    # A network that does not know the picture may have forgotten it, or not heard of it yet.
+    at_once = isinstance(error, MediaGone) and failures == 1
+    at = on.now if at_once else named or on.now + on.backoff(failures)
     if failures >= on.policy.max_attempts:
         state, reason = PostState.MISSED, f"{error.reason} Given up after {failures} tries."
     elif at > on.post.deadline:
@@ -253,7 +287,7 @@ def _blind(error: PublishError, on: Situation) -> Change:
     """The timeline can't be read: later, or with a person's eyes."""
     post = on.post
     at = on.now + max(on.backoff(1), on.policy.look_interval)
-    if isinstance(error, AccountStopped):
+    if isinstance(error, AccountStopped) and not error.may_mend:
         return Change(PostState.UNKNOWN, post.reason, on.now, account_stops=str(error))
     if on.now - (post.sent_at or post.created_at) > on.policy.patience:
         return _ask(on, f"It can't be told whether it was posted: {error.reason}")
@@ -266,6 +300,13 @@ def _ask(on: Situation, what: str) -> Change:
     return Change(
         PostState.NEEDS_PERSON, f"{what} Look for {marker(on.post.number)}, then run {command}.", on.now
     )
+
+
+def _knock(error: PublishError, on: Situation) -> datetime | None:
+    """When the network is asked about an account again that it refused, and may accept."""
+    if isinstance(error, AccountStopped) and error.may_mend and on.is_last_straw(error):
+        return on.now + on.policy.knock
+    return None
 
 
 def _named(error: PublishError, now: datetime, least: datetime | None = None) -> datetime | None:

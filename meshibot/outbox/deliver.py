@@ -1,22 +1,25 @@
 """The way of a post: its picture, the upload, the commit that it is being sent, the request, the record.
 
 `sending` is committed before the request. Whatever ends the process after that, the post is looked for and
-never sent blind. A request must end within the policy's lease, and well within the time that the looks are
-spread over: then no clock matters for the promise.
+never sent blind. A process may also be suspended there, and wake when another has taken the post over: so the
+claim is looked at once more right before the request's bytes leave, and the request ends before the lease
+does. It ends well within the time that the looks are spread over, too: then no clock matters for the promise.
 """
 
 import logging
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 from meshibot.database import queries
 from meshibot.database.models import Account, AccountState, Attempt, Phase, Post, PostState
 from meshibot.outbox import drafts, record
-from meshibot.outbox.claim import Claim, LeaseLost, conclude, held, release
+from meshibot.outbox.claim import Claim, LeaseLost, conclude, fence_of, held, release
 from meshibot.outbox.decide import Failed, Late, Published, Result, Situation, Withheld, decide
 from meshibot.outbox.failures import before_sending, in_flight
 from meshibot.outbox.record import Try
 from meshibot.outbox.runtime import Runtime, request
-from meshibot.publishers.base import Draft, MediaRef, Sent, Unclear
+from meshibot.publishers.base import Draft, Fence, MediaRef, Sent, Unclear
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +39,10 @@ def deliver(runtime: Runtime, claim: Claim) -> None:
     if prepared is None:
         return
     draft, media = prepared
-    attempt = _begin_send(runtime, claim)
-    if attempt is not None:
-        _send(runtime, claim, draft, media, attempt)
+    begun = _begin_send(runtime, claim)
+    if begun is not None:
+        tried, fence = begun
+        _send(runtime, claim, partial(claim.channel.publisher.send, draft, media, fence), tried)
 
 
 def _upload(runtime: Runtime, claim: Claim) -> tuple[Draft, tuple[MediaRef, ...]] | None:
@@ -48,7 +52,7 @@ def _upload(runtime: Runtime, claim: Claim) -> tuple[Draft, tuple[MediaRef, ...]
     kept = drafts.uploaded_already(post, runtime.policy, started)
     tried = Try(Phase.UPLOAD, started)
     try:
-        draft = drafts.draft_of(claim.channel, post, order, with_file=True)
+        draft = drafts.draft_of(claim.channel, post, order, started, with_file=True)
         media = kept or _hand_over(claim, post, draft)
     except Exception as error:  # noqa: BLE001 (nothing was sent: whatever went wrong, it can be tried again)
         conclude(runtime, claim, "failed", Failed(before_sending(error)), tried)
@@ -56,7 +60,7 @@ def _upload(runtime: Runtime, claim: Claim) -> tuple[Draft, tuple[MediaRef, ...]
     with held(runtime, claim, "uploaded") as (session, row, _):
         if not claim.unclear:
             record.advance(row, PostState.UPLOADED)
-        drafts.keep(row, draft, media)
+        drafts.keep(row, claim.channel.publisher.name, draft, media)
         if kept is None:
             record.write_done(session, row, tried, runtime.clock.now())
     return draft, media
@@ -68,7 +72,7 @@ def _hand_over(claim: Claim, post: Post, draft: Draft) -> tuple[MediaRef, ...]:
         return claim.channel.publisher.upload(draft)
 
 
-def _begin_send(runtime: Runtime, claim: Claim) -> Try | None:
+def _begin_send(runtime: Runtime, claim: Claim) -> tuple[Try, Fence] | None:
     """Commit that a request is about to be made; None when it must not be made."""
     if runtime.stopping():
         with held(runtime, claim, "failed") as (_, post, account):
@@ -88,8 +92,9 @@ def _begin_send(runtime: Runtime, claim: Claim) -> Try | None:
         _mark_sending(claim, post, account, now)
         session.flush()
         tried = Try(Phase.SEND, now, attempt.id)
+        fence = fence_of(runtime, claim)
     log.info("%s: sending to %s", record.name_of(post), post.publisher)
-    return tried
+    return tried, fence
 
 
 def _mark_sending(claim: Claim, post: Post, account: Account, now: datetime) -> None:
@@ -98,10 +103,12 @@ def _mark_sending(claim: Claim, post: Post, account: Account, now: datetime) -> 
     post.sent_at = account.last_sent_at = now
 
 
-def _send(runtime: Runtime, claim: Claim, draft: Draft, media: tuple[MediaRef, ...], tried: Try) -> None:
+def _send(runtime: Runtime, claim: Claim, send: Callable[[], Sent], tried: Try) -> None:
     try:
         with request("send"):
-            sent = claim.channel.publisher.send(draft, media)
+            sent = send()
+    except LeaseLost:
+        raise
     except Exception as error:  # noqa: BLE001 (whatever it was, the post may exist: it must not be sent again)
         conclude(runtime, claim, "failed", Failed(in_flight(error)), tried)
         return
@@ -132,3 +139,5 @@ def _posted_late(runtime: Runtime, claim: Claim, result: Result, tried: Try) -> 
         record.write_try(session, post, tried, result, now)
         if post.remote_id is None:
             record.write(session, post, account, decide(result, Situation(post, now, runtime.policy)), now)
+        elif post.remote_id != result.sent.remote_id:
+            record.write_second(session, post, result.sent, now)

@@ -1,5 +1,6 @@
 """What the network gets: the words, the pictures and the key of a post, fixed at its first try."""
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from meshibot.outbox.claim import Claim
 from meshibot.outbox.policy import Channel, Order, Policy, Words
 from meshibot.outbox.runtime import Runtime
 from meshibot.publishers.base import Draft, MediaRef, contains_marker
+from meshibot.publishers.text import facets
 
 
 def load(runtime: Runtime, claim: Claim) -> tuple[Post, Order]:
@@ -17,16 +19,37 @@ def load(runtime: Runtime, claim: Claim) -> tuple[Post, Order]:
     with runtime.database.read() as session:
         post = session.get_one(Post, claim.post_id)
         pictures = queries.pictures_of(session, post)
+        slot = post.slot.key if post.slot is not None else None
     due = post.due_at.astimezone(claim.channel.schedule.tz)
-    return post, Order(post.account, post.number, marker(post.number), post.kind, pictures, due)
+    return post, Order(post.account, post.number, marker(post.number), post.kind, pictures, due, slot)
 
 
-def draft_of(channel: Channel, post: Post, order: Order, *, with_file: bool) -> Draft:
-    """The draft: words that are stored are said as they are; the file is made where it is missing."""
-    words = _words(channel, post, order)
+def draft_of(channel: Channel, post: Post, order: Order, now: datetime, *, with_file: bool) -> Draft:
+    """The draft: as it is stored, or else made; the file is made where it is missing."""
+    draft = _stored(channel, post) or _made(channel, post, order, now)
     file = Path(post.media_file) if post.media_file else None
     if with_file and (file is None or not file.is_file()):
-        file = channel.prepare(order, words)
+        file = channel.prepare(order, Words(draft.caption, draft.alt_text))
+    return replace(draft, media=() if file is None else (file,))
+
+
+def _stored(channel: Channel, post: Post) -> Draft | None:
+    """What an earlier try fixed; None where there is none, or where it was made for another network.
+
+    A person may have changed the words of a post that was never sent.
+    """
+    kept = post.draft or {}
+    if kept.get("publisher") != channel.publisher.name:
+        return None
+    draft = Draft.from_json(kept["draft"])
+    if (draft.caption, draft.alt_text) == (post.caption, post.alt_text):
+        return draft
+    caption, alt_text = post.caption or draft.caption, post.alt_text or draft.alt_text
+    return replace(draft, caption=caption, alt_text=alt_text, facets=facets(caption))
+
+
+def _made(channel: Channel, post: Post, order: Order, now: datetime) -> Draft:
+    words = _words(channel, post, order)
     key = f"{post.account}-{post.number:04d}-{post.created_at:%Y%m%dT%H%M%S%f}"
     return Draft(
         account=post.account,
@@ -34,7 +57,7 @@ def draft_of(channel: Channel, post: Post, order: Order, *, with_file: bool) -> 
         marker=order.marker,
         caption=words.caption,
         alt_text=words.alt_text,
-        media=() if file is None else (file,),
+        media=(),
         kind=post.kind,
         idempotency_key=(post.draft or {}).get("idempotency_key", key),
         metadata={
@@ -43,6 +66,12 @@ def draft_of(channel: Channel, post: Post, order: Order, *, with_file: bool) -> 
                 for p in order.pictures
             ]
         },
+        created_at=now,
+        slot=order.slot,
+        language=channel.language,
+        visibility=channel.visibility,
+        sensitive=channel.sensitive,
+        facets=facets(words.caption),
     )
 
 
@@ -60,10 +89,15 @@ def _marked(caption: str, marker: str) -> str:
     return caption if contains_marker(caption, marker) else f"{caption}\n{marker}"
 
 
-def keep(post: Post, draft: Draft, media: tuple[MediaRef, ...]) -> None:
-    """Store the draft with its post: the next try says and shows the same."""
+def keep(post: Post, publisher: str, draft: Draft, media: tuple[MediaRef, ...]) -> None:
+    """Store the draft with its post: the next try says and shows the same, there."""
     post.caption, post.alt_text = draft.caption, draft.alt_text
-    post.draft = {"idempotency_key": draft.idempotency_key}
+    post.draft = {
+        "publisher": publisher,
+        "idempotency_key": draft.idempotency_key,
+        "draft": draft.to_json(),
+        "media": [ref.to_json() for ref in media],
+    }
     post.media_file = str(draft.media[0])
     post.media_ids = [ref.id for ref in media]
     post.media_expires_at = min((ref.expires_at for ref in media if ref.expires_at), default=None)
@@ -76,4 +110,5 @@ def uploaded_already(post: Post, policy: Policy, now: datetime) -> tuple[MediaRe
     expiry = post.media_expires_at
     if expiry is not None and expiry - policy.media_margin <= now:
         return None
-    return tuple(MediaRef(media_id, expiry) for media_id in post.media_ids)
+    kept = {ref["id"]: MediaRef.from_json(ref) for ref in (post.draft or {}).get("media", ())}
+    return tuple(kept.get(media_id, MediaRef(media_id, expiry)) for media_id in post.media_ids)

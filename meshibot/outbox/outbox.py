@@ -10,13 +10,15 @@ from sqlalchemy.orm import Session
 
 from meshibot.database import queries
 from meshibot.database.models import Account, Post
+from meshibot.outbox import identity
 from meshibot.outbox.choose import claim_next
-from meshibot.outbox.claim import Claim, LeaseLost, conclude, give_up
+from meshibot.outbox.claim import Claim, LeaseLost, abandon, conclude, give_up
 from meshibot.outbox.decide import Elsewhere
 from meshibot.outbox.deliver import deliver, may_repeat
 from meshibot.outbox.policy import Channel
 from meshibot.outbox.reconcile import reconcile
 from meshibot.outbox.runtime import Runtime
+from meshibot.publishers.base import AccountStopped, PublishError
 
 log = logging.getLogger(__name__)
 
@@ -37,27 +39,45 @@ class Outbox(Runtime):
         """The account's channel."""
         return self._channels[account]
 
-    def step(self, account: str, *, slots: bool = True) -> int | None:
+    def step(self, account: str, *, only: int | None = None) -> int | None:
         """Do one piece of an account's work; the id of the post that it worked on, None if nothing was due.
 
-        `slots=False` leaves planned slots to the daemon and only works posts that exist.
+        `only`, a post's id, leaves planned slots to the daemon, and other posts but for those that may exist.
         """
-        claim = claim_next(self, self._channels[account], slots=slots)
+        channel = self._channels[account]
+        hindrance = (
+            self.hindrance(account) if identity.is_told(self, account) or self._is_due(account) else None
+        )
+        if isinstance(hindrance, AccountStopped):
+            identity.stop(self, channel, hindrance)
+        claim = claim_next(self, channel, only=only, hindrance=None if hindrance is None else str(hindrance))
         if claim is None:
+            identity.knock(self, channel)
             return None
         try:
-            self._work(claim)
+            self._work(claim, only)
+        except KeyboardInterrupt:
+            abandon(self, claim)
+            raise
         except LeaseLost:
             log.warning("post %d of %s was taken over by another process", claim.post_id, account)
             give_up(self, claim)
         return claim.post_id
 
-    def _work(self, claim: Claim) -> None:
+    def hindrance(self, account: str) -> PublishError | None:
+        """Why no new post of the account may be begun, because it isn't known yet whose it is."""
+        return identity.hindrance(self, self._channels[account])
+
+    def _is_due(self, account: str) -> bool:
+        with self.database.read() as session:
+            return queries.anything_due(session, account, self.clock.now())
+
+    def _work(self, claim: Claim, only: int | None) -> None:
         if not claim.unclear:
             deliver(self, claim)
         elif self._is_elsewhere(claim):
             conclude(self, claim, "reconciled", Elsewhere())
-        elif may_repeat(self, claim):
+        elif only in (None, claim.post_id) and may_repeat(self, claim):
             deliver(self, claim)
         else:
             reconcile(self, claim)
@@ -66,25 +86,20 @@ class Outbox(Runtime):
         with self.database.read() as session:
             return session.get_one(Post, claim.post_id).publisher != claim.channel.publisher.name
 
+    def next_slot(self, account: str) -> str | None:
+        """The local time of the account's next slot, with its offset; None when none is planned."""
+        with self.database.read() as session:
+            slot = queries.next_slot(session, account, self.clock.now())
+        return (
+            None
+            if slot is None
+            else slot.due_at.astimezone(self.channel(account).schedule.tz).isoformat(" ", "minutes")
+        )
+
     def next_moment(self, account: str) -> datetime | None:
         """When the account's next work comes due; None when nothing is planned."""
         with self.database.read() as session:
             return queries.next_moment(session, account, self.clock.now())
-
-    def identify(self, account: str, post_id: int) -> None:
-        """Ask the network whose account it is, and keep its id, with the post that was just sent as well.
-
-        Raises PublishError as the publisher's `check` does.
-        """
-        identity = self._channels[account].publisher.check()
-        with self.database.write() as session:
-            session.get_one(Account, account, with_for_update=True).remote_user_id = identity.id
-            post = session.get_one(Post, post_id, with_for_update=True)
-            with session.no_autoflush:
-                post.remote_user_id = identity.id if post.sent_at is not None else None
-                if post.remote_id and (other := queries.another_post_at(session, post, post.remote_id)):
-                    log.error("post %d and post %d are one post of %s", post_id, other, account)
-                    post.remote_user_id = None
 
 
 def _open_account(session: Session, name: str, publisher: str) -> None:

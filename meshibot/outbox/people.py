@@ -4,12 +4,14 @@ Each is recorded as an event, with who did it. Whatever the command line does he
 functions.
 """
 
+import logging
 from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
+from meshibot.captions import marker
 from meshibot.clock import Clock, SystemClock
 from meshibot.database import queries
 from meshibot.database.models import (
@@ -23,7 +25,7 @@ from meshibot.database.models import (
     PostState,
 )
 from meshibot.database.session import Database
-from meshibot.errors import NeedsPerson, NothingToDo, UsageError
+from meshibot.errors import Interrupted, NeedsPerson, NothingToDo, UsageError
 from meshibot.outbox import record
 from meshibot.outbox.choose import Turn, new_post
 from meshibot.outbox.decide import Absent, Published, Result, Situation, TakenDown, Withdrawn, decide
@@ -32,6 +34,8 @@ from meshibot.outbox.policy import Policy
 from meshibot.outbox.record import Try
 from meshibot.outbox.runtime import Runtime, request
 from meshibot.publishers.base import Publisher, Sent
+
+log = logging.getLogger(__name__)
 
 COMMAND_LINE = "command line"
 """Who acts, where nobody has a name."""
@@ -51,10 +55,13 @@ def post_now(
 ) -> Post:
     """Post once, outside the schedule, and follow it to its end or until patience is over.
 
-    Raises NothingToDo for an empty stock, a used-up budget or a rate limit, NeedsPerson for a stopped
-    account. The post that is returned may still be open: a daemon, or the next call, goes on with it.
+    One that was asked for before and waits still is gone on with, in place of a second one. Raises
+    NothingToDo for an empty stock, a used-up budget or a rate limit, NeedsPerson for a stopped account,
+    PublishError where it can't be told whose account it is. The post that is returned may still be open: a
+    daemon, or the next call, goes on with it.
     """
     channel = outbox.channel(account)
+    hindrance = outbox.hindrance(account)
     with outbox.commit("claim") as session:
         row = session.get_one(Account, account, with_for_update=True)
         if row.state is AccountState.STOPPED:
@@ -62,25 +69,61 @@ def post_now(
         turn = Turn(session, row, channel, outbox.policy, outbox.clock.now())
         if turn.held_back is not None:
             raise NothingToDo(turn.held_back)
-        if turn.budget_used:
-            raise NothingToDo(
-                f"The daily budget of {channel.schedule.daily_budget} posts is used up: raise "
-                "DAILY_BUDGET or wait for tomorrow."
-            )
-        post = new_post(turn, None, kind or channel.kind)
-        if post is None and channel.reviewed:
-            raise NothingToDo(
-                "No picture in stock was approved: look at them in `meshibot web`, or run `meshibot stock "
-                "approve`."
-            )
-        if post is None:
-            raise NothingToDo("The stock has no picture to post: run `meshibot stock fill`.")
-    return _follow(outbox, account, post.id, turn.now + patience)
+        if hindrance is not None:
+            raise hindrance
+        post = _asked_for(turn, kind or channel.kind) or _another(turn, kind or channel.kind)
+    try:
+        return _follow(outbox, account, post.id, turn.now + patience)
+    except KeyboardInterrupt:
+        raise Interrupted(_left(load_post(outbox.database, post.id))) from None
+
+
+def _left(post: Post) -> str:
+    """How a post was left by a person who would not wait, and what to do."""
+    name = f"Post {post.id} ({marker(post.number)}, {post.account})"
+    if post.state in (PostState.SENDING, PostState.UNKNOWN):
+        return (
+            f"Interrupted: {name} was being sent, and may exist. `meshibot run` or the next `meshibot "
+            f"post-now` looks for it; or look yourself, then run `meshibot resolve {post.id} --posted ID` or "
+            "`--absent`."
+        )
+    if post.state in OPEN_STATES:
+        return (
+            f"Interrupted: {name} was not sent, and waits. `meshibot run` or the next `meshibot post-now` "
+            f"goes on with it, `meshibot cancel {post.id}` withdraws it."
+        )
+    return f"Interrupted: {name} is {post.state}."
+
+
+def _asked_for(turn: Turn, kind: Kind) -> Post | None:
+    """A post that a person asked for before, and that nothing was made of yet; tried again now."""
+    post = queries.waiting_by_hand(turn.session, turn.account.name, kind, turn.now)
+    if post is not None:
+        log.warning("%s was asked for before and still waits: this goes on with it", record.name_of(post))
+        post.not_before = turn.now
+    return post
+
+
+def _another(turn: Turn, kind: Kind) -> Post:
+    if turn.budget_used:
+        raise NothingToDo(
+            f"The daily budget of {turn.channel.schedule.daily_budget} posts is used up: raise "
+            "DAILY_BUDGET or wait for tomorrow."
+        )
+    post = new_post(turn, None, kind)
+    if post is None and turn.channel.reviewed:
+        raise NothingToDo(
+            "No picture in stock was approved: look at them in `meshibot web`, or run `meshibot stock "
+            "approve`."
+        )
+    if post is None:
+        raise NothingToDo("The stock has no picture to post: run `meshibot stock fill`.")
+    return post
 
 
 def _follow(outbox: Outbox, account: str, post_id: int, until: datetime) -> Post:
     while True:
-        done = outbox.step(account, slots=False)
+        done = outbox.step(account, only=post_id)
         post = load_post(outbox.database, post_id)
         now = outbox.clock.now()
         if post.state not in OPEN_STATES or now >= until or _is_stopped(outbox.database, account):
@@ -171,7 +214,7 @@ def delete(
     """Take a post down, from the network that it was made on.
 
     `publisher_of` opens that network's publisher, and it is closed here. UsageError for a post that isn't
-    posted; PublishError when the network refuses.
+    posted, or that was posted as another account than today's; PublishError when the network refuses.
     """
     clock = clock or SystemClock()
     post = load_post(database, post_id)
@@ -180,8 +223,10 @@ def delete(
     if post.state is not PostState.POSTED or post.remote_id is None:
         raise UsageError(f"Post {post_id} is {post.state}: there is nothing to take down.")
     tried = Try(Phase.DELETE, clock.now())
-    with closing(publisher_of(post)) as publisher, request("delete"):
-        publisher.delete(post.remote_id)
+    with closing(publisher_of(post)) as publisher:
+        _require_same_account(post, publisher)
+        with request("delete"):
+            publisher.delete(post.remote_id)
     with Runtime(database).commit("deleted") as session:
         account = session.get_one(Account, post.account, with_for_update=True)
         row = session.get_one(Post, post_id, with_for_update=True)
@@ -191,6 +236,18 @@ def delete(
         record.write_done(session, row, tried, now)
         session.add(Event(at=now, actor=by, action="delete", account=post.account, post_id=post_id))
     return load_post(database, post_id)
+
+
+def _require_same_account(post: Post, publisher: Publisher) -> None:
+    """Another account would be told that there is no such post, as if it was gone."""
+    if post.remote_user_id is None:
+        return
+    identity = publisher.check()
+    if identity.id != post.remote_user_id:
+        raise UsageError(
+            f"Post {post.id} was posted as the account with the id {post.remote_user_id}, and the settings "
+            f"are those of {identity.name} ({identity.id}): take it down with that account's credentials."
+        )
 
 
 def resume(
@@ -210,10 +267,9 @@ def resume(
         row = session.get(Account, account, with_for_update=True)
         if row is None:
             raise UsageError(f"There is no account {account!r}.")
-        row.not_before = None
+        stopped, reason = row.state is AccountState.STOPPED, row.stopped_reason
+        record.restart(row)
         row.remote_user_id = remote_user_id or row.remote_user_id
-        if row.state is AccountState.ACTIVE:
-            return False
-        session.add(Event(at=now, actor=by, action="resume", account=account, note=row.stopped_reason))
-        row.state, row.stopped_reason, row.stopped_at = AccountState.ACTIVE, None, None
-        return True
+        if stopped:
+            session.add(Event(at=now, actor=by, action="resume", account=account, note=reason))
+        return stopped

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from meshibot.database.models import Kind, Picture
-from meshibot.publishers.base import Publisher
+from meshibot.database.queries import sound
+from meshibot.publishers.base import Publisher, Visibility
 from meshibot.schedule import Schedule
 
 PICTURES = {Kind.SINGLE: 1, Kind.GRID: 4, Kind.MORPH: 2}
@@ -32,12 +33,21 @@ class Policy:
     """How long reading may fail before a person is asked."""
     punctual: timedelta = timedelta(minutes=1)
     """A post that is later than this is catching up."""
+    refusals: int = 3
+    """How often credentials are refused for one post before its account is stopped."""
+    knock: timedelta = timedelta(hours=1)
+    """Between two questions to the network whether it accepts a stopped account again."""
     spacing: timedelta = timedelta(minutes=5)
     """Between the last post and one that is catching up: no bursts."""
     media_margin: timedelta = timedelta(minutes=10)
     """An uploaded picture is not used this close to its expiry."""
     avoid_posts: int = 30
     avoid_distance: int = 10
+
+    @property
+    def request_within(self) -> timedelta:
+        """A request that sends ends so long after its claim was committed: before the lease does."""
+        return 0.8 * self.lease
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,8 @@ class Order:
     pictures: tuple[Picture, ...]
     at: datetime
     """When it is due, in the account's own time zone."""
+    slot: str | None = None
+    """The local key of its slot; None for a post made by hand."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,14 @@ class Words:
 
     caption: str
     alt_text: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """Accounts that post the same pictures at the same slot."""
+
+    name: str
+    accounts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -75,5 +95,14 @@ class Channel:
     """Makes the file that is uploaded; may be called again. A MeshibotError rejects the post."""
     kind: Kind = Kind.SINGLE
     """What its slots show."""
+    language: str | None = None
+    """Of its captions, as ISO 639-1."""
+    visibility: Visibility = "public"
+    sensitive: bool = False
+    group: Group | None = None
+    fault: Callable[[Picture], str | None] = sound
+    """Why a picture's file can't be posted. A MeshibotError says that it can't be told now."""
+    preferred: Callable[[], str | None] = lambda: None
+    """The SHA-256 of the checkpoint whose pictures come first."""
     reviewed: bool = False
     """Only what a person approved is posted."""

@@ -1,11 +1,12 @@
 """Looks on the account's own timeline for a post that may exist.
 
-A read may lag behind a write: only several looks of one process, spread over a time that no jump of a clock
-shortens, say that a post is absent.
+Where a read may lag behind a write, only several looks of one process, spread over a time that no jump of a
+clock shortens, say that a post is absent; where it never does, one says it.
 """
 
 import logging
-from datetime import timedelta
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 
 from meshibot.database import queries
 from meshibot.database.models import Phase, Post
@@ -15,8 +16,12 @@ from meshibot.outbox.decide import LookFailed, NotSeen, Published, Result
 from meshibot.outbox.failures import in_flight
 from meshibot.outbox.record import Try
 from meshibot.outbox.runtime import Looks, Runtime, request
+from meshibot.publishers.base import Sent
 
 log = logging.getLogger(__name__)
+
+_CLOCK_MARGIN = timedelta(hours=1)
+"""The clock here may have been set right between the post and the look."""
 
 
 def reconcile(runtime: Runtime, claim: Claim) -> None:
@@ -27,20 +32,47 @@ def reconcile(runtime: Runtime, claim: Claim) -> None:
     since = post.created_at - timedelta(days=1)
     log.info("%s: looking for it on %s", record.name_of(post), post.publisher)
     try:
-        draft = drafts.draft_of(claim.channel, post, order, with_file=False)
+        draft = drafts.draft_of(claim.channel, post, order, tried.started, with_file=False)
         with request("find"):
             found = claim.channel.publisher.find(draft, since)
     except Exception as error:  # noqa: BLE001 (an unexpected failure to read says nothing about the post)
         conclude(runtime, claim, "failed", LookFailed(in_flight(error)), tried)
         return
-    if found is not None:
-        with runtime.database.read() as session:
-            other = queries.another_post_at(session, post, found.remote_id)
-        if other is not None:
-            log.warning("%s: what was found (%s) is post %d", record.name_of(post), found.remote_id, other)
-            found = None
-    result: Result = NotSeen(_enough(runtime, post)) if found is None else Published(found)
+    ours = _not_of_others(runtime, post, found)
+    made_since = [sent for sent in ours if not _is_older(sent, post, runtime.clock.now())]
+    result: Result
+    if made_since:
+        result = Published(made_since[0])
+    else:
+        result = NotSeen(_is_absent(runtime, claim, post), doubtful=ours[0] if ours else None)
     conclude(runtime, claim, "reconciled", result, tried)
+
+
+def _not_of_others(runtime: Runtime, post: Post, found: Iterable[Sent]) -> list[Sent]:
+    """What was found, without what other posts of ours are known to be."""
+    ours = []
+    with runtime.database.read() as session:
+        for sent in found:
+            other = queries.another_post_at(session, post, sent.remote_id)
+            if other is None:
+                ours.append(sent)
+            else:
+                log.warning("%s: what was found (%s) is post %d", record.name_of(post), sent.remote_id, other)
+    return ours
+
+
+def _is_absent(runtime: Runtime, claim: Claim, post: Post) -> bool:
+    """Whether it is not there: one look says so where none lags behind what was written."""
+    return not claim.channel.publisher.find_lags or _enough(runtime, post)
+
+
+def _is_older(sent: Sent, post: Post, now: datetime) -> bool:
+    """Whether it was made before the post was even begun, each by a clock of its own.
+
+    Not where the clock here was set back meanwhile: then it can't be told.
+    """
+    since = now - post.created_at
+    return sent.age is not None and timedelta() <= since < sent.age - _CLOCK_MARGIN
 
 
 def _enough(runtime: Runtime, post: Post) -> bool:

@@ -4,14 +4,17 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from meshibot.captions import marker
 from meshibot.database.models import (
+    OPEN_STATES,
+    WRITTEN_AHEAD,
     Account,
     AccountState,
     Attempt,
+    Event,
     Outcome,
     Phase,
     Picture,
@@ -28,9 +31,20 @@ from meshibot.outbox.decide import (
     NotSeen,
     Result,
 )
-from meshibot.publishers.base import AccountStopped, PossibleDuplicate, PublishError, Rejected, Unclear
+from meshibot.outbox.groups import is_alive
+from meshibot.publishers.base import (
+    AccountStopped,
+    PossibleDuplicate,
+    PublishError,
+    Rejected,
+    Sent,
+    Unclear,
+)
 
 log = logging.getLogger(__name__)
+
+ITSELF = "meshibot"
+"""Who acts, where no person does."""
 
 LEVELS = {
     PostState.POSTED: logging.INFO,
@@ -39,6 +53,9 @@ LEVELS = {
     PostState.NEEDS_PERSON: logging.ERROR,
 }
 """How loud a decision is told; one that is not named is a warning."""
+
+HOLDING_STATES = (*OPEN_STATES, *WRITTEN_AHEAD, PostState.NEEDS_PERSON)
+"""The states of a post whose pictures nobody else may have."""
 
 OUTCOMES: tuple[tuple[type[PublishError], Outcome], ...] = (
     (PossibleDuplicate, Outcome.DUPLICATE),
@@ -63,6 +80,7 @@ def advance(post: Post, state: PostState) -> None:
 
 def write(session: Session, post: Post, account: Account, change: Change, now: datetime) -> None:
     """Make post, pictures and account what was decided; whoever held the post holds it no more."""
+    known = (post.state, post.reason) == (change.state, change.reason)
     post.state, post.reason, post.lease_owner = change.state, change.reason, None
     post.not_before = change.at or post.not_before
     post.attempts += change.failed
@@ -72,29 +90,59 @@ def write(session: Session, post: Post, account: Account, change: Change, now: d
         post.media_ids = None
     if change.sent is not None:
         post.remote_id, post.url, post.posted_at = change.sent.remote_id, change.sent.url or None, now
-    if change.state in PICTURES_BECOME:
+    if change.state in PICTURES_BECOME and _may_settle(session, post, change.state):
         _settle_pictures(session, post, PICTURES_BECOME[change.state])
     if change.account_waits_until is not None:
         account.not_before = change.account_waits_until
     if change.account_stops is not None:
-        account.state, account.stopped_at = AccountState.STOPPED, now
-        account.stopped_reason = change.account_stops
-        log.error("account %s is stopped: %s", account.name, change.account_stops)
+        stop(account, change.account_stops, now)
     told = change.reason or post.url or ""
-    log.log(LEVELS.get(change.state, logging.WARNING), "%s: %s. %s", name_of(post), change.state, told)
+    # One that is looked for again and again has been told of.
+    level = logging.DEBUG if known else LEVELS.get(change.state, logging.WARNING)
+    log.log(level, "%s: %s. %s", name_of(post), change.state, told)
+
+
+def _may_settle(session: Session, post: Post, state: PostState) -> bool:
+    """Not where an account of the same group has posted the pictures, or still may."""
+    return state is PostState.POSTED or not is_alive(session, post.group_key, besides=post.id)
+
+
+def stop(account: Account, reason: str, now: datetime) -> None:
+    """It sends nothing until a person, or its network, says otherwise."""
+    account.state, account.stopped_at, account.stopped_reason = AccountState.STOPPED, now, reason
+    log.error("account %s is stopped: %s", account.name, reason)
+
+
+def restart(account: Account) -> None:
+    """It may send again, at once."""
+    account.state, account.stopped_at, account.stopped_reason = AccountState.ACTIVE, None, None
+    account.not_before = None
 
 
 def _settle_pictures(session: Session, post: Post, state: PictureState) -> None:
     mine = select(PostPicture.picture_id).where(PostPicture.post_id == post.id)
+    theirs = [PictureState.RESERVED]
+    if state is PictureState.POSTED:
+        theirs.append(PictureState.APPROVED)  # it was given up, and its pictures put back in stock
     session.execute(
         update(Picture)
-        .where(Picture.id.in_(mine), Picture.state == PictureState.RESERVED)
+        .where(Picture.id.in_(mine), Picture.state.in_(theirs), ~_held_by_another(post))
         .values(
             state=state,
             reason=post.reason if state is PictureState.REJECTED else None,
             version=Picture.version + 1,
         )
         .execution_options(synchronize_session=False)
+    )
+
+
+def _held_by_another(post: Post) -> ColumnElement[bool]:
+    """Of a picture that is back in stock: another open post may have taken it since."""
+    return exists().where(
+        PostPicture.picture_id == Picture.id,
+        PostPicture.post_id == Post.id,
+        Post.id != post.id,
+        Post.state.in_(HOLDING_STATES),
     )
 
 
@@ -119,6 +167,22 @@ def write_try(session: Session, post: Post, tried: Try, result: Result, ended: d
     if error is not None:
         attempt.http_status, attempt.error = error.http_status, error.reason
     session.add(attempt)
+
+
+def write_second(session: Session, post: Post, sent: Sent, now: datetime) -> None:
+    """An answer names another post than the one that is known: it exists twice, and a person must see it."""
+    where = sent.url or sent.remote_id
+    post.reason = f"It was posted twice: {where} is the same post. Take that one down by hand."
+    log.error("%s: %s", name_of(post), post.reason)
+    session.add(
+        Event(at=now, actor=ITSELF, action="second post", account=post.account, post_id=post.id, note=where)
+    )
+
+
+def refusals(session: Session, post: Post) -> int:
+    """How often the account was refused for it."""
+    query = select(func.count()).where(Attempt.post_id == post.id, Attempt.outcome == Outcome.STOPPED)
+    return session.scalar(query) or 0
 
 
 def write_done(session: Session, post: Post, tried: Try, ended: datetime) -> None:

@@ -1,7 +1,6 @@
 """What every part of the outbox works with: database, policy, clocks, and its crash points."""
 
 import random
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,9 +10,10 @@ from typing import NamedTuple
 from sqlalchemy.orm import Session
 
 from meshibot import crashpoints
-from meshibot.clock import Clock, SystemClock
+from meshibot.clock import Clock, SystemClock, elapsed
 from meshibot.database.session import Database
 from meshibot.outbox.policy import Policy
+from meshibot.publishers.base import PublishError
 
 
 def _around(*steps: str) -> tuple[str, ...]:
@@ -38,6 +38,13 @@ class Looks(NamedTuple):
     times: int
 
 
+class Introduction(NamedTuple):
+    """What came of asking a network whose account it is, and when (`Runtime.elapsed`) it is asked again."""
+
+    again: float
+    hindrance: PublishError | None
+
+
 @dataclass
 class Runtime:
     """The parts that all steps share. Any number of processes may work on one database at once."""
@@ -48,10 +55,13 @@ class Runtime:
     rng: random.Random = field(default_factory=random.SystemRandom)
     stopping: Callable[[], bool] = lambda: False
     """Asked before each send: when True the claim is handed back."""
-    elapsed: Callable[[], float] = time.monotonic
-    """Seconds that really went by, whatever is done to the clock."""
+    elapsed: Callable[[], float] = elapsed
+    """Seconds that really went by, whatever is done to the clock, while the machine was suspended as well."""
     looks: dict[int, Looks] = field(default_factory=dict, init=False, repr=False)
     """By the post's id. Another process counts for itself: it can't know how long ago this one looked."""
+
+    introductions: dict[str, Introduction] = field(default_factory=dict, init=False, repr=False)
+    """By the account's name."""
 
     @contextmanager
     def commit(self, step: str) -> Iterator[Session]:

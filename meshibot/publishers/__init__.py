@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from meshibot.publishers.base import Publisher
 
 PUBLISHERS = {
+    "bluesky": "meshibot.publishers.bluesky:BlueskyPublisher",
     "folder": "meshibot.publishers.folder:FolderPublisher",
+    "mastodon": "meshibot.publishers.mastodon:MastodonPublisher",
+    "misskey": "meshibot.publishers.misskey:MisskeyPublisher",
     "x": "meshibot.publishers.x:XPublisher",
 }
 """Every network: its name in MESHIBOT_PUBLISHER, and where its class is."""

@@ -5,11 +5,11 @@ exceptions of `meshibot.publishers.base`.
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 from meshibot.publishers.base import AccountStopped, PublishError, RetryLater, Unclear
 
@@ -22,6 +22,25 @@ DOING: dict[Step, str] = {
     "read": "reading the account",
     "delete": "deleting the post",
 }
+
+
+_CLOCK_TOLERANCE = timedelta(minutes=4)
+"""Networks take signatures that are five minutes old."""
+_SECONDS = re.compile(r"\d{1,10}", re.ASCII)
+"""More digits than a moment of these centuries has are no number of seconds."""
+_LONGEST_LIMIT = timedelta(days=1)
+
+
+class Response(Protocol):
+    """What is read of an answer: `requests.Response` has it."""
+
+    status_code: int
+    reason: str
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    def json(self) -> Any: ...
 
 
 class NoAnswer(Exception):  # noqa: N818 (an outcome)
@@ -44,14 +63,21 @@ class Answer:
     """What it says for programs: codes and types."""
     at: datetime | None = None
     """When it may be asked again (UTC), where it says so."""
+    ahead: timedelta = timedelta()
+    """How far this machine's clock is ahead of the network's, by the answer's date."""
+
+    @property
+    def clock_is_off(self) -> bool:
+        """By more than a signature may be old."""
+        return abs(self.ahead) > _CLOCK_TOLERANCE
 
 
 @dataclass(frozen=True)
 class Row:
     """One kind of answer and its meaning.
 
-    `says` and `then` may use {network}, {status}, {doing}, {said} and {until}, which is empty where the
-    answer names no time.
+    `says` and `then` may use {network}, {status}, {doing}, {said}, {until}, which is empty where the answer
+    names no time, and {minutes} and {fast} (or slow) of the clock.
     """
 
     status: int | Collection[int] | None
@@ -64,6 +90,10 @@ class Row:
     """None is every step."""
     about: re.Pattern[str] | None = None
     """Found in what the answer says, for people or for programs."""
+    clock: Literal["off"] | None = None
+    """`off`: this machine's clock is, by the answer's own date."""
+    may_mend: bool = False
+    """Of a stopped account: see `AccountStopped`."""
 
     def fits(self, step: Step, answer: Answer) -> bool:
         """Whether the row speaks of such an answer to such a request."""
@@ -71,6 +101,7 @@ class Row:
         return (
             (known is None or answer.status in known)
             and self.step in (None, step)
+            and (self.clock is None or answer.clock_is_off)
             and (self.about is None or self.about.search(f"{answer.said} {answer.kinds}") is not None)
         )
 
@@ -98,11 +129,19 @@ def meaning(table: Iterable[Row], network: str, step: Step, answer: Answer) -> P
         row = TROUBLE[0] if step == "send" else TROUBLE[1]
     until = f" until {answer.at:%Y-%m-%d %H:%M:%S} UTC" if answer.at else ""
     reason, then = (
-        text.format(network=network, status=status, doing=DOING[step], said=answer.said, until=until)
+        text.format(
+            network=network,
+            status=status,
+            doing=DOING[step],
+            said=answer.said,
+            until=until,
+            minutes=round(abs(answer.ahead) / timedelta(minutes=1)),
+            fast="fast" if answer.ahead > timedelta() else "slow",
+        )
         for text in (row.says, row.then)
     )
     if issubclass(row.meaning, AccountStopped):
-        return row.meaning(reason, then, http_status=status)
+        return row.meaning(reason, then, http_status=status, may_mend=row.may_mend)
     if issubclass(row.meaning, RetryLater):
         return row.meaning(reason, answer.at, http_status=status)
     return row.meaning(reason, http_status=status)
@@ -121,6 +160,12 @@ def one_line(text: str, limit: int = 300) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
+def clock_ahead(date: str, now: datetime) -> timedelta:
+    """How far `now` is ahead of an answer's `Date`; nothing where that is no date."""
+    theirs = http_date(date)
+    return timedelta() if theirs is None else now - theirs
+
+
 def http_date(text: str) -> datetime | None:
     """A moment as HTTP writes it; None for anything else."""
     try:
@@ -128,3 +173,62 @@ def http_date(text: str) -> datetime | None:
         return moment.astimezone(UTC) if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
     except (TypeError, ValueError, OverflowError):  # the last for a moment before the year 1
         return None
+
+
+def json_of(response: Response) -> object:
+    """The body, or None where it is no JSON (tweepy lets that error escape, though the post was made)."""
+    try:
+        body: object = response.json()
+    except ValueError:
+        return None
+    return body
+
+
+def dicts_in(value: object) -> list[dict[str, Any]]:
+    """The objects of a JSON list, empty for what is none."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def allowed_again(headers: Mapping[str, str], now: datetime, limits: Iterable[str]) -> datetime | None:
+    """When a 429 says that one may ask again: the latest that its headers name, or None.
+
+    `limits` are the beginnings of the network's own headers, such as `x-rate-limit`: of those that have
+    nothing `-remaining` the `-reset` counts, in seconds of the epoch or as ISO 8601. Resets are moments on
+    the server's clock, so they are taken relative to the answer's own Date. No limit lasts longer than a day.
+    """
+    server_now = http_date(headers.get("date", "")) or now
+    waits: list[timedelta] = []
+    retry_after = headers.get("retry-after", "").strip()
+    if _SECONDS.fullmatch(retry_after):
+        waits.append(timedelta(seconds=int(retry_after)))
+    elif (named := http_date(retry_after)) is not None:
+        waits.append(named - server_now)
+    for limit in limits:
+        reset = _moment(headers.get(f"{limit}-reset", "").strip())
+        if reset is not None and headers.get(f"{limit}-remaining", "0").strip() == "0":
+            waits.append(reset - server_now)
+    return now + min(max(waits), _LONGEST_LIMIT) if waits else None
+
+
+def _moment(text: str) -> datetime | None:
+    if _SECONDS.fullmatch(text):
+        return datetime.fromtimestamp(int(text), UTC)
+    return iso_moment(text)
+
+
+def iso_moment(text: object) -> datetime | None:
+    """A moment as ISO 8601 writes it, taken for UTC where it names no zone; None for anything else."""
+    try:
+        moment = datetime.fromisoformat(str(text))
+        return moment.astimezone(UTC) if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def age_of(made: object, response: Response) -> timedelta | None:
+    """How long before the answer a post was made, by its time as ISO 8601; None where one is not said.
+
+    Both are of the server's clock: ours does not matter.
+    """
+    now, moment = http_date(response.headers.get("date", "")), iso_moment(made)
+    return None if now is None or moment is None else now - moment

@@ -4,15 +4,17 @@ A publisher knows one network: its settings, its calls, its limits, its prices, 
 what. It does not know the database, slots or retries: the outbox decides those, by the exception alone.
 """
 
+import io
+import math
 import mimetypes
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, get_args, runtime_checkable
 
 from pydantic import TypeAdapter
 
@@ -24,6 +26,7 @@ Idempotency = Literal["record", "reconcile"]
 caller chose (`record`), or it can only be asked afterwards what it has (`reconcile`)."""
 
 Visibility = Literal["public", "unlisted", "followers"]
+VISIBILITIES: tuple[Visibility, ...] = get_args(Visibility)
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,6 @@ class Draft:
     visibility: Visibility = "public"
     sensitive: bool = False
     facets: tuple[Facet, ...] = ()
-    sizes: tuple[tuple[int, int], ...] = ()
-    """Width and height of each picture in pixels, for networks that lay a page out before they load it."""
 
     def to_json(self) -> dict[str, Any]:
         """All of it as a JSON object."""
@@ -115,6 +116,18 @@ class Sent:
 
     remote_id: str
     url: str
+    age: timedelta | None = field(default=None, compare=False)
+    """How long ago it was made, by the network's own clock alone; None where it doesn't say."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A post as the network's own list of the account's posts has it."""
+
+    sent: Sent
+    text: str
+    at: datetime
+    """When it was published, aware."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +137,14 @@ class Identity:
     id: str
     name: str
     url: str
+
+
+@dataclass(frozen=True)
+class Remark:
+    """What a person should know of an account's server, or of the account there, in a sentence."""
+
+    says: str
+    warning: bool = False
 
 
 @dataclass(frozen=True)
@@ -140,6 +161,8 @@ class Limits:
     image_side: int
     """Pixels."""
     media_types: tuple[str, ...]
+    link: int | None = None
+    """Characters that a link counts as, however long it is; None: its own length."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +173,10 @@ class Price:
     link: float = 0.0
     """A post with a link in it."""
     alt_text: float = 0.0
+    check: float = 0.0
+    """To be told whose the credentials are."""
+    read: float = 0.0
+    """A post of the account's own that is looked at."""
 
     def of_post(self, *, with_link: bool) -> float:
         """A post with one picture and its alt text."""
@@ -201,14 +228,20 @@ class Rejected(PublishError):  # noqa: N818
 
 
 class AccountStopped(PublishError):  # noqa: N818
-    """Certainly nothing was published, and nothing will be until a person does `what_to_do`."""
+    """Certainly nothing was published, and nothing will be until a person does `what_to_do`.
+
+    Or until it mends itself, where it `may_mend`: then `check` tells by asking that it has.
+    """
 
     exit_status = 4
 
-    def __init__(self, reason: str, what_to_do: str, *, http_status: int | None = None) -> None:
+    def __init__(
+        self, reason: str, what_to_do: str, *, http_status: int | None = None, may_mend: bool = False
+    ) -> None:
         super().__init__(f"{reason} {what_to_do}", http_status=http_status)
         self.reason = reason
         self.what_to_do = what_to_do
+        self.may_mend = may_mend
 
 
 class Unclear(PublishError):  # noqa: N818
@@ -219,6 +252,19 @@ class Unclear(PublishError):  # noqa: N818
 
 class PossibleDuplicate(Unclear):
     """The network says that it already has this text: an earlier attempt may have landed."""
+
+
+class Fence(Protocol):
+    """The last look before a post leaves."""
+
+    def __call__(self) -> float:
+        """Seconds within which the request has to end. Where it raises, nothing leaves."""
+        ...
+
+
+def unfenced() -> float:
+    """A fence that lets everything through, for as long as it takes."""
+    return math.inf
 
 
 class Publisher(Protocol):
@@ -238,6 +284,10 @@ class Publisher(Protocol):
     find_lags: ClassVar[bool]
     """Whether a post that was made may stay unseen for a while: then only several looks say that it is
     absent. Otherwise one answer of `find` is the truth."""
+    visibilities: ClassVar[tuple[Visibility, ...]]
+    """Who a post may be shown to."""
+    marks_sensitive: ClassVar[bool]
+    """Whether a picture may be hidden behind a warning."""
     price: ClassVar[Price]
     limits: Limits
 
@@ -274,15 +324,26 @@ class Publisher(Protocol):
         """
         ...
 
-    def send(self, draft: Draft, media: tuple[MediaRef, ...]) -> Sent:
-        """Publish. Raises any PublishError; only Unclear leaves open whether the post exists."""
+    def send(self, draft: Draft, media: tuple[MediaRef, ...], fence: Fence = unfenced) -> Sent:
+        """Publish. Raises any PublishError; only Unclear leaves open whether the post exists.
+
+        `fence` is called when the connection stands and the request is complete, right before its first byte
+        leaves. What it raises goes through as it is, and then certainly nothing was published.
+        """
         ...
 
-    def find(self, draft: Draft, since: datetime) -> Sent | None:
+    def find(self, draft: Draft, since: datetime) -> tuple[Sent, ...]:
         """Look for the draft among what the account published since `since` (aware), by its marker.
 
-        None says that it is not there, or where `find_lags` only that it can't be seen now. Raises
-        RetryLater, Rejected or AccountStopped.
+        Every post that has it, the one that was made first first. None says that it is not there, or where
+        `find_lags` only that it can't be seen now. Raises RetryLater, Rejected or AccountStopped.
+        """
+        ...
+
+    def latest(self, count: int) -> tuple[str, ...]:
+        """The captions of what the account published last, the newest first: about `count`, of one request.
+
+        By them it is told which serials are taken. Raises as `find` does.
         """
         ...
 
@@ -294,9 +355,58 @@ class Publisher(Protocol):
         """Ask who the credentials belong to, publishing nothing. Raises as `upload` does."""
         ...
 
+    def remarks(self) -> tuple[Remark, ...]:
+        """What a person should know of the account's server, which is asked. Raises as `upload` does."""
+        ...
+
     def close(self) -> None:
         """Give back connections. May be called twice."""
         ...
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the latest answer of a network said besides. None: it did not say."""
+
+    clock_ahead: timedelta | None = None
+    """How far this machine's clock is ahead of the network's; to a second or so."""
+    requests: int | None = None
+    requests_left: int | None = None
+    """Of so many that may be made within the network's present span of time."""
+
+
+@runtime_checkable
+class Tells(Protocol):
+    """A publisher whose network's answers tell more than what was asked."""
+
+    def told(self) -> Told | None:
+        """What the latest one said; None before the first."""
+        ...
+
+
+@runtime_checkable
+class Lists(Protocol):
+    """A publisher that can say what its account published, without being told what to look for."""
+
+    def published(self, since: datetime) -> Iterator[Seen]:
+        """All of it since then (aware), the newest first, and perhaps a little of before.
+
+        Raises RetryLater where the list can't be read to its end, Rejected or AccountStopped.
+        """
+        ...
+
+
+def lacks(publisher: type[Publisher] | Publisher, visibility: Visibility, *, sensitive: bool) -> str | None:
+    """Which of an account's wishes the network can't fulfil, in a sentence; None where it can."""
+    if visibility not in publisher.visibilities:
+        allowed = " or ".join(publisher.visibilities)
+        return f"{publisher.title} can't show a post as {visibility}: set MESHIBOT_VISIBILITY to {allowed}."
+    if sensitive and not publisher.marks_sensitive:
+        return (
+            f"{publisher.title} can't mark a picture as sensitive in general: take MESHIBOT_SENSITIVE out "
+            "for this account."
+        )
+    return None
 
 
 def too_long(publisher: type[Publisher] | Publisher, caption: str) -> str | None:
@@ -349,6 +459,17 @@ def read_picture(publisher: Publisher, path: Path) -> tuple[bytes, str]:
     if len(data) > limits.image_bytes:
         raise Rejected(f"The picture {path.name} has {len(data)} bytes; {title} allows {limits.image_bytes}.")
     return data, media_type
+
+
+def picture_size(data: bytes) -> tuple[int, int]:
+    """Width and height in pixels. Rejected for what is no picture."""
+    from PIL import Image  # for those who post
+
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            return picture.size
+    except (OSError, ValueError) as error:
+        raise Rejected(f"The picture can't be read: {error}.") from error
 
 
 def contains_marker(text: str, marker: str) -> bool:

@@ -8,15 +8,19 @@ import errno
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 from meshibot.errors import UsageError
+from meshibot.publishers import prices
 from meshibot.publishers.base import (
+    VISIBILITIES,
     AccountStopped,
     Count,
     Draft,
+    Fence,
     Idempotency,
     Identity,
     Limits,
@@ -24,10 +28,14 @@ from meshibot.publishers.base import (
     MediaRef,
     Price,
     Rejected,
+    Remark,
     RetryLater,
+    Seen,
     Sent,
+    Visibility,
     read_picture,
     require_within_limits,
+    unfenced,
 )
 from meshibot.publishers.settings import PublisherSettings
 from trainer.files import replace_file, sync_folder
@@ -54,7 +62,9 @@ class FolderPublisher:
     idempotency: ClassVar[Idempotency] = "record"
 
     find_lags: ClassVar[bool] = False
-    price: ClassVar[Price] = Price()
+    visibilities: ClassVar[tuple[Visibility, ...]] = VISIBILITIES
+    marks_sensitive: ClassVar[bool] = True
+    price: ClassVar[Price] = prices.FREE
     limits = Limits(
         caption=None,
         alt_text=1_000,
@@ -64,13 +74,14 @@ class FolderPublisher:
         media_types=("image/jpeg", "image/png", "image/webp", "image/gif", "video/mp4"),
     )
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, account: str = "main") -> None:
         self.folder = folder
+        self.account = account
 
     @classmethod
     def open(cls, account: PublisherSettings, home: Path) -> "FolderPublisher":
         """In the bot's own folder, for all accounts."""
-        return cls(home / "posts")
+        return cls(home / "posts", account.name)
 
     @staticmethod
     def count(caption: str, limits: Limits) -> tuple[Count, ...]:
@@ -106,7 +117,7 @@ class FolderPublisher:
             references.append(MediaRef(name))
         return tuple(references)
 
-    def send(self, draft: Draft, media: tuple[MediaRef, ...]) -> Sent:
+    def send(self, draft: Draft, media: tuple[MediaRef, ...], fence: Fence = unfenced) -> Sent:
         """Write caption, alt text and, last, the record; a post that is there already is left as it is."""
         require_within_limits(self, draft, media)
         if (there := self._existing(draft)) is not None:
@@ -127,16 +138,43 @@ class FolderPublisher:
             "media": [item.id for item in media],
             "idempotency_key": draft.idempotency_key,
             "posted_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "language": draft.language,
+            "visibility": draft.visibility,
+            "sensitive": draft.sensitive,
             "metadata": dict(draft.metadata),
         }
+        fence()
         self._write(
             f"{stem}.json", json.dumps(record, ensure_ascii=False, indent=2, default=str).encode() + b"\n"
         )
         return self._sent(stem)
 
-    def find(self, draft: Draft, since: datetime) -> Sent | None:
-        """Whether the record of exactly this draft is there; `since` is not needed."""
-        return self._existing(draft)
+    def find(self, draft: Draft, since: datetime) -> tuple[Sent, ...]:
+        """The record of exactly this draft, if it is there; `since` is not needed."""
+        there = self._existing(draft)
+        return () if there is None else (there,)
+
+    def latest(self, count: int) -> tuple[str, ...]:
+        """Only the serials, as the names of the account's records have them: a damaged one says that too."""
+        # Another account's name may begin alike.
+        name = re.compile(rf"{re.escape(self._prefix(self.account))}-([0-9]{{4,9}})(?:-[0-9a-f]{{8}})?")
+        stems = (path.stem for path in self.folder.glob("*.json"))
+        serials = [int(found[1]) for stem in stems if (found := name.fullmatch(stem))]
+        return tuple(f"No.{serial:04d}" for serial in sorted(serials, reverse=True)[:count])
+
+    def published(self, since: datetime) -> Iterator[Seen]:
+        """The account's records; what others put into the folder is passed over."""
+        found = []
+        for file in self.folder.glob("*.json"):
+            record = self._record(file.stem) or {}
+            try:
+                at = datetime.fromisoformat(record["posted_at"]).astimezone(UTC)
+                caption, account = str(record["caption"]), record["account"]
+            except (KeyError, TypeError, ValueError):
+                continue
+            if account == self.account and at >= since:
+                found.append(Seen(self._sent(file.stem), caption, at))
+        return iter(sorted(found, key=lambda seen: seen.at, reverse=True))
 
     def delete(self, remote_id: str) -> None:
         """Remove the files, and last the record that names them: after a crash the same call goes on."""
@@ -158,19 +196,29 @@ class FolderPublisher:
         probe = ".meshibot-check"
         self._write(probe, b"")
         (self.folder / probe).unlink(missing_ok=True)
-        return Identity(str(self.folder), self.folder.name, self.folder.absolute().as_uri())
+        # Several accounts share the folder, and no files.
+        return Identity(
+            str(self.folder / self._prefix(self.account)), self.folder.name, self.folder.absolute().as_uri()
+        )
+
+    def remarks(self) -> tuple[Remark, ...]:
+        """A folder has no server."""
+        return ()
 
     def close(self) -> None:
         """Nothing is held open."""
 
     def _stem(self, draft: Draft) -> str:
         """The files' common name. Another post of the same serial (an earlier database's) stays."""
-        account = re.sub(r"[^\w-]", "_", draft.account)
-        plain = f"{account}-{draft.serial:04d}"
+        plain = f"{self._prefix(draft.account)}-{draft.serial:04d}"
         record = self._record(plain)
         if record is None or record.get("idempotency_key") == draft.idempotency_key:
             return plain
         return f"{plain}-{hashlib.sha256(draft.idempotency_key.encode()).hexdigest()[:8]}"
+
+    @staticmethod
+    def _prefix(account: str) -> str:
+        return re.sub(r"[^\w-]", "_", account)
 
     def _existing(self, draft: Draft) -> Sent | None:
         stem = self._stem(draft)

@@ -33,11 +33,19 @@ def _web_address(value: object) -> str | None:
     return text
 
 
+def _server(value: object) -> str | None:
+    """An address, or the name of a server that is reached by https."""
+    text = "" if value is None else str(value).strip()
+    return _web_address(f"https://{text}" if text and "://" not in text else value)
+
+
 class _SecretsGoThere:
     """Marks an address that secrets are sent to, or signed requests."""
 
 
 WebAddress = Annotated[str | None, PlainValidator(_web_address), _SecretsGoThere()]
+ServerAddress = Annotated[str | None, PlainValidator(_server), _SecretsGoThere()]
+"""The same; a name alone is meant as https://."""
 
 _LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|\[::1\]")
 
@@ -85,7 +93,7 @@ class PublisherSettings(Layered):
                 )
 
     def required(self, title: str, fields: tuple[str, ...], where: str) -> list[str]:
-        """The values of secrets that the network can't do without, stripped.
+        """The values of settings that the network can't do without, stripped.
 
         UsageError that names those that are missing, and `where` they are to be had.
         """
@@ -97,4 +105,6 @@ class PublisherSettings(Layered):
                 f"The account {self.name} posts to {title} and lacks {names}: put it into .env or the "
                 f"environment ({where})."
             )
-        return [value.get_secret_value().strip() for value in values]
+        return [
+            (value.get_secret_value() if isinstance(value, SecretStr) else value).strip() for value in values
+        ]

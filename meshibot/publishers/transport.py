@@ -9,9 +9,10 @@ import io
 import queue
 import socket
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import requests
@@ -21,7 +22,9 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import allowed_gai_family
 
-from meshibot.publishers.answers import NoAnswer
+from meshibot.clock import elapsed
+from meshibot.publishers.answers import NoAnswer, http_date
+from meshibot.publishers.base import Fence, Told
 
 _BLOCK = 16_384
 """Bytes that are sent at once: a slow line may take long for all of them, as long as it takes some."""
@@ -54,7 +57,11 @@ class Adapter(HTTPAdapter):
     def __init__(self, base: str | None, timeouts: Timeouts) -> None:
         self._base = base.rstrip("/") if base else None
         self._timeouts = timeouts
-        self._began = time.monotonic()
+        self._ends = elapsed() + timeouts.whole
+        self._connected_by = elapsed() + timeouts.connect
+        self._fence: Fence | None = None
+        self.told: Told | None = None
+        """What the latest answer said besides."""
         self.anything_sent = False
         """Whether a byte of the latest request was handed to an established connection."""
         # No retries of urllib3's own: whether to try again is the outbox's to decide.
@@ -81,7 +88,9 @@ class Adapter(HTTPAdapter):
         proxies: Mapping[str, str] | None = None,
     ) -> requests.Response:
         """Send `request` within the timeouts, and read the whole answer. Raises NoAnswer without one."""
-        self._began = time.monotonic()
+        began = elapsed()
+        self._ends = began + self._timeouts.whole
+        self._connected_by = began + self._timeouts.connect
         self.anything_sent = False
         if self._base is not None and request.url is not None:
             path = request.url.split("/", 3)[3] if request.url.count("/") >= 3 else ""
@@ -100,6 +109,7 @@ class Adapter(HTTPAdapter):
             )
             # Read here what requests would read after this returns.
             _read_whole(response)
+            self.told = _told(response.headers)
             return response
         except _AnswerTooLong as error:
             raise NoAnswer(str(error), sent=True) from None
@@ -111,14 +121,37 @@ class Adapter(HTTPAdapter):
             # doubt for nothing. The header alone is not enough: not every server says that it closes.
             self.close()
 
+    @contextmanager
+    def fenced(self, fence: Fence) -> Iterator[None]:
+        """Let the requests made in here leave by this fence: see `Publisher.send`.
+
+        Such a request is kept back until the whole of it is there, then the fence is asked, and it leaves at
+        once. So a process that is suspended before that sends nothing when it wakes, not even the rest.
+        """
+        self._fence = fence
+        try:
+            yield
+        finally:
+            self._fence = None
+
+    @property
+    def keeps_back(self) -> bool:
+        """Whether the request waits for its fence."""
+        return self._fence is not None
+
+    def last_look(self) -> None:
+        """Ask the fence, and end the request within the time that it gives."""
+        if self._fence is not None:
+            left = self._fence()
+            self._ends = min(self._ends, elapsed() + left)
+
     def left_to_connect(self) -> float:
         """Seconds. Raises TimeoutError where there are none."""
-        return _positive(self._began + self._timeouts.connect - time.monotonic())
+        return _positive(self._connected_by - elapsed())
 
     def left_to_go_on(self) -> float:
         """Seconds for the next thing after connecting. Raises TimeoutError where there are none."""
-        left = self._began + self._timeouts.whole - time.monotonic()
-        return min(_positive(left), self._timeouts.answer)
+        return min(_positive(self._ends - elapsed()), self._timeouts.answer)
 
     def _watch(self, manager: PoolManager) -> None:
         adapter = self
@@ -155,6 +188,17 @@ def _read_whole(response: requests.Response) -> None:
     response._content = b"".join(parts)  # what `requests` sets itself where it reads the body
 
 
+def _told(headers: Mapping[str, str]) -> Told:
+    """The server's date, and its rate limit by whichever name it goes."""
+    now = http_date(headers.get("date", ""))
+    ahead = None if now is None else datetime.now(UTC) - now
+    for prefix in ("x-rate-limit", "x-ratelimit", "ratelimit"):
+        left, whole = (headers.get(f"{prefix}-{name}", "") for name in ("remaining", "limit"))
+        if left.isdigit():
+            return Told(ahead, int(whole) if whole.isdigit() else None, int(left))
+    return Told(ahead)
+
+
 def _positive(seconds: float) -> float:
     if seconds <= 0:
         raise TimeoutError("the request did not end in time")
@@ -173,7 +217,7 @@ class _UntilDeadline(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        self._sock.settimeout(_positive(self._deadline - time.monotonic()))
+        self._sock.settimeout(_positive(self._deadline - elapsed()))
         return self._raw.readinto(buffer)
 
     def close(self) -> None:
@@ -186,7 +230,7 @@ class _BoundedSocket:
 
     def __init__(self, sock: socket.socket) -> None:
         # `_Watched` has just set the timeout on it, which from here on is the time for the whole answer.
-        self._deadline = time.monotonic() + (sock.gettimeout() or Timeouts.answer)
+        self._deadline = elapsed() + (sock.gettimeout() or Timeouts.answer)
         self._sock = sock
 
     def makefile(self, mode: str) -> io.BufferedReader:
@@ -203,6 +247,8 @@ class _Watched(HTTPConnection):
     record: Adapter
     response_class = _BoundedResponse
     _established = False
+    _kept = b""
+    """What waits for the fence."""
 
     def connect(self) -> None:
         # What is sent while connecting (a proxy's CONNECT, the TLS handshake) is not the request.
@@ -224,6 +270,12 @@ class _Watched(HTTPConnection):
     def send(self, data: Any) -> None:
         if self.sock is None:
             self.connect()
+        if self._established and self.record.keeps_back:
+            self._kept += bytes(data)
+        else:
+            self._send_blocks(data)
+
+    def _send_blocks(self, data: Any) -> None:
         for block in _blocks(data):
             self.sock.settimeout(self.record.left_to_go_on())
             if self._established:
@@ -231,6 +283,10 @@ class _Watched(HTTPConnection):
             super().send(block)
 
     def getresponse(self) -> Any:
+        if self._kept:
+            self.record.last_look()
+            kept, self._kept = self._kept, b""
+            self._send_blocks(kept)
         self.timeout = self.record.left_to_go_on()
         return super().getresponse()
 

@@ -13,10 +13,11 @@ DROPPED = "A person took it out of the stock."
 _WAITS = Picture.state == PictureState.APPROVED
 
 
-def waiting(database: Database) -> list[Picture]:
-    """The pictures that wait, the next one first."""
+def waiting(database: Database, preferred: str | None = None) -> list[Picture]:
+    """The pictures that wait, the next one first: those of the checkpoint with this SHA-256 before others."""
+    order = [Picture.id] if preferred is None else [Picture.checkpoint != preferred, Picture.id]
     with database.read() as session:
-        return list(session.scalars(select(Picture).where(_WAITS).order_by(Picture.id)))
+        return list(session.scalars(select(Picture).where(_WAITS).order_by(*order)))
 
 
 def of_others(database: Database, checkpoint: str) -> int:

@@ -105,13 +105,16 @@ class Stock:
                 break
         return Filling(added, self.count(), target, candidates, believed)
 
-    def ensure(self, account: str, count: int) -> None:
-        """Sample `count` pictures if the stock has too few that suit the account; raises as `fill` does."""
+    def ensure(self, account: str, count: int, preferred: str | None = None) -> None:
+        """Sample `count` pictures if the stock has too few that suit the account; raises as `fill` does.
+
+        `preferred` is the SHA-256 of the checkpoint whose pictures come first.
+        """
 
         def enough() -> bool:
             while True:
                 with self.database.read() as session:
-                    chosen, _ = choose_pictures(session, account, count)
+                    chosen = choose_pictures(session, account, count, preferred=preferred).pictures
                 if not self._set_aside(chosen, fault_of):
                     return bool(chosen)
 

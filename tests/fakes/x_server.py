@@ -345,6 +345,7 @@ class X:
         if not 5 <= size <= 100:
             raise invalid(f"The `max_results` query parameter value [{size}] is not between 5 and 100.")
         start = 0.0
+        fields = query.get("tweet.fields", "").split(",")
         if "start_time" in query:
             start = (
                 datetime.strptime(query["start_time"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
@@ -355,6 +356,7 @@ class X:
                     "id": post_id,
                     "text": f"{post['text']} https://t.co/{post_id[-10:]}",
                     "edit_history_post_ids": [post_id],
+                    **({"created_at": _iso(post["at"])} if "created_at" in fields else {}),
                 }
                 for post_id, post in sorted(self.posts.items(), reverse=True)
                 if post["at"] >= start and (hidden_since is None or post["at"] < hidden_since)
@@ -618,6 +620,11 @@ class Handler(BaseHTTPRequestHandler):
                 time.sleep(0.1)
         except OSError:
             return
+
+
+def _iso(moment: float) -> str:
+    """A moment as X writes it."""
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
 def multipart(content_type: str, body: bytes) -> dict[str, Any]:

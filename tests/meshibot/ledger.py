@@ -4,12 +4,13 @@ Each line of the ledger is a post that exists. Several processes may write it at
 """
 
 import fcntl
+import io
 import json
 import random
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -17,14 +18,18 @@ from pathlib import Path
 from typing import ClassVar
 from zoneinfo import ZoneInfo
 
+from PIL import Image
+
 from meshibot.clock import Clock, SystemClock
 from meshibot.database import Account, Database, Picture, PictureState, Slot
 from meshibot.database.migrate import upgrade
 from meshibot.outbox import Channel, Order, Outbox, Policy, Words
 from meshibot.publishers.base import (
+    VISIBILITIES,
     AccountStopped,
     Count,
     Draft,
+    Fence,
     Idempotency,
     Identity,
     Limits,
@@ -33,10 +38,14 @@ from meshibot.publishers.base import (
     Price,
     Publisher,
     Rejected,
+    Remark,
     RetryLater,
+    Seen,
     Sent,
     Unclear,
+    Visibility,
     contains_marker,
+    unfenced,
 )
 from meshibot.publishers.settings import PublisherSettings
 from meshibot.schedule import Schedule
@@ -140,6 +149,8 @@ class LedgerPublisher:
     settings: ClassVar[type[PublisherSettings]] = PublisherSettings
     idempotency: ClassVar[Idempotency] = "reconcile"
     find_lags: ClassVar[bool] = True
+    visibilities: ClassVar[tuple[Visibility, ...]] = VISIBILITIES
+    marks_sensitive: ClassVar[bool] = True
     price: ClassVar[Price] = Price()
 
     ledger: Ledger
@@ -150,8 +161,11 @@ class LedgerPublisher:
     lag: float = 0.0
     """Seconds until a post is seen on the timeline."""
     during: dict[str, Step] = field(default_factory=dict)
-    """Called while a request of this name is under way, once."""
+    """Called while a request of this name is under way, or right before the `fence`, once."""
     calls: list[str] = field(default_factory=list)
+    """What was asked about posts of ours."""
+    asked: list[str] = field(default_factory=list)
+    """What was asked about the account."""
     limits: Limits = LIMITS
 
     @classmethod
@@ -179,10 +193,13 @@ class LedgerPublisher:
         self._fault("upload")
         return (MediaRef(f"m{len(self.calls)}", self.clock.now() + timedelta(days=1)),)
 
-    def send(self, draft: Draft, media: tuple[MediaRef, ...]) -> Sent:
+    def send(self, draft: Draft, media: tuple[MediaRef, ...], fence: Fence = unfenced) -> Sent:
         self.calls.append("send")
         assert media
         assert all(ref.expires_at is None or ref.expires_at > self.clock.now() for ref in media)
+        if "fence" in self.during:
+            self.during.pop("fence")()
+        fence()
         after = self._fault("send")
         by_name = self.idempotency == "record"
         sent = self.ledger.add(draft, self._elapsed(), self.lag, by_name=by_name)
@@ -194,20 +211,38 @@ class LedgerPublisher:
             raise ValueError("not JSON")
         return sent
 
-    def find(self, draft: Draft, since: datetime) -> Sent | None:
+    def find(self, draft: Draft, since: datetime) -> tuple[Sent, ...]:
         self.calls.append("find")
         self._fault("find")
-        for line in self.ledger.posts():
-            seen = float(line["visible"]) <= self._elapsed()
-            if seen and contains_marker(line["text"], draft.marker):
-                return Sent(line["id"], line["url"])
-        return None
+        return tuple(
+            Sent(line["id"], line["url"])
+            for line in self._visible()
+            if contains_marker(line["text"], draft.marker)
+        )
+
+    def latest(self, count: int) -> tuple[str, ...]:
+        self.asked.append("latest")
+        return tuple(line["text"] for line in reversed(self._visible()))[:count]
+
+    def _visible(self) -> list[dict[str, str]]:
+        return [line for line in self.ledger.posts() if float(line["visible"]) <= self._elapsed()]
+
+    def published(self, since: datetime) -> Iterator[Seen]:
+        self._fault("find")
+        for line in reversed(self.ledger.posts()):
+            at = NOON + timedelta(seconds=float(line["made"]))
+            if at >= since:
+                yield Seen(Sent(line["id"], line["url"]), line["text"], at)
 
     def delete(self, remote_id: str) -> None:
         self.calls.append(f"delete {remote_id}")
 
     def check(self) -> Identity:
+        self.asked.append("check")
         return Identity("1", "ledger", "https://ledger.example")
+
+    def remarks(self) -> tuple[Remark, ...]:
+        return ()
 
     def close(self) -> None:
         pass
@@ -298,13 +333,21 @@ def new_database(folder: Path) -> Database:
     return Database.open(f"sqlite:///{file}")
 
 
+@cache
+def _smallest_picture() -> bytes:
+    """A JPEG that networks take."""
+    data = io.BytesIO()
+    Image.new("RGB", (8, 8), (200, 120, 60)).save(data, "JPEG")
+    return data.getvalue()
+
+
 def stock(database: Database, folder: Path, count: int, seed: int = 0) -> None:
     """Fill the stock with pictures that don't look alike."""
     rng = random.Random(seed)
     with database.write() as session:
         for number in range(count):
             name = f"picture-{seed}-{number}.png"
-            (folder / name).write_bytes(b"\xff\xd8\xff\xe0 a picture")
+            (folder / name).write_bytes(_smallest_picture())
             session.add(
                 Picture(
                     sha256=f"{seed:032x}{number:032x}",

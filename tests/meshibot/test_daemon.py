@@ -17,7 +17,6 @@ from meshibot.daemon import Daemon
 from meshibot.database import Account, Database, Post, PostState, Slot, SlotState
 from meshibot.database import Daemon as DaemonRow
 from meshibot.errors import UsageError
-from meshibot.publishers.base import Identity, RetryLater
 from meshibot.schedule import Schedule
 from tests.meshibot.homes import living_daemons, run_beside, wait_for
 from tests.meshibot.ledger import UTC_ZONE, Ledger, LedgerPublisher, channel, new_database, slot, stock
@@ -178,31 +177,3 @@ def test_a_clock_that_is_set_right_does_not_stop_the_looks(
 
     run_beside(daemon, story)
     assert posted(database) == 2
-
-
-class Stranger(LedgerPublisher):
-    """It does not say at first whose account it is."""
-
-    def check(self) -> Identity:
-        self.calls.append("check")
-        if self.calls.count("check") == 1:
-            raise RetryLater("Not now.")
-        return super().check()
-
-
-def test_the_networks_own_id_of_the_account_is_asked_for_with_the_first_post(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    publisher = Stranger(Ledger(tmp_path / "ledger"), SystemClock())
-    schedule = Schedule("0 0 29 2 *", UTC_ZONE)
-    daemon = Daemon(database, [channel(tmp_path, publisher, schedule=schedule)], lambda: None)
-    monkeypatch.setattr(daemon_module, "PLAN", timedelta())  # when it is asked again
-    stock(database, tmp_path, 4)
-    assert publisher.calls == []
-    for _ in range(4):
-        slot(database, datetime.now(UTC))
-        daemon._work("main")
-    assert publisher.calls == ["upload", "send", "check", "upload", "send", "check", *["upload", "send"] * 2]
-    with database.read() as session:
-        assert session.get_one(Account, "main").remote_user_id == "1"
-        assert session.scalars(select(Post.remote_user_id).order_by(Post.id)).all() == [None, "1", "1", "1"]

@@ -271,6 +271,28 @@ def queries_of_a_round(database: Database) -> None:
 
 
 @pytest.mark.postgres
+def test_a_transaction_that_a_suspended_machine_left_open_holds_nobody_up(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meshibot.database.session.IDLE_TIMEOUT", "1s")
+    upgrade(postgres_url)
+    with Database.open(postgres_url) as asleep, Database.open(postgres_url) as awake:
+        with asleep.write() as session:
+            session.add(Account(name="main", publisher="x"))
+
+        def sleep_in_a_transaction() -> None:
+            with asleep.write() as session:
+                session.get_one(Account, "main", with_for_update=True).next_serial = 3
+                with awake.write() as other:  # waits for the row until the server has ended the first
+                    other.get_one(Account, "main", with_for_update=True).next_serial = 7
+
+        with pytest.raises(DatabaseFailure):
+            sleep_in_a_transaction()
+        with awake.read() as session:
+            assert session.get_one(Account, "main").next_serial == 7
+
+
+@pytest.mark.postgres
 def test_a_server_that_refuses_to_write_is_one_sentence(postgres_url: str) -> None:
     upgrade(postgres_url)
     parsed = make_url(postgres_url)
@@ -349,9 +371,11 @@ def test_what_cannot_be_backed_up_is_one_sentence(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'bot.sqlite'}"
     with pytest.raises(UsageError, match="itself"):
         backup(url, tmp_path / "bot.sqlite")
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(DatabaseFailure, match="failed"):
-        backup(url, tmp_path / "folder")
+    (tmp_path / ".env").write_text("MESHIBOT_PUBLISHER=x")
+    for taken in (tmp_path, tmp_path / ".env"):
+        with pytest.raises(UsageError, match="is no backup of meshibot's"):
+            backup(url, taken)
+    assert (tmp_path / ".env").read_text() == "MESHIBOT_PUBLISHER=x"
     (tmp_path / "broken.sqlite").write_bytes(b"not a database at all" * 100)
     with pytest.raises(DatabaseFailure, match="failed"):
         backup(f"sqlite:///{tmp_path / 'broken.sqlite'}", tmp_path / "copy")
@@ -412,7 +436,7 @@ def ask_everything(database: Database, folder: Path) -> None:
     with database.write() as session:
         assert views.posts_for_a_person(session, ["main"]) == []
         assert len(views.recent_posts(session, 5, "main")) == 5
-        queries.begun_since(session, "main", NOON - timedelta(days=1))
+        queries.begun_between(session, "main", NOON - timedelta(days=1), NOON)
         write_slots(session, "main", Schedule("30 * * * *", UTC_ZONE), NOON, random.Random(1))
     publisher = LedgerPublisher(Ledger(folder / "ledger"), MovableClock())
     publisher.faults["send"].append("lost")
@@ -496,8 +520,8 @@ def test_who_chooses_a_picture_leaves_the_others_to_those_who_choose_meanwhile(
     with Database.open(postgres_url) as database:
         stock(database, tmp_path, 2)
         with database.write() as one, database.write() as other:
-            first, _ = queries.choose_pictures(one, "main", 1)
-            second, _ = queries.choose_pictures(other, "two", 1)
+            first = queries.choose_pictures(one, "main", 1).pictures
+            second = queries.choose_pictures(other, "two", 1).pictures
             assert [picture.id for picture in (*first, *second)] == [1, 2]
 
 
@@ -509,7 +533,7 @@ def test_the_oldest_pictures_that_look_new_are_chosen(database: Database, tmp_pa
         pictures[1].phash = pictures[0].phash ^ 0x1FF  # 9 bits: alike
         pictures[2].phash = pictures[0].phash ^ 0x3FF  # 10 bits: not alike
     with database.read() as session:
-        assert [p.id for p in queries.choose_pictures(session, "main", 1)[0]] == [1]
-        assert [p.id for p in queries.choose_pictures(session, "main", 2)[0]] == [1, 3]
-        assert [p.id for p in queries.choose_pictures(session, "main", 4)[0]] == [1, 3, 4, 5]
-        assert queries.choose_pictures(session, "main", 5)[0] == []
+        assert [p.id for p in queries.choose_pictures(session, "main", 1).pictures] == [1]
+        assert [p.id for p in queries.choose_pictures(session, "main", 2).pictures] == [1, 3]
+        assert [p.id for p in queries.choose_pictures(session, "main", 4).pictures] == [1, 3, 4, 5]
+        assert queries.choose_pictures(session, "main", 5).pictures == []

@@ -42,7 +42,11 @@ def test_values_of_several_lines_stay_in_their_column(capsys: pytest.CaptureFixt
         ("missed", "was given up: Why."),
         ("rejected", "was rejected: Why."),
         ("unknown", "may have been posted: Why. `meshibot run` finds out"),
-        ("retry", "is not posted yet: Why. `meshibot run` goes on with it."),
+        (
+            "retry",
+            "is not posted yet: Why. `meshibot run` goes on with it, `meshibot cancel 3` withdraws it.",
+        ),
+        ("sending", "is being sent, or its process was ended there: `meshibot run` finds out."),
     ],
 )
 def test_what_became_of_a_post_is_one_sentence(state: str, said: str) -> None:

@@ -5,15 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from meshibot import health
+from meshibot.backup.archive import name_of
+from meshibot.backup.make import make
 from meshibot.config import Settings, load_settings
-from meshibot.database import Daemon, Database
+from meshibot.database import Account, Daemon, Database, Kind, Post, PostState
 from meshibot.database.migrate import upgrade
-from meshibot.health import Finding, check, exit_status, posts_in_a_month
+from meshibot.health import Finding, check, exit_status, machine, network, posts_in_a_month
 from meshibot.quiet import QuietHours
 from meshibot.schedule import Schedule
 from meshibot.status import status
 from tests.checkpoints import make_checkpoint
+from tests.fakes.x import FakeX
+from tests.meshibot.homes import x_settings
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -46,21 +49,21 @@ def test_a_sound_configuration_has_nothing_to_mend(configured: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "subject", "says", "code"),
+    ("name", "value", "subject", "says"),
     [
-        ("CHECKPOINT", "/nowhere", "checkpoint", "There is no checkpoint at /nowhere", 2),
-        ("DATABASE_URL", "mysql://h/n", "database", "SQLite file or PostgreSQL is needed", 2),
-        ("SCHEDULE", "* *", "account main schedule", "it needs five fields", 2),
-        ("PUBLISHER", "x", "account main", "lacks MESHIBOT_X_CONSUMER_KEY", 2),
+        ("CHECKPOINT", "/nowhere", "checkpoint", "There is no checkpoint at /nowhere"),
+        ("DATABASE_URL", "mysql://h/n", "database", "SQLite file or PostgreSQL is needed"),
+        ("SCHEDULE", "* *", "account main schedule", "it needs five fields"),
+        ("PUBLISHER", "x", "account main", "lacks MESHIBOT_X_CONSUMER_KEY"),
     ],
 )
 def test_what_is_wrong_is_found(
-    configured: pytest.MonkeyPatch, name: str, value: str, subject: str, says: str, code: int
+    configured: pytest.MonkeyPatch, name: str, value: str, subject: str, says: str
 ) -> None:
     configured.setenv(f"MESHIBOT_{name}", value)
     found = check(load_settings(), NOW)
     finding = next(each for each in found if each.subject == subject)
-    assert (finding.level, exit_status(found)) == ("failed", code)
+    assert (finding.level, exit_status(found)) == ("failed", 2)
     assert says in finding.says
 
 
@@ -69,7 +72,7 @@ def test_a_schedule_that_lies_in_the_quiet_hours_never_posts(configured: pytest.
     configured.setenv("MESHIBOT_QUIET_HOURS", "02:00-05:00")
     found = check(load_settings(), NOW)
     schedule = next(each for each in found if each.subject == "account main schedule")
-    assert (schedule.level, exit_status(found)) == ("failed", 1)
+    assert (schedule.level, exit_status(found)) == ("failed", 2)
     assert "change MESHIBOT_SCHEDULE or MESHIBOT_QUIET_HOURS" in schedule.says
     assert status(load_settings(), NOW)["accounts"][0]["next_slot"] is None
 
@@ -78,11 +81,14 @@ def test_a_link_in_the_captions_makes_a_month_dear(configured: pytest.MonkeyPatc
     configured.setenv("MESHIBOT_PUBLISHER", "x")
     configured.setenv("MESHIBOT_SCHEDULE", "0 */3 * * *")
     cost = findings(load_settings())["account main cost"]
-    assert (cost.level, cost.says) == ("ok", "about 240 posts a month, $4.80 ($0.020 each).")
+    assert (cost.level, cost.says) == (
+        "ok",
+        "about 240 posts a month, $4.80 ($0.020 each, by the prices of August 2026).",
+    )
     configured.setenv("MESHIBOT_CAPTIONS", "example.com {marker}")
     cost = findings(load_settings())["account main cost"]
     assert cost.level == "warning"
-    assert "$49.20 ($0.205 each)" in cost.says
+    assert "$49.20 ($0.205 each" in cost.says
 
 
 def test_a_month_counts_neither_quiet_hours_nor_what_is_over_the_budget() -> None:
@@ -110,8 +116,8 @@ def test_a_clock_that_fell_behind_is_a_warning(configured: pytest.MonkeyPatch) -
 def test_a_disk_that_fills_up_is_told(
     configured: pytest.MonkeyPatch, low: int, none: int, level: str
 ) -> None:
-    configured.setattr(health, "_LOW_DISK", low)
-    configured.setattr(health, "_NO_DISK", none)
+    configured.setattr(machine, "_LOW_DISK", low)
+    configured.setattr(machine, "_NO_DISK", none)
     disk = findings(load_settings())["disk"]
     assert disk.level == level
     assert "Make room" in disk.says
@@ -129,3 +135,53 @@ def test_a_database_of_an_older_meshibot_has_to_be_upgraded(configured: pytest.M
 def test_a_warning_about_settings_is_a_finding(configured: pytest.MonkeyPatch) -> None:
     configured.setenv("MESHIBOT_SHEDULE", "x")
     assert "did you mean MESHIBOT_SCHEDULE" in findings(load_settings())["settings"].says
+
+
+def test_what_costs_is_asked_only_when_told_to(configured: pytest.MonkeyPatch, fake_x: FakeX) -> None:
+    for name, value in x_settings(fake_x).items():
+        configured.setenv(f"MESHIBOT_{name}", value)
+    found = findings(load_settings())
+    assert found["account main"].level == "ok"
+    assert "costs $0.010: meshibot check --paid" in found["account main"].says
+    assert "account main clock" not in found
+    paid = {finding.subject: finding for finding in check(load_settings(), NOW, paid=True)}
+    assert paid["account main"].says.startswith("posts to x as ")
+    assert paid["account main clock"].says == "It agrees with that of X."
+    assert "more requests now" in paid["account main limit"].says
+
+
+@pytest.mark.parametrize(
+    ("seconds", "level", "says"),
+    [(-20, "ok", "agrees"), (90, "warning", "90 s ahead of that of X: set it"), (-600, "failed", "behind")],
+)
+def test_a_clock_that_differs_from_the_networks_is_told(seconds: float, level: str, says: str) -> None:
+    finding = network._clock("clock", "X", timedelta(seconds=seconds))
+    assert finding.level == level
+    assert says in finding.says
+
+
+def test_stock_daemon_and_backup_are_looked_at(configured: pytest.MonkeyPatch) -> None:
+    settings = load_settings()
+    settings.home.mkdir()
+    upgrade(settings.database_address)
+    assert findings(settings)["stock"].level == "warning"
+    assert findings(settings)["daemon"].says.startswith("None has run yet")
+    with Database.open(settings.database_address) as database, database.write() as session:
+        ended = NOW - timedelta(hours=3)
+        session.add(Daemon(id="a", host="h", pid=1, version="0", started_at=ended, seen_at=ended))
+        session.add(Account(name="main", publisher="folder"))
+        session.flush()
+        old = NOW - timedelta(days=5)
+        session.add(
+            Post(
+                account="main", publisher="folder", serial=1, kind=Kind.SINGLE, state=PostState.NEEDS_PERSON,
+                due_at=old, created_at=old, deadline=old, not_before=old,
+            )
+        )  # fmt: skip
+    found = findings(settings)
+    assert "was last seen at 2026-11-24T09:00:00Z: start it" in found["daemon"].says
+    assert (found["backup"].level, found["backup"].says[:12]) == ("warning", "There is non")
+    assert found["account main posts"].says.startswith("1 of them wait for your word")
+    assert exit_status(found.values()) == 1
+    make(settings, settings.backups_folder / name_of(NOW), NOW)
+    assert findings(settings)["backup"].level == "ok"

@@ -100,6 +100,39 @@ def test_what_tweepy_itself_logs_is_clean_even_with_unknown_secrets(
     assert HIDDEN in said
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_no_line_is_longer_than_can_be_read(stream: io.StringIO, form: str) -> None:
+    """And what is cut off hid no secret in halves."""
+    configure_logging(logging.DEBUG, form, secrets=SECRETS, stream=stream)  # type: ignore[arg-type]
+    logging.getLogger("library").debug("body %s%s%s", "x" * 1990, SECRETS[1], "y" * 400_000)
+    (line,) = stream.getvalue().splitlines()
+    assert len(line) < 2_300
+    assert "more characters)" in line
+    assert SECRETS[1][:4] not in line
+
+
+def test_a_picture_that_is_uploaded_is_not_in_the_log(
+    fake_x: FakeX, tmp_path: Path, stream: io.StringIO
+) -> None:
+    configure_logging(logging.DEBUG, stream=stream)
+    x = XPublisher(CREDENTIALS, api_base=fake_x.url)
+    x.upload(make_draft(tmp_path, 42))
+    x.close()
+    said = stream.getvalue()
+    assert "POST /2/media/upload: 20" in said
+    assert "JFIF" not in said
+    assert "Updated body" not in said
+
+
+def test_the_scheduler_is_heard_only_where_it_fails(stream: io.StringIO) -> None:
+    configure_logging(logging.DEBUG, stream=stream)
+    scheduler = logging.getLogger("apscheduler.scheduler")
+    scheduler.warning("Run time of job was missed by 0:00:40")
+    scheduler.debug("Looking for jobs to run")
+    scheduler.error("Job raised an exception")
+    assert stream.getvalue().count("apscheduler") == 1
+
+
 def test_arguments_extra_fields_and_tracebacks(stream: io.StringIO) -> None:
     configure_logging(form="json", secrets=SECRETS, stream=stream)
     log = logging.getLogger("meshibot.test")

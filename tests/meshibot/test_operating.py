@@ -70,6 +70,9 @@ def test_every_command_there_is_is_explained() -> None:
         "drop",
         "clear",
         "backup",
+        "restore",
+        "hold",
+        "notify",
     }
     assert there_is | {"upgrade"} <= explained
 

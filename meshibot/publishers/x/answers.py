@@ -1,20 +1,28 @@
 """What X answers, and what each answer means: documentation and OpenAPI 2.167 as of August 2026."""
 
 import re
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
 
-from meshibot.publishers.answers import TROUBLE, Answer, Row, http_date, one_line
+from meshibot.publishers.answers import (
+    TROUBLE,
+    Answer,
+    Response,
+    Row,
+    allowed_again,
+    clock_ahead,
+    dicts_in,
+    json_of,
+    one_line,
+)
 from meshibot.publishers.base import AccountStopped, MediaGone, PossibleDuplicate, Rejected, RetryLater
 
 _PORTAL = "console.x.com"
 _THEN = "then run `meshibot resume`."
 
 
-_SECONDS = re.compile(r"\d{1,10}", re.ASCII)
-"""More digits than a moment of these centuries has are no number of seconds."""
-_LONGEST_LIMIT = timedelta(days=1)
+_LIMITS = ("x-rate-limit", "x-app-limit-24hour", "x-user-limit-24hour")
 
 _STOPPED_BY = re.compile(r"suspended|locked|deactivated|not enrolled|client-not-enrolled", re.I)
 _PERMISSION_LACKS = re.compile(
@@ -35,10 +43,18 @@ ANSWERS = (
     ),
     Row(
         401,
+        RetryLater,
+        "{network} refuses the signature (401), for this machine's clock is {minutes} minutes {fast}: set it "
+        "right (timedatectl set-ntp true).",
+        clock="off",
+    ),
+    Row(
+        401,
         AccountStopped,
         "{network} refuses the credentials (401: {said}).",
         f"Set the machine's clock right, put fresh values from {_PORTAL} into the four MESHIBOT_X_ settings, "
         f"{_THEN}",
+        may_mend=True,  # there are hours in which X refuses everybody
     ),
     Row(
         402,
@@ -69,6 +85,12 @@ ANSWERS = (
         about=_STOPPED_BY,
     ),
     Row(
+        404,
+        RetryLater,
+        "{network} does not know the picture yet that it has just taken (404: {said}).",
+        step="upload",
+    ),
+    Row(
         400,
         MediaGone,
         "{network} no longer knows the uploaded picture: {said}.",
@@ -78,24 +100,17 @@ ANSWERS = (
     Row(None, Rejected, "{network} refuses {doing} ({status}: {said})."),
 )
 
-
-class Response(Protocol):
-    """What is read of an answer: `requests.Response` has it."""
-
-    status_code: int
-    reason: str
-
-    @property
-    def headers(self) -> Mapping[str, str]: ...
-
-    def json(self) -> Any: ...
+READ_ONLY = Answer(403, "read-only application")
+"""What an app without 'Write' would be answered if it posted; X says so with every signed answer."""
 
 
 def answer_of(response: Response, redact: Callable[[str], str]) -> Answer:
     """An answer in the terms of the table. What X says may repeat a secret, which is taken out."""
     said, kinds = (redact(text) for text in _said(response))
-    at = _allowed_again(response.headers, datetime.now(UTC)) if response.status_code == 429 else None
-    return Answer(response.status_code, said, kinds, at)
+    now = datetime.now(UTC)
+    at = allowed_again(response.headers, now, _LIMITS) if response.status_code == 429 else None
+    ahead = clock_ahead(response.headers.get("date", ""), now)
+    return Answer(response.status_code, said, kinds, at, ahead)
 
 
 def _said(response: Response) -> tuple[str, str]:
@@ -114,42 +129,8 @@ def _said(response: Response) -> tuple[str, str]:
     return text, " ".join(str(kind) for kind in kinds if kind)
 
 
-def json_of(response: Response) -> object:
-    """The body, or None where it is no JSON (tweepy lets that error escape, though the post was made)."""
-    try:
-        body: object = response.json()
-    except ValueError:
-        return None
-    return body
-
-
 def data_of(response: Response) -> dict[str, Any]:
     """The `data` of the body, empty where it has none."""
     body = json_of(response)
     data = body.get("data") if isinstance(body, dict) else None
     return data if isinstance(data, dict) else {}
-
-
-def dicts_in(value: object) -> list[dict[str, Any]]:
-    """The objects of a JSON list, empty for what is none."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def _allowed_again(headers: Mapping[str, str], now: datetime) -> datetime | None:
-    """When a 429 says that one may ask again: the latest that its headers name, or None.
-
-    Resets are moments on X's clock, so they are taken relative to the answer's own Date. No limit of X lasts
-    longer than a day.
-    """
-    server_now = http_date(headers.get("date", "")) or now
-    waits: list[timedelta] = []
-    retry_after = headers.get("retry-after", "").strip()
-    if _SECONDS.fullmatch(retry_after):
-        waits.append(timedelta(seconds=int(retry_after)))
-    elif (named := http_date(retry_after)) is not None:
-        waits.append(named - server_now)
-    for limit in ("x-rate-limit", "x-app-limit-24hour", "x-user-limit-24hour"):
-        reset = headers.get(f"{limit}-reset", "").strip()
-        if _SECONDS.fullmatch(reset) and headers.get(f"{limit}-remaining", "0").strip() == "0":
-            waits.append(datetime.fromtimestamp(int(reset), UTC) - server_now)
-    return now + min(max(waits), _LONGEST_LIMIT) if waits else None

@@ -9,10 +9,14 @@ import tweepy
 from tweepy.auth import OAuth1UserHandler
 
 from meshibot import __version__
+from meshibot.publishers.base import Fence
 from meshibot.publishers.credentials import OAuth1Credentials
 from meshibot.publishers.transport import Adapter, Timeouts
 
 log = logging.getLogger(__name__)
+
+# It writes the whole body of each request that it has signed: a picture of some hundred kilobytes.
+logging.getLogger("requests_oauthlib.oauth1_auth").addFilter(lambda record: "body" not in str(record.msg))
 
 HOST = "https://api.twitter.com"
 """Where tweepy sends to and what requests are signed for; api.x.com is the same service."""
@@ -86,10 +90,11 @@ class Client(tweepy.Client):  # type: ignore[misc]
             "POST", "/2/media/metadata", json={"id": media_id, "metadata": {"alt_text": {"text": alt_text}}}
         )
 
-    def post(self, text: str, media_ids: list[str]) -> requests.Response:
+    def post(self, text: str, media_ids: list[str], fence: Fence) -> requests.Response:
         """`POST /2/tweets` with the label for generated pictures, which tweepy's create_tweet can't set."""
-        return self.request(
-            "POST",
-            "/2/tweets",
-            json={"text": text, "media": {"media_ids": media_ids}, "made_with_ai": True},
-        )
+        with self.adapter.fenced(fence):
+            return self.request(
+                "POST",
+                "/2/tweets",
+                json={"text": text, "media": {"media_ids": media_ids}, "made_with_ai": True},
+            )

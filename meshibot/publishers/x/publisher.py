@@ -7,7 +7,7 @@ OpenAPI 2.167 and tweepy 4.17.
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,10 +17,20 @@ from pydantic import Field
 
 from meshibot.errors import UsageError
 from meshibot.logs import Redactor
-from meshibot.publishers.answers import NoAnswer, Step, meaning, without_answer
+from meshibot.publishers import prices
+from meshibot.publishers.answers import (
+    NoAnswer,
+    Step,
+    age_of,
+    dicts_in,
+    json_of,
+    meaning,
+    without_answer,
+)
 from meshibot.publishers.base import (
     Count,
     Draft,
+    Fence,
     Idempotency,
     Identity,
     Limits,
@@ -28,16 +38,21 @@ from meshibot.publishers.base import (
     MediaRef,
     Price,
     Rejected,
+    Remark,
     RetryLater,
+    Seen,
     Sent,
+    Told,
     Unclear,
+    Visibility,
     contains_marker,
     read_picture,
     require_within_limits,
+    unfenced,
 )
 from meshibot.publishers.credentials import OAuth1Credentials
 from meshibot.publishers.settings import AccountSecret, PublisherSettings, Secret, WebAddress
-from meshibot.publishers.x.answers import ANSWERS, answer_of, data_of, dicts_in, json_of
+from meshibot.publishers.x.answers import ANSWERS, READ_ONLY, answer_of, data_of
 from meshibot.publishers.x.text import MAX_WEIGHT, has_link, weighted_length
 
 if TYPE_CHECKING:
@@ -87,7 +102,9 @@ class XPublisher:
     settings: ClassVar[type[PublisherSettings]] = XSettings
     idempotency: ClassVar[Idempotency] = "reconcile"
     find_lags: ClassVar[bool] = True
-    price: ClassVar[Price] = Price(post=0.015, link=0.20, alt_text=0.005)
+    visibilities: ClassVar[tuple[Visibility, ...]] = ("public",)
+    marks_sensitive: ClassVar[bool] = False
+    price: ClassVar[Price] = prices.X
     limits = Limits(
         caption=MAX_WEIGHT,
         alt_text=1_000,
@@ -113,7 +130,7 @@ class XPublisher:
 
         self._client = Client(credentials, api_base, timeouts)
         self._redact = Redactor(credentials.secrets())
-        self._identity: Identity | None = None
+        self._user_id: str | None = None
 
     @classmethod
     def open(cls, account: XSettings, home: Path) -> "XPublisher":
@@ -156,13 +173,14 @@ class XPublisher:
         require_within_limits(self, draft)
         return tuple(self._upload_one(path, draft.alt_text) for path in draft.media)
 
-    def send(self, draft: Draft, media: tuple[MediaRef, ...]) -> Sent:
+    def send(self, draft: Draft, media: tuple[MediaRef, ...], fence: Fence = unfenced) -> Sent:
         """Make the post, once. Never without a picture."""
         require_within_limits(self, draft, media)
         now = datetime.now(UTC)
         if any(item.expires_at is not None and item.expires_at <= now for item in media):
             raise MediaGone("The uploaded picture has expired on X and must be uploaded again.")
-        response = self._call("send", lambda: self._client.post(draft.caption, [item.id for item in media]))
+        ids = [item.id for item in media]
+        response = self._call("send", lambda: self._client.post(draft.caption, ids, fence))
         remote_id = str(data_of(response).get("id", ""))
         if not re.fullmatch(r"[0-9]{1,19}", remote_id):
             raise Unclear(
@@ -171,22 +189,31 @@ class XPublisher:
             )
         return Sent(remote_id, self.post_url(remote_id))
 
-    def find(self, draft: Draft, since: datetime) -> Sent | None:
-        """Read the account's own timeline from an hour before `since` (clocks differ) for the serial."""
-        user_id = self.check().id
+    def find(self, draft: Draft, since: datetime) -> tuple[Sent, ...]:
+        """Read the account's own timeline for the serial."""
+        found = [seen.sent for seen in self.published(since) if contains_marker(seen.text, draft.marker)]
+        return tuple(reversed(found))  # X lists the newest first
+
+    def published(self, since: datetime) -> Iterator[Seen]:
+        """The account's own timeline from an hour before `since`: clocks differ."""
+        user_id = self._whose_timeline()
         start = max(since.astimezone(UTC) - _CLOCK_MARGIN, datetime(2010, 11, 6, tzinfo=UTC))
         token: str | None = None
-        found: Sent | None = None
         for _ in range(_PAGES):
             response = self._read_page(user_id, start, token)
             posts, token = self._posts_of(response)
             for post in posts:
-                if contains_marker(str(post.get("text", "")), draft.marker):
-                    # Newest first: the last match is the post that was made first.
-                    found = Sent(str(post["id"]), self.post_url(str(post["id"])))
+                post_id = str(post["id"])
+                sent = Sent(post_id, self.post_url(post_id), age_of(post.get("created_at"), response))
+                yield Seen(sent, str(post.get("text", "")), _made_at(post_id))
             if not token:
-                return found
+                return
         raise RetryLater(f"The timeline since {start:%Y-%m-%d %H:%M} UTC is too long to be read to its end.")
+
+    def latest(self, count: int) -> tuple[str, ...]:
+        """The newest of the account's timeline: X gives 5 to 100 at once, and has a price on each."""
+        response = self._read_page(self._whose_timeline(), None, None, count=min(max(count, 5), 100))
+        return tuple(str(post.get("text", "")) for post in self._posts_of(response)[0])
 
     def delete(self, remote_id: str) -> None:
         """Take a post down; one that X no longer knows is down already."""
@@ -202,21 +229,34 @@ class XPublisher:
             )
 
     def check(self) -> Identity:
-        """Who the credentials belong to; asked once, then remembered."""
-        if self._identity is None:
-            response = self._call("read", lambda: self._client.get_me(user_auth=True))
-            user = data_of(response)
-            if not user.get("id"):
-                raise RetryLater(
-                    "X answered without saying whose account this is.", http_status=response.status_code
-                )
-            name = str(user.get("username", ""))
-            self._identity = Identity(str(user["id"]), name, f"https://x.com/{name}")
-        return self._identity
+        """Who the credentials belong to, and whether X says that they may only read."""
+        response = self._call("read", lambda: self._client.get_me(user_auth=True))
+        user = data_of(response)
+        if not user.get("id"):
+            raise RetryLater(
+                "X answered without saying whose account this is.", http_status=response.status_code
+            )
+        if response.headers.get("x-access-level", "").strip().lower() == "read":
+            raise meaning(ANSWERS, self.title, "read", READ_ONLY)
+        name = str(user.get("username", ""))
+        self._user_id = str(user["id"])
+        return Identity(self._user_id, name, f"https://x.com/{name}")
+
+    def remarks(self) -> tuple[Remark, ...]:
+        """X is one server, and its rules are known."""
+        return ()
+
+    def told(self) -> Told | None:
+        """What X's latest answer said besides."""
+        return self._client.adapter.told
 
     def close(self) -> None:
         """Close the session."""
         self._client.session.close()
+
+    def _whose_timeline(self) -> str:
+        """The account's own id; it is asked for once."""
+        return self._user_id or self.check().id
 
     def _upload_one(self, path: Path, alt_text: str) -> MediaRef:
         data, media_type = read_picture(self, path)
@@ -234,13 +274,16 @@ class XPublisher:
             lifetime = timedelta(seconds=seconds)
         return MediaRef(media_id, asked_at + lifetime)
 
-    def _read_page(self, user_id: str, start: datetime, token: str | None) -> "requests.Response":
+    def _read_page(
+        self, user_id: str, start: datetime | None, token: str | None, *, count: int = 100
+    ) -> "requests.Response":
         return self._call(
             "read",
             lambda: self._client.get_users_tweets(
                 user_id,
                 start_time=start,
-                max_results=100,
+                max_results=count,
+                tweet_fields=["created_at"],
                 pagination_token=token,
                 # A repost of another bot's serial would look like ours.
                 exclude=["replies", "retweets"],
@@ -276,3 +319,8 @@ class XPublisher:
         if 200 <= response.status_code < 300:
             return response
         raise meaning(ANSWERS, self.title, step, answer_of(response, self._redact))
+
+
+def _made_at(remote_id: str) -> datetime:
+    """X's ids count milliseconds since November 2010 above their lowest 22 bits (snowflakes)."""
+    return datetime.fromtimestamp(((int(remote_id) >> 22) + 1_288_834_974_657) / 1000, UTC)

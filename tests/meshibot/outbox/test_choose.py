@@ -1,7 +1,9 @@
 """What comes next: slots that are due, budget, quiet hours, spacing, and what comes too late."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import select
@@ -19,7 +21,7 @@ from meshibot.database import (
     Slot,
     SlotState,
 )
-from meshibot.errors import NothingToDo
+from meshibot.errors import MeshibotError, NothingToDo
 from meshibot.outbox import Outbox, people
 from meshibot.quiet import QuietHours
 from meshibot.schedule import Schedule
@@ -173,6 +175,142 @@ def test_a_post_that_is_tried_again_later_counts_in_the_budget(
     clock.move(minutes=1)
     assert box.step("main") == 1
     assert [line["text"][-4:] for line in publisher.ledger.posts()] == ["0001"]
+
+
+def test_what_was_sent_while_the_clock_ran_ahead_is_no_part_of_todays_budget(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    stock(database, tmp_path, 9)
+    schedule = Schedule("0 * * * *", UTC_ZONE, daily_budget=1)
+    box = Outbox(database, channels=[channel(tmp_path, publisher, schedule=schedule)], clock=clock)
+    clock.jump(days=30)
+    people.post_now(box, "main")
+    clock.jump(days=-30)
+    for _ in range(3):
+        slot(database, clock.now())
+        assert box.step("main") is not None
+        clock.move(days=1)
+    assert len(publisher.ledger.posts()) == 4
+
+
+@pytest.mark.parametrize("state", [PostState.POSTED, PostState.DELETED, PostState.NEEDS_PERSON])
+def test_a_post_that_was_or_may_have_been_made_counts_in_the_budget(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock, state: PostState
+) -> None:
+    stock(database, tmp_path, 9)
+    schedule = Schedule("0 * * * *", UTC_ZONE, daily_budget=1)
+    box = Outbox(
+        database,
+        clock=clock,
+        elapsed=lambda: clock.elapsed,
+        channels=[channel(tmp_path, publisher, schedule=schedule)],
+    )
+    if state is PostState.NEEDS_PERSON:
+        publisher.faults["send"].append("duplicate")
+    people.post_now(box, "main")
+    if state is PostState.DELETED:
+        people.delete(database, 1, lambda row: publisher, clock=clock)
+    assert people.load_post(database, 1).state is state
+    with pytest.raises(NothingToDo, match="daily budget of 1"):
+        people.post_now(box, "main")
+
+
+def test_a_day_ends_at_midnight_where_the_account_is(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    stock(database, tmp_path, 9)
+    schedule = Schedule("0 * * * *", ZoneInfo("Asia/Tokyo"), daily_budget=1)
+    box = Outbox(database, channels=[channel(tmp_path, publisher, schedule=schedule)], clock=clock)
+    people.post_now(box, "main")
+    clock.move(hours=2, minutes=59)  # 23:59 in Tokyo
+    with pytest.raises(NothingToDo, match="daily budget"):
+        people.post_now(box, "main")
+    clock.move(minutes=2)
+    assert people.post_now(box, "main").state is PostState.POSTED
+
+
+def test_a_picture_that_cannot_be_posted_gives_way_to_the_next(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    """Within its slot, and for good."""
+    stock(database, tmp_path, 3)
+    faults = {"picture-0-0.png": "Its file is missing."}
+    judging = replace(channel(tmp_path, publisher), fault=lambda picture: faults.get(picture.file))
+    box = Outbox(database, channels=[judging], clock=clock)
+    slot(database, NOON)
+    box.step("main")
+    assert only_post(database).state is PostState.POSTED
+    assert picture_states(database) == ["rejected", "posted", "approved"]
+    with database.read() as session:
+        assert session.get_one(Picture, 1).reason == "Its file is missing."
+
+
+def test_a_stock_that_is_away_costs_no_picture(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    """A disk that is mounted late."""
+    stock(database, tmp_path, 2)
+
+    def away(picture: Picture) -> str | None:
+        raise MeshibotError("The folder pictures is missing: mount its disk.")
+
+    good = channel(tmp_path, publisher)
+    slot(database, NOON)
+    assert Outbox(database, channels=[replace(good, fault=away)], clock=clock).step("main") is None
+    assert picture_states(database) == ["approved"] * 2
+    assert "mount its disk" in str(the_slot(database).reason)
+    clock.move(minutes=1)
+    assert Outbox(database, channels=[good], clock=clock).step("main") is not None
+
+
+def test_pictures_of_the_configured_checkpoint_come_first(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    stock(database, tmp_path, 4)
+    with database.write() as session:
+        for number in (3, 4):
+            session.get_one(Picture, number).checkpoint = "new"
+    good = replace(channel(tmp_path, publisher), preferred=lambda: "new")
+    box = Outbox(database, channels=[good], clock=clock)
+    for _ in range(3):
+        people.post_now(box, "main")
+    with database.read() as session:
+        shown = session.scalars(select(PostPicture.picture_id).order_by(PostPicture.post_id)).all()
+    assert shown == [3, 4, 1]
+
+
+def test_missed_slots_are_told_with_their_reasons(
+    box: Outbox, database: Database, clock: MovableClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for minutes in range(8):
+        slot(database, NOON + timedelta(minutes=minutes))
+    clock.move(hours=5)
+    box.step("main")
+    told = [record for record in caplog.records if "missed" in record.message]
+    assert all(record.levelname == "WARNING" for record in told)
+    assert told[0].message == (
+        "slot main|2026-11-24T12:00:00.000000 is missed: No meshibot came to it before its grace of 2:00:00 "
+        "was over."
+    )
+    assert len(told) == 6
+    assert told[-1].message == "account main: more slots were missed; `meshibot status` lists them"
+
+
+def test_a_picture_whose_post_was_missed_is_posted_by_the_next(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    """It looks like that post's own, which nobody saw."""
+    stock(database, tmp_path, 1)
+    box = outbox(database, tmp_path, publisher)
+    slot(database, NOON)
+    publisher.faults["upload"].append("later")
+    box.step("main")
+    clock.move(hours=3)
+    box.step("main")
+    assert only_post(database).state is PostState.MISSED
+    slot(database, clock.now())
+    assert box.step("main") == 2
+    assert picture_states(database) == ["posted"]
 
 
 def test_a_picture_that_looks_like_a_recent_post_is_not_taken(

@@ -1,5 +1,6 @@
 """Leases, and the fence: who lost a claim changes nothing any more."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -9,10 +10,13 @@ from sqlalchemy import select
 
 from meshibot.database import (
     Database,
+    Event,
     Post,
     PostState,
 )
-from meshibot.outbox import Order, Outbox, Words
+from meshibot.errors import DatabaseFailure
+from meshibot.outbox import Order, Outbox, Policy, Words
+from meshibot.publishers.base import Draft, Fence, MediaRef, Sent, unfenced
 from tests.meshibot.ledger import (
     NOON,
     Killed,
@@ -23,7 +27,7 @@ from tests.meshibot.ledger import (
     slot,
     stock,
 )
-from tests.meshibot.outbox.asking import only_post, the_account
+from tests.meshibot.outbox.asking import look_until_settled, only_post, picture_states, the_account
 
 
 def test_an_answer_that_comes_after_a_takeover_still_counts(
@@ -123,3 +127,201 @@ def test_waits_and_leases_survive_a_clock_that_was_wrong(
         states = {post.state for post in session.scalars(select(Post))}
     assert states <= {PostState.POSTED, PostState.MISSED}
     assert len(publisher.ledger.posts()) >= 1
+
+
+@pytest.mark.parametrize("woken", ["by a lease that is over", "by another's work"])
+def test_a_worker_that_was_suspended_before_its_request_sends_nothing(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock, woken: str
+) -> None:
+    """A paused machine, a closed lid: it wakes between the commit of `sending` and the request's bytes."""
+    stock(database, tmp_path, 1)
+    slot(database, NOON)
+    asleep, awake = (outbox(database, tmp_path, LedgerPublisher(publisher.ledger, clock)) for _ in range(2))
+
+    def suspend() -> None:
+        clock.move(minutes=6)
+        if woken == "by another's work":
+            look_until_settled(awake, clock)
+            assert only_post(database).state is PostState.POSTED
+
+    sleeper = asleep.channel("main").publisher
+    assert isinstance(sleeper, LedgerPublisher)
+    sleeper.during["fence"] = suspend
+    asleep.step("main")
+    if woken != "by another's work":
+        assert publisher.ledger.posts() == []
+        assert only_post(database).state is PostState.RETRY
+        clock.move(minutes=1)
+        asleep.step("main")
+    assert only_post(database).state is PostState.POSTED
+    assert len(publisher.ledger.posts()) == 1
+
+
+@pytest.mark.parametrize(
+    ("real", "shown"),
+    [
+        (timedelta(minutes=6), timedelta()),
+        (timedelta(), timedelta(minutes=6)),
+        (timedelta(), -timedelta(hours=1)),
+    ],
+    ids=["the clock stood still", "the clock was set ahead", "the clock was set back"],
+)
+def test_either_clock_closes_the_fence(
+    database: Database,
+    tmp_path: Path,
+    publisher: LedgerPublisher,
+    clock: MovableClock,
+    real: timedelta,
+    shown: timedelta,
+) -> None:
+    """The wall clock, as anybody else would judge the lease; the other one where that was set wrong."""
+    stock(database, tmp_path, 1)
+    slot(database, NOON)
+
+    def suspend() -> None:
+        clock.elapsed += real.total_seconds()
+        clock.time += shown
+
+    publisher.during["fence"] = suspend
+    outbox(database, tmp_path, publisher).step("main")
+    assert publisher.ledger.posts() == []
+    assert "suspended" in str(only_post(database).reason)
+
+
+def test_a_request_has_less_time_than_its_lease(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    stock(database, tmp_path, 1)
+    slot(database, NOON)
+    given: list[float] = []
+
+    class Asking(LedgerPublisher):
+        def send(self, draft: Draft, media: tuple[MediaRef, ...], fence: Fence = unfenced) -> Sent:
+            clock.move(seconds=30)
+            given.append(fence())
+            return super().send(draft, media, fence)
+
+    outbox(database, tmp_path, Asking(publisher.ledger, clock)).step("main")
+    lease = Policy().lease.total_seconds()
+    assert 60 <= given[0] <= lease - 30 - 30
+
+
+def test_a_database_that_is_away_at_the_last_look_sends_nothing(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stock(database, tmp_path, 1)
+    slot(database, NOON)
+    box = outbox(database, tmp_path, publisher)
+
+    def away() -> None:
+        def fail() -> None:
+            monkeypatch.undo()
+            raise DatabaseFailure("The server is away.")
+
+        monkeypatch.setattr(database, "read", fail)
+
+    publisher.during["fence"] = away
+    box.step("main")
+    assert publisher.ledger.posts() == []
+    assert only_post(database).state is PostState.RETRY
+
+
+def answering_late(
+    publisher: LedgerPublisher, clock: MovableClock, answer: Sent, meanwhile: Callable[[], None]
+) -> LedgerPublisher:
+    """A network whose answer comes when another worker has done what it had to."""
+
+    class Late(LedgerPublisher):
+        def send(self, draft: Draft, media: tuple[MediaRef, ...], fence: Fence = unfenced) -> Sent:
+            fence()
+            meanwhile()
+            return answer
+
+    return Late(publisher.ledger, clock)
+
+
+def test_a_late_answer_takes_its_picture_out_of_the_stock_again(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    """It was given up meanwhile, for no look saw it."""
+    stock(database, tmp_path, 1)
+    slot(database, NOON)
+
+    def give_up() -> None:
+        clock.move(hours=3)
+        look_until_settled(outbox(database, tmp_path, publisher), clock)
+        assert only_post(database).state is PostState.MISSED
+        assert picture_states(database) == ["approved"]
+
+    late = answering_late(publisher, clock, Sent("r9", "https://ledger.example/r9"), give_up)
+    outbox(database, tmp_path, late).step("main")
+    post = only_post(database)
+    assert (post.state, post.remote_id) == (PostState.POSTED, "r9")
+    assert picture_states(database) == ["posted"]
+
+
+def test_a_late_answer_leaves_a_picture_that_another_post_has_taken(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    stock(database, tmp_path, 1)
+    slot(database, NOON)
+
+    def give_up_and_use_it_again() -> None:
+        clock.move(hours=3)
+        other = outbox(database, tmp_path, publisher)
+        look_until_settled(other, clock)
+        slot(database, clock.now())
+        publisher.faults["send"].append("later")
+        other.step("main")
+        assert picture_states(database) == ["reserved"]
+
+    late = answering_late(publisher, clock, Sent("r9", ""), give_up_and_use_it_again)
+    outbox(database, tmp_path, late).step("main")
+    assert picture_states(database) == ["reserved"]
+
+
+def test_a_second_post_that_a_late_answer_names_is_told_and_kept(
+    database: Database,
+    tmp_path: Path,
+    publisher: LedgerPublisher,
+    clock: MovableClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It overwrites nothing: a person must see both."""
+    stock(database, tmp_path, 1)
+    slot(database, NOON)
+
+    def send_again() -> None:
+        clock.move(minutes=6)
+        look_until_settled(outbox(database, tmp_path, publisher), clock)
+        assert only_post(database).remote_id == "r1"
+
+    late = answering_late(publisher, clock, Sent("r9", "https://ledger.example/r9"), send_again)
+    outbox(database, tmp_path, late).step("main")
+    post = only_post(database)
+    assert (post.state, post.remote_id) == (PostState.POSTED, "r1")
+    assert post.reason == (
+        "It was posted twice: https://ledger.example/r9 is the same post. Take that one down by hand."
+    )
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
+        f"post 1 (No.0001, main): {post.reason}"
+    ]
+    with database.read() as session:
+        event = session.scalars(select(Event)).one()
+    assert (event.action, event.post_id, event.note) == ("second post", 1, "https://ledger.example/r9")
+
+
+def test_a_late_answer_that_names_the_same_post_changes_nothing(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    stock(database, tmp_path, 1)
+    slot(database, NOON)
+
+    def send_again() -> None:
+        clock.move(minutes=6)
+        look_until_settled(outbox(database, tmp_path, publisher), clock)
+
+    late = answering_late(publisher, clock, Sent("r1", "https://elsewhere.example"), send_again)
+    outbox(database, tmp_path, late).step("main")
+    post = only_post(database)
+    assert (post.url, post.reason) == ("https://ledger.example/r1", None)

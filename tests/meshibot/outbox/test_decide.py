@@ -73,6 +73,12 @@ ROWS: list[tuple[Result, Situation, PostState, timedelta | None]] = [
     (Failed(Unclear("?")), on(), PostState.UNKNOWN, DUE),
     (Failed(PossibleDuplicate("?")), on(), PostState.UNKNOWN, DUE),
     (Failed(AccountStopped("!", "Pay.")), on(), PostState.RETRY, DUE),
+    (Failed(AccountStopped("!", "Wait.", may_mend=True)), on(), PostState.RETRY, BACKOFF),
+    (Failed(AccountStopped("!", "Wait.", may_mend=True)), on(attempts=5), PostState.MISSED, 32 * BACKOFF),
+    (LookFailed(AccountStopped("!", "Wait.", may_mend=True)), on(), PostState.UNKNOWN, LOOK),
+    (Failed(MediaGone("!")), on(attempts=1), PostState.RETRY, 2 * BACKOFF),
+    (NotSeen(enough=True, doubtful=SENT), on(), PostState.NEEDS_PERSON, DUE),
+    (NotSeen(enough=False, doubtful=SENT), on(), PostState.UNKNOWN, LOOK),
     (Failed(Rejected("!")), on(), PostState.REJECTED, None),
     (Failed(MediaGone("!")), on(), PostState.RETRY, DUE),
     (Failed(RetryLater("!")), on(), PostState.RETRY, BACKOFF),
@@ -132,6 +138,17 @@ def test_what_a_failure_does_to_the_account() -> None:
     assert decide(Failed(MediaGone("!")), on()).forget_media
     assert decide(Failed(PossibleDuplicate("!")), on()).duplicate is True
     assert decide(Absent(), on(duplicate=True)).duplicate is False
+
+
+def test_what_may_mend_itself_stops_the_account_at_the_third_time_and_is_asked_again() -> None:
+    refused = AccountStopped("Refused.", "Wait.", may_mend=True)
+    for refusals, stops in ((1, None), (2, None), (3, "Refused. Wait.")):
+        situation = Situation(post(), NOON, Policy(), refusals=refusals)
+        change = decide(Failed(refused), situation)
+        assert change.account_stops == stops
+        assert change.account_waits_until == (NOON + Policy().knock if stops else None)
+    for_good = decide(Failed(AccountStopped("No credits.", "Buy some.")), on())
+    assert for_good.account_waits_until is None, "a person has to act"
 
 
 def test_pictures_have_an_end_where_their_post_has() -> None:

@@ -20,7 +20,7 @@ from meshibot.database import (
 )
 from meshibot.errors import MeshibotError, NeedsPerson, UsageError
 from meshibot.outbox import Channel, Order, Outbox, Policy, Words, people
-from meshibot.publishers.base import Draft, MediaGone, MediaRef, RetryLater, Sent
+from meshibot.publishers.base import Draft, Fence, MediaGone, MediaRef, RetryLater, Sent, unfenced
 from meshibot.schedule import Schedule
 from tests.meshibot.ledger import (
     NOON,
@@ -267,10 +267,10 @@ def test_media_that_expired_are_uploaded_again(
 class ForgetfulPublisher(LedgerPublisher):
     """It loses the picture between the upload and the send, once."""
 
-    def send(self, draft: Draft, media: tuple[MediaRef, ...]) -> Sent:
+    def send(self, draft: Draft, media: tuple[MediaRef, ...], fence: Fence = unfenced) -> Sent:
         if self.calls.count("upload") == 1:
             raise MediaGone("It no longer knows the picture.")
-        return super().send(draft, media)
+        return super().send(draft, media, fence)
 
 
 def test_media_that_the_network_lost_are_uploaded_again(
@@ -335,7 +335,7 @@ def test_rate_limits_of_the_past_do_not_make_a_hot_loop(
     slot(database, NOON)
 
     class Confused(LedgerPublisher):
-        def send(self, draft: Draft, media: tuple[MediaRef, ...]) -> Sent:
+        def send(self, draft: Draft, media: tuple[MediaRef, ...], fence: Fence = unfenced) -> Sent:
             self.calls.append("send")
             raise RetryLater("Too many.", self.clock.now() - timedelta(hours=1))
 

@@ -1,5 +1,6 @@
 """What a person does: post now, resolve, withdraw, take down, let an account go on."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from meshibot.database import (
     PostState,
     SlotState,
 )
-from meshibot.errors import ChangedMeanwhile, NothingToDo, UsageError
+from meshibot.errors import ChangedMeanwhile, Interrupted, NothingToDo, UsageError
 from meshibot.outbox import Outbox, people
 from meshibot.publishers.base import Publisher, Sent
 from meshibot.publishers.folder import FolderPublisher
@@ -26,6 +27,7 @@ from tests.meshibot.ledger import (
     MovableClock,
     channel,
     slot,
+    stock,
 )
 from tests.meshibot.outbox.asking import attempts, look_until_settled, only_post, picture_states, the_slot
 
@@ -99,6 +101,104 @@ def test_post_now_gives_back_an_open_post_that_must_wait_for_long(
     assert clock.now() == NOON  # a quarter of an hour is not waited for
     with pytest.raises(NothingToDo, match="until 2026-11-24 12:15 UTC"):
         people.post_now(box, "main")
+
+
+def test_failed_calls_leave_one_post_and_the_next_one_that_works_posts_one(
+    box: Outbox,
+    database: Database,
+    publisher: LedgerPublisher,
+    clock: MovableClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    publisher.faults["upload"].extend(["later"] * 3)
+    for _ in range(3):
+        post = people.post_now(box, "main", patience=timedelta())
+        assert (post.id, post.state) == (1, PostState.RETRY)
+        clock.move(seconds=5)
+    post = people.post_now(box, "main")
+    assert (post.id, post.state) == (1, PostState.POSTED)
+    assert [line["text"][-4:] for line in publisher.ledger.posts()] == ["0001"]
+    assert "post 1 (No.0001, main) was asked for before and still waits" in caplog.text
+    assert people.post_now(box, "main").id == 2
+
+
+def test_post_now_sends_nothing_but_its_own_post(
+    box: Outbox, database: Database, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    """A slot's post that waits for its turn, and one of another kind that a person asked for before."""
+    slot(database, NOON)
+    publisher.faults["upload"].extend(["later", "later"])
+    box.step("main")
+    people.post_now(box, "main", Kind.GRID, patience=timedelta())
+    clock.move(minutes=20)
+    stock(database, publisher.ledger.path.parent, 1, seed=1)
+    post = people.post_now(box, "main")
+    assert (post.id, post.state) == (3, PostState.POSTED)
+    assert [line["text"][-4:] for line in publisher.ledger.posts()] == ["0003"]
+
+
+def test_posts_that_wait_are_sent_at_a_distance(
+    box: Outbox, database: Database, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    """Though a person asked for them: those that were asked for minutes ago make no burst."""
+    publisher.faults["upload"].extend(["later", "later"])
+    people.post_now(box, "main", patience=timedelta())
+    people.post_now(box, "main", Kind.GRID, patience=timedelta())
+    clock.move(minutes=20)
+    sent = []
+    for _ in range(40):
+        if box.step("main") is not None:
+            sent.append(clock.now())
+        clock.move(seconds=15)
+    assert len(publisher.ledger.posts()) == 2
+    assert sent[1] - sent[0] >= timedelta(minutes=5)
+
+
+def test_what_may_exist_is_looked_for_before_a_new_post_is_made(
+    box: Outbox, database: Database, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    publisher.faults["send"].append("lost")
+    first = people.post_now(box, "main", patience=timedelta())
+    assert first.state is PostState.UNKNOWN
+    assert people.post_now(box, "main").id == 2
+    assert people.load_post(database, 1).state is PostState.POSTED
+    assert len(publisher.ledger.posts()) == 2
+
+
+@pytest.mark.parametrize(
+    ("moment", "state", "says"),
+    [
+        ("upload", PostState.CLAIMED, "was not sent, and waits.*meshibot cancel 1"),
+        ("fence", PostState.UNKNOWN, "may exist.*meshibot resolve 1 --posted ID"),
+        ("send", PostState.UNKNOWN, "may exist.*meshibot resolve 1 --posted ID"),
+        ("find", PostState.UNKNOWN, "may exist.*meshibot resolve 1 --posted ID"),
+    ],
+)
+def test_a_person_who_ends_it_is_told_what_was_left(
+    box: Outbox,
+    database: Database,
+    publisher: LedgerPublisher,
+    clock: MovableClock,
+    moment: str,
+    state: PostState,
+    says: str,
+) -> None:
+    """And it can be gone on with at once: the claim was given back."""
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    publisher.during[moment] = interrupt
+    if moment == "find":
+        publisher.faults["send"].append("lost")
+    with pytest.raises(Interrupted, match=says) as interrupted:
+        people.post_now(box, "main")
+    assert interrupted.value.exit_status == 130
+    post = only_post(database)
+    assert (post.state, post.lease_owner) == (state, None)
+    look_until_settled(box, clock)
+    assert only_post(database).state is PostState.POSTED
+    assert len(publisher.ledger.posts()) == 1
 
 
 def test_delete_takes_a_post_down(box: Outbox, publisher: LedgerPublisher, database: Database) -> None:

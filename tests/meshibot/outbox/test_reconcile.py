@@ -14,7 +14,7 @@ from meshibot.database import (
     PostState,
 )
 from meshibot.outbox import Outbox, people
-from meshibot.publishers.base import Draft, MediaRef, Sent
+from meshibot.publishers.base import Draft, Fence, MediaRef, Sent, unfenced
 from meshibot.publishers.folder import FolderPublisher
 from tests.meshibot.ledger import (
     NOON,
@@ -137,9 +137,9 @@ def test_what_is_found_and_is_another_post_of_ours_is_not_believed(
     box.step("main")
 
     class Confused(LedgerPublisher):
-        def find(self, draft: Draft, since: datetime) -> Sent | None:
+        def find(self, draft: Draft, since: datetime) -> tuple[Sent, ...]:
             super().find(draft, since)
-            return Sent("r1", "https://ledger.example/r1")
+            return (Sent("r1", "https://ledger.example/r1"),)
 
     confused = Confused(publisher.ledger, clock)
     look_until_settled(outbox(database, publisher.ledger.path.parent, confused), clock)
@@ -154,8 +154,8 @@ def test_an_answer_that_names_another_post_of_ours_is_unclear(
     people.post_now(box, "main")
 
     class Confused(LedgerPublisher):
-        def send(self, draft: Draft, media: tuple[MediaRef, ...]) -> Sent:
-            super().send(draft, media)
+        def send(self, draft: Draft, media: tuple[MediaRef, ...], fence: Fence = unfenced) -> Sent:
+            super().send(draft, media, fence)
             return Sent("r1", "https://ledger.example/r1")
 
     slot(database, NOON)
@@ -180,7 +180,7 @@ def test_one_that_may_exist_where_its_account_no_longer_posts_needs_a_person(
     post = only_post(database)
     assert (post.state, post.publisher) == (PostState.NEEDS_PERSON, "ledger")
     assert "may have been posted to ledger" in str(post.reason)
-    assert not folder.folder.exists()
+    assert not list(folder.folder.glob("*"))
     people.resolve(database, post.id, clock=clock)
     elsewhere.step("main")
     assert (only_post(database).state, only_post(database).publisher) == (PostState.POSTED, "folder")

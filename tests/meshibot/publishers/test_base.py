@@ -33,7 +33,6 @@ DRAFTS = st.builds(
     visibility=st.sampled_from(get_args(Visibility)),
     sensitive=st.booleans(),
     facets=st.lists(FACETS, max_size=2).map(tuple),
-    sizes=st.lists(st.tuples(NUMBERS, NUMBERS), max_size=2).map(tuple),
 )
 
 

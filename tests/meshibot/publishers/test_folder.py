@@ -58,20 +58,20 @@ def test_sending_twice_leaves_the_first_post_untouched(folder: FolderPublisher, 
 def test_a_new_database_does_not_overwrite_the_old_ones_posts(folder: FolderPublisher, draft: Draft) -> None:
     first = folder.send(draft, folder.upload(draft))
     later = dataclasses.replace(draft, idempotency_key="another life", caption="again No.0042")
-    assert folder.find(later, NOW) is None
+    assert folder.find(later, NOW) == ()
     second = folder.send(later, folder.upload(later))
     assert second != first
     assert folder.send(later, folder.upload(later)) == second
-    assert folder.find(draft, NOW) == first
-    assert folder.find(later, NOW) == second
+    assert folder.find(draft, NOW) == (first,)
+    assert folder.find(later, NOW) == (second,)
 
 
 def test_without_the_record_there_is_no_post(folder: FolderPublisher, draft: Draft) -> None:
     folder.send(draft, folder.upload(draft))
     (folder.folder / "main-0042.json").unlink()
-    assert folder.find(draft, NOW) is None
+    assert folder.find(draft, NOW) == ()
     folder.send(draft, folder.upload(draft))
-    assert folder.find(draft, NOW) is not None
+    assert folder.find(draft, NOW)
 
 
 def test_an_account_name_stays_inside_the_folder(folder: FolderPublisher, draft: Draft) -> None:
@@ -98,7 +98,7 @@ def test_taking_down_goes_on_where_it_was_killed(
         monkeypatch.setattr(Path, "unlink", unlink_some)
         with pytest.raises(KeyboardInterrupt):
             folder.delete(sent.remote_id)
-        assert folder.find(draft, NOW) is not None
+        assert folder.find(draft, NOW)
     monkeypatch.undo()
     folder.delete(sent.remote_id)
     assert list(folder.folder.iterdir()) == []

@@ -75,10 +75,10 @@ def test_a_token_in_toml_is_refused_and_one_for_all_serves_none_of_several(
 
 
 def test_it_counts_and_prices_a_caption_in_its_own_way(
-    board: ToyPublisher, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    board: ToyPublisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = load_settings()
-    post = posting.rehearse(settings, settings.account(None), Kind.SINGLE, NOW)
+    post = posting.rehearse(settings, settings.account(None), Kind.SINGLE, NOW, tmp_path)
     assert post["counts"] == [{"unit": "words", "used": 3, "limit": 20}]
     assert post["cost"] == 0.5
     show_post(post)

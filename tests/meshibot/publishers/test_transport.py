@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import requests
 
+from meshibot.publishers import transport
 from meshibot.publishers.answers import NoAnswer
 from meshibot.publishers.transport import Adapter, Timeouts
 
@@ -201,3 +202,85 @@ def test_a_packed_answer_of_ordinary_length_is_read_whole() -> None:
 
     with server(serve) as url, session(Timeouts()) as opened:
         assert opened.post(url).content == b"bowl" * 10_000
+
+
+@contextmanager
+def counting_server() -> Iterator[tuple[str, list[bytes]]]:
+    """One that answers, and keeps what it got."""
+    got: list[bytes] = []
+
+    def serve(connection: socket.socket) -> None:
+        connection.settimeout(20)
+        while data := connection.recv(65_536):
+            got.append(data)
+            if data.endswith(b"bowl"):
+                connection.sendall(ANSWER)
+
+    with server(serve) as url:
+        yield url, got
+
+
+def adapter_of(opened: requests.Session) -> Adapter:
+    adapter = opened.get_adapter("http://")
+    assert isinstance(adapter, Adapter)
+    return adapter
+
+
+def test_a_fenced_request_leaves_whole_and_only_after_the_last_look() -> None:
+    with counting_server() as (url, got), session(Timeouts(answer=20.0)) as opened:
+        adapter = adapter_of(opened)
+        seen: list[tuple[bool, int]] = []
+
+        def fence() -> float:
+            time.sleep(0.05)  # what had left would be there by now
+            seen.append((adapter.anything_sent, len(got)))
+            return 30.0
+
+        with adapter.fenced(fence):
+            assert opened.post(url, data=b"a bowl").text == "ok"
+    assert seen == [(False, 0)]
+    assert got[0].startswith(b"POST / ")
+    assert b"".join(got).endswith(b"\r\n\r\na bowl")
+
+
+def test_a_closed_fence_ends_the_request_after_it_had_connected() -> None:
+    def closed() -> float:
+        raise RuntimeError("closed")
+
+    with counting_server() as (url, got), session(Timeouts()) as opened:
+        with adapter_of(opened).fenced(closed), pytest.raises(RuntimeError, match="closed"):
+            opened.post(url, data=b"a bowl")
+        assert not adapter_of(opened).anything_sent
+    assert got == []
+
+
+def test_a_fenced_request_ends_within_the_time_that_its_fence_gives() -> None:
+    done = threading.Event()
+
+    def hang(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        done.wait(60)
+
+    with server(hang) as url, session(Timeouts(answer=50.0, whole=60.0)) as opened:
+        with adapter_of(opened).fenced(lambda: 0.3):
+            error = refused(opened, url, b"a bowl")
+        done.set()
+    assert (error.why, error.sent) == ("the answer took too long", True)
+
+
+def test_a_request_ends_in_time_on_a_machine_that_was_suspended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The monotonic clock that Python gives stands still meanwhile; the one that is read here does not."""
+    asleep = [0.0]
+    monkeypatch.setattr(transport, "elapsed", lambda: time.monotonic() + asleep[0])
+
+    def serve(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        connection.sendall(ANSWER[:10])
+        asleep[0] = 3600.0
+        time.sleep(0.3)  # so that the rest does not come with the first part
+        with suppress(OSError):
+            connection.sendall(ANSWER[10:])
+
+    with server(serve) as url, session(Timeouts(answer=20.0)) as opened:
+        error = refused(opened, url, b"a bowl")
+    assert (error.why, error.sent) == ("the answer took too long", True)

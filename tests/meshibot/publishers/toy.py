@@ -15,15 +15,19 @@ from meshibot.errors import UsageError
 from meshibot.publishers.base import (
     Count,
     Draft,
+    Fence,
     Idempotency,
     Identity,
     Limits,
     MediaRef,
     Price,
+    Remark,
     Sent,
+    Visibility,
     contains_marker,
     read_picture,
     require_within_limits,
+    unfenced,
 )
 from meshibot.publishers.settings import AccountSecret, PublisherSettings
 
@@ -43,6 +47,8 @@ class ToyPublisher:
     settings: ClassVar[type[PublisherSettings]] = ToySettings
     idempotency: ClassVar[Idempotency] = "reconcile"
     find_lags: ClassVar[bool] = False
+    visibilities: ClassVar[tuple[Visibility, ...]] = ("public",)
+    marks_sensitive: ClassVar[bool] = False
     price: ClassVar[Price] = Price(post=0.5, link=2.0)
     limits = Limits(
         caption=20,
@@ -93,22 +99,28 @@ class ToyPublisher:
         data, media_type = read_picture(self, file)
         return (MediaRef(file.name, data={"bytes": len(data), "type": media_type}),)
 
-    def send(self, draft: Draft, media: tuple[MediaRef, ...]) -> Sent:
+    def send(self, draft: Draft, media: tuple[MediaRef, ...], fence: Fence = unfenced) -> Sent:
         """Write the line."""
         require_within_limits(self, draft, media)
         posts = self.posts()
         line = {"text": draft.caption, "by": self.token, "media": media[0].to_json()}
+        fence()
         with self.board.open("a") as file:
             file.write(json.dumps(line) + "\n")
         number = str(len(posts) + 1)
         return Sent(number, self.post_url(number))
 
-    def find(self, draft: Draft, since: datetime) -> Sent | None:
+    def find(self, draft: Draft, since: datetime) -> tuple[Sent, ...]:
         """Read the board."""
-        for number, post in enumerate(self.posts(), start=1):
-            if contains_marker(str(post["text"]), draft.marker):
-                return Sent(str(number), self.post_url(str(number)))
-        return None
+        return tuple(
+            Sent(str(number), self.post_url(str(number)))
+            for number, post in enumerate(self.posts(), start=1)
+            if contains_marker(str(post["text"]), draft.marker)
+        )
+
+    def latest(self, count: int) -> tuple[str, ...]:
+        """The last lines."""
+        return tuple(str(post["text"]) for post in reversed(self.posts()))[:count]
 
     def delete(self, remote_id: str) -> None:
         """Wipe the text."""
@@ -121,6 +133,10 @@ class ToyPublisher:
     def check(self) -> Identity:
         """The board knows everybody."""
         return Identity("7", "toy", "toy://board")
+
+    def remarks(self) -> tuple[Remark, ...]:
+        """Everything is known of the board."""
+        return ()
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -28,6 +28,7 @@ from meshibot.publishers.base import (
     RetryLater,
     Sent,
     Unclear,
+    unfenced,
 )
 from meshibot.publishers.credentials import OAuth1Credentials
 from meshibot.publishers.transport import Timeouts
@@ -156,9 +157,7 @@ def test_a_post_that_was_made_without_a_clear_answer_is_unclear_and_found(
         x.send(draft, media)
     assert not isinstance(unclear.value, PossibleDuplicate)
     (post,) = fake_x.posts()
-    found = x.find(draft, soon())
-    assert found is not None
-    assert found.remote_id == post["id"]
+    assert [found.remote_id for found in x.find(draft, soon())] == [post["id"]]
     assert fake_x.requests("tweets") == 1, "nothing sent it again"
 
 
@@ -171,7 +170,7 @@ def test_a_post_that_left_and_was_not_made_is_unclear_and_not_found(
     with pytest.raises(Unclear, match=says):
         x.send(draft, media)
     assert fake_x.posts() == []
-    assert x.find(draft, soon()) is None
+    assert x.find(draft, soon()) == ()
     x.send(draft, media)
     assert len(fake_x.posts()) == 1
 
@@ -420,7 +419,7 @@ def test_a_timeline_that_lags_shows_the_post_at_a_later_look(
     media = x.upload(draft)
     fake_x.set_fault("timeline", "late", times=2)
     x.send(draft, media)
-    assert [x.find(draft, soon()) is not None for _ in range(3)] == [False, False, True]
+    assert [len(x.find(draft, soon())) for _ in range(3)] == [0, 0, 1]
 
 
 def test_the_look_goes_through_every_page(x: XPublisher, fake_x: FakeX, tmp_path: Path) -> None:
@@ -429,17 +428,77 @@ def test_the_look_goes_through_every_page(x: XPublisher, fake_x: FakeX, tmp_path
     fake_x.set_window(1000)
     x.send(first, media)
     for serial in range(2, 104):
-        x._client.post(f"No.{serial:04d}", [media[0].id])
+        x._client.post(f"No.{serial:04d}", [media[0].id], unfenced)
     assert len(fake_x.posts()) == 103
-    assert x.find(first, soon()) is not None
+    assert x.find(first, soon())
     assert fake_x.requests("timeline") == 2
 
 
 def test_the_look_ends_where_the_attempt_began(x: XPublisher, fake_x: FakeX, draft: Draft) -> None:
     """An hour is left for clocks that differ; an older post of the same serial is another life's."""
     x.send(draft, x.upload(draft))
-    assert x.find(draft, datetime.now(UTC) + timedelta(minutes=50)) is not None
-    assert x.find(draft, datetime.now(UTC) + timedelta(hours=2)) is None
+    assert x.find(draft, datetime.now(UTC) + timedelta(minutes=50))
+    assert x.find(draft, datetime.now(UTC) + timedelta(hours=2)) == ()
+
+
+def test_how_old_a_post_is_is_told_by_xs_own_clock(x: XPublisher, fake_x: FakeX, draft: Draft) -> None:
+    x.send(draft, x.upload(draft))
+    fake_x.advance(7200)
+    (found,) = x.find(draft, soon())
+    assert found.age is not None
+    assert timedelta(hours=2) <= found.age < timedelta(hours=2, minutes=2)
+
+
+def test_who_the_account_is_is_asked_each_time_and_for_a_look_once(
+    x: XPublisher, fake_x: FakeX, draft: Draft
+) -> None:
+    """Credentials that were accepted once may be refused by now."""
+    x.find(draft, soon())
+    x.find(draft, soon())
+    assert fake_x.requests("me") == 1
+    x.check()
+    fake_x.set_fault("me", "revoked")
+    with pytest.raises(AccountStopped) as refused:
+        x.check()
+    assert refused.value.may_mend
+
+
+@pytest.mark.parametrize("endpoint", ["upload", "metadata"])
+def test_a_picture_that_x_does_not_know_yet_is_no_rejection(
+    x: XPublisher, fake_x: FakeX, draft: Draft, endpoint: Endpoint
+) -> None:
+    fake_x.set_fault(endpoint, "status", status=404, body={"title": "Not Found", "detail": "Not Found"})
+    with pytest.raises(RetryLater, match="does not know the picture yet"):
+        x.upload(draft)
+    assert x.upload(draft)
+
+
+def test_a_refusal_under_a_clock_that_is_off_names_the_clock(
+    x: XPublisher, fake_x: FakeX, draft: Draft
+) -> None:
+    """Signatures carry the time: it mends itself as soon as the clock is right."""
+    media = x.upload(draft)
+    fake_x.advance(1200)
+    fake_x.set_fault("tweets", "revoked")
+    with pytest.raises(RetryLater, match="clock is 20 minutes slow: set it right"):
+        x.send(draft, media)
+
+
+def test_an_app_that_may_only_read_is_no_working_account(
+    x: XPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """X says so with every answer; else an account that was stopped for it would start again and again."""
+    ask = x._client.get_me
+
+    def read_only(**options: object) -> object:
+        answer = ask(**options)
+        answer.headers["x-access-level"] = "read"
+        return answer
+
+    monkeypatch.setattr(x._client, "get_me", read_only)
+    with pytest.raises(AccountStopped, match="'Read and write'") as stopped:
+        x.check()
+    assert not stopped.value.may_mend
 
 
 @pytest.mark.parametrize("fault", ["garbage", "empty", "list"])
@@ -523,7 +582,7 @@ def test_a_ledger_outlives_its_server(tmp_path: Path, draft: Draft) -> None:
     with FakeX.start(tmp_path) as fake, at_address(fake.url) as x:
         sent = x.send(draft, x.upload(draft))
     with FakeX.start(tmp_path) as fake, at_address(fake.url) as x:
-        assert x.find(draft, soon()) == sent
+        assert x.find(draft, soon()) == (sent,)
 
 
 def test_neither_torch_nor_scipy_comes_along() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from meshibot.backups import require_replaceable
+from meshibot.backup.replaceable import require_replaceable
 from meshibot.database.migrate import backup, upgrade
 from meshibot.errors import UsageError
 

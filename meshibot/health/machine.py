@@ -1,0 +1,149 @@
+"""What is on this machine: home, disk, checkpoint, database, stock, daemon, backup, clock."""
+
+import importlib.util
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy import func, select
+
+from meshibot.backup.make import archives
+from meshibot.config import Settings
+from meshibot.database import Daemon, Picture, PictureState, Post
+from meshibot.database.migrate import HEAD, open_existing
+from meshibot.database.queries import ALIVE
+from meshibot.health.finding import Finding, Level, looked
+from meshibot.views import instant
+from trainer.checkpoint import read_metadata
+
+_LOW_DISK = 1_000_000_000
+_NO_DISK = 100_000_000
+_CLOCK_TOLERANCE = timedelta(minutes=2)
+_OLD_BACKUP = timedelta(days=2)
+
+
+def look(settings: Settings, now: datetime) -> Iterator[Finding]:
+    """All of it, a finding each."""
+    yield looked("home", lambda: _home(settings))
+    yield looked("disk", lambda: _disk(settings))
+    yield looked("checkpoint", lambda: _checkpoint(settings))
+    database = looked("database", lambda: _database(settings))
+    yield database
+    if database.level != "failed":
+        yield looked("stock", lambda: _stock(settings))
+        yield looked("daemon", lambda: _daemon(settings, now))
+        yield looked("backup", lambda: _backup(settings, now))
+    yield looked("clock", lambda: _clock(settings, now))
+
+
+def _home(settings: Settings) -> tuple[Level, str]:
+    try:
+        with tempfile.TemporaryFile(dir=_existing(settings.home)):
+            pass  # gone as soon as it is closed
+    except OSError as error:
+        return "failed", (
+            f"{settings.home} can't be written ({error.strerror}): make it writable, or set MESHIBOT_HOME to "
+            "another folder."
+        )
+    mode = _existing(settings.home).stat().st_mode
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        return "warning", f"Anybody may change what is in {settings.home}: run chmod o-w {settings.home}."
+    return "ok", f"{settings.home} holds pictures, posts and logs."
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or where it would be made."""
+    return next(each for each in (folder, *folder.parents) if each.exists())
+
+
+def _disk(settings: Settings) -> tuple[Level, str]:
+    free = shutil.disk_usage(_existing(settings.home)).free
+    says = f"{free / 1e9:.1f} GB are free."
+    if free < _NO_DISK:
+        return "failed", f"{says} Make room: a post needs its picture and its record on the disk."
+    if free < _LOW_DISK:
+        return "warning", f"{says} Make room before it runs out."
+    return "ok", says
+
+
+def _checkpoint(settings: Settings) -> tuple[Level, str]:
+    file = settings.checkpoint_file
+    metadata = read_metadata(file)
+    if importlib.util.find_spec("torch") is None:
+        return "failed", "Sampling needs PyTorch: pip install torch."
+    says = (
+        f"{file.name}: {metadata.resolution} px, {metadata.objective}, step {metadata.step}, trained on "
+        f"{metadata.training_pictures} photographs."
+    )
+    if not metadata.training_hashes:
+        return "warning", f"{says} It has no hashes of them, so copies of a photograph can't be told."
+    return "ok", says
+
+
+def _database(settings: Settings) -> tuple[Level, str]:
+    with open_existing(settings.database_address) as database:
+        if database is None:
+            return "ok", "There is none yet; the first post makes it."
+        with database.write():
+            return "ok", f"{database.name} can be written; its tables are those of this version ({HEAD})."
+
+
+def _stock(settings: Settings) -> tuple[Level, str]:
+    with open_existing(settings.database_address) as database:
+        if database is None:
+            return "ok", f"The daemon will keep {settings.stock_target} pictures ready."
+        with database.read() as session:
+            waiting = session.scalar(select(func.count()).where(Picture.state == PictureState.APPROVED))
+    if not waiting:
+        return "warning", "No picture waits: run `meshibot stock fill`, or let the daemon do it."
+    return "ok", f"{waiting} of {settings.stock_target} pictures wait."
+
+
+def _daemon(settings: Settings, now: datetime) -> tuple[Level, str]:
+    with open_existing(settings.database_address) as database:
+        last = None
+        if database is not None:
+            with database.read() as session:
+                last = session.scalar(select(Daemon).order_by(Daemon.seen_at.desc()).limit(1))
+    if last is None:
+        return "ok", "None has run yet: `meshibot run` posts on schedule."
+    if last.stopped_at is None and now - last.seen_at < ALIVE:
+        return "ok", f"It runs on {last.host} (process {last.pid}, meshibot {last.version})."
+    ended = "was stopped" if last.stopped_at is not None else "was last seen"
+    return "warning", f"It {ended} at {instant(last.seen_at)}: start it (`meshibot run`, or its service)."
+
+
+def _backup(settings: Settings, now: datetime) -> tuple[Level, str]:
+    if not settings.database_address.startswith("sqlite"):
+        return "ok", "PostgreSQL is backed up by its own tools (pg_dump)."
+    with open_existing(settings.database_address) as database:
+        if database is None:
+            return "ok", "There is nothing to lose yet."
+        with database.read() as session:
+            first = session.scalar(select(func.min(Post.created_at)))
+    newest = max((moment for moment, _ in archives(settings.backups_folder)), default=None)
+    if newest is not None and now - newest < _OLD_BACKUP:
+        return "ok", f"The last is of {instant(newest)}, in {settings.backups_folder}."
+    if first is None or now - first < _OLD_BACKUP:
+        return "ok", "The daemon makes one a day; there was none to make yet."
+    last = "There is none" if newest is None else f"The last is of {instant(newest)}"
+    return "warning", f"{last}: run `meshibot backup`, and let the daemon make one a day."
+
+
+def _clock(settings: Settings, now: datetime) -> tuple[Level, str]:
+    local = now.astimezone(settings.accounts[0].timezone)
+    says = f"It is {local:%Y-%m-%d %H:%M} in {settings.accounts[0].timezone.key}."
+    with open_existing(settings.database_address) as database:
+        if database is None:
+            return "ok", says
+        with database.read() as session:
+            seen = session.scalar(select(func.max(Daemon.seen_at)))
+    if seen is not None and seen > now + _CLOCK_TOLERANCE:
+        return "warning", (
+            f"{says} The database was written at {instant(seen)}, which is still to come: set the clock "
+            "(timedatectl set-ntp true)."
+        )
+    return "ok", says

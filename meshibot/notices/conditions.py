@@ -1,0 +1,151 @@
+"""What is wrong now, as far as the operator should hear of it: read, never asked of a network."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
+
+from meshibot.backup.make import archives
+from meshibot.captions import marker
+from meshibot.config import Settings
+from meshibot.database import Account, AccountState, Daemon, Picture, PictureState, Post, Slot, SlotState
+from meshibot.database.models import IS_FOR_A_PERSON
+from meshibot.planner import ON_PURPOSE
+
+MISSED_FOR = timedelta(hours=24)
+"""So long a missed slot counts, unless one is served after it."""
+UNSEEN = timedelta(minutes=10)
+OLD_BACKUP = timedelta(hours=36)
+LOW_DISK = 1_000_000_000
+"""Bytes."""
+_DAY = timedelta(days=1)
+_FORGOTTEN = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Something that is wrong. `key` stays the same while it is the same thing."""
+
+    key: str
+    kind: str
+    text: str
+    account: str | None = None
+    patience: timedelta = timedelta()
+    """How long it has to be so before anybody is told."""
+
+
+def conditions(session: Session, settings: Settings, now: datetime) -> Iterator[Condition]:
+    """All of them, as the database and the disk show them."""
+    yield from _stopped(session)
+    yield from _for_a_person(session)
+    for account in settings.accounts:
+        yield from _missed(session, account.name, now)
+    yield from _stock(session, settings, now)
+    yield from _daemons(session, now)
+    yield from _backup(session, settings, now)
+    yield from _disk(settings)
+
+
+def _stopped(session: Session) -> Iterator[Condition]:
+    for row in session.scalars(select(Account).where(Account.state == AccountState.STOPPED)):
+        yield Condition(
+            f"stopped|{row.name}",
+            "account stopped",
+            f"The account {row.name} is stopped: {row.stopped_reason}",
+            row.name,
+        )
+
+
+def _for_a_person(session: Session) -> Iterator[Condition]:
+    for post in session.scalars(select(Post).where(IS_FOR_A_PERSON).order_by(Post.id)):
+        number = "" if post.serial is None else f" ({marker(post.serial)}, {post.account})"
+        yield Condition(
+            f"person|{post.id}",
+            "needs a person",
+            f"Post {post.id}{number} waits for your word: {post.reason}",
+            post.account,
+        )
+
+
+def _missed(session: Session, account: str, now: datetime) -> Iterator[Condition]:
+    """One for all slots that came to nothing since the last one that was served."""
+    served = session.scalar(
+        select(func.max(Slot.due_at)).where(Slot.account == account, Slot.state == SlotState.TAKEN)
+    )
+    since = max(served or now - MISSED_FOR, now - MISSED_FOR)
+    on_purpose = [Slot.reason.startswith(reason) for reason in ON_PURPOSE]
+    missed: Sequence[Slot] = session.scalars(
+        select(Slot)
+        .where(
+            Slot.account == account,
+            Slot.state == SlotState.MISSED,
+            Slot.due_at > since,
+            Slot.due_at <= now,
+            or_(Slot.reason.is_(None), ~or_(*on_purpose)),
+        )
+        .order_by(Slot.due_at)
+    ).all()
+    if missed:
+        many = "A slot was" if len(missed) == 1 else f"{len(missed)} slots were"
+        yield Condition(
+            f"missed|{account}",
+            "slots missed",
+            f"{many} missed for {account}, the last at {missed[-1].local}: {missed[-1].reason}",
+            account,
+        )
+
+
+def _stock(session: Session, settings: Settings, now: datetime) -> Iterator[Condition]:
+    waiting = session.scalar(select(func.count()).where(Picture.state == PictureState.APPROVED)) or 0
+    needed = session.scalar(
+        select(func.count()).where(
+            Slot.state == SlotState.PLANNED, Slot.due_at > now, Slot.due_at <= now + _DAY
+        )
+    )
+    if waiting < min(needed or 0, settings.stock_target):
+        yield Condition(
+            "stock",
+            "stock low",
+            f"{waiting} pictures wait, and the next 24 hours need {needed}. Run `meshibot stock fill`, or "
+            "lower MESHIBOT_MIN_QUANTILE.",
+            patience=timedelta(hours=1),  # a daemon that has just started is filling it
+        )
+
+
+def _daemons(session: Session, now: datetime) -> Iterator[Condition]:
+    """One that was not seen and did not say that it ended, unless another was started there since."""
+    rows = session.scalars(select(Daemon).where(Daemon.seen_at > now - _FORGOTTEN)).all()
+    for row in rows:
+        if row.stopped_at is not None or now - row.seen_at < UNSEEN:
+            continue
+        if not any(other.host == row.host and other.started_at > row.seen_at for other in rows):
+            yield Condition(
+                f"daemon|{row.id}",
+                "daemon not seen",
+                f"The daemon on {row.host} was last seen at {row.seen_at:%Y-%m-%d %H:%M} UTC: start it.",
+            )
+
+
+def _backup(session: Session, settings: Settings, now: datetime) -> Iterator[Condition]:
+    if settings.backup_keep is None or not settings.database_address.startswith("sqlite"):
+        return
+    first = session.scalar(select(func.min(Post.created_at)))
+    newest = max((moment for moment, _ in archives(settings.backups_folder)), default=first)
+    if newest is not None and now - newest > OLD_BACKUP:
+        yield Condition(
+            "backup",
+            "backup failed",
+            f"There is no backup since {newest:%Y-%m-%d %H:%M} UTC. Run `meshibot backup`: it says why.",
+            patience=timedelta(hours=1),  # a daemon that was off makes one first
+        )
+
+
+def _disk(settings: Settings) -> Iterator[Condition]:
+    free = shutil.disk_usage(settings.home).free
+    if free < LOW_DISK:
+        yield Condition(
+            "disk", "disk low", f"{free / 1e6:.0f} MB are free on the disk of {settings.home}: make room."
+        )
