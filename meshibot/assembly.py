@@ -17,10 +17,11 @@ from meshibot.config import Account, Settings
 from meshibot.database import Database, Picture
 from meshibot.database.migrate import upgrade
 from meshibot.errors import MeshibotError, UsageError
+from meshibot.insights.reading import is_read
 from meshibot.outbox import Channel, Group, Order, Outbox, Words
 from meshibot.publishers import publisher_class
 from meshibot.publishers.base import Publisher, lacks, too_long
-from meshibot.schedule import schedule_of
+from meshibot.schedule import AUTO, schedule_of
 from meshibot.stock.inventory import fault_of
 from meshibot.stock.stock import Stock
 
@@ -131,6 +132,12 @@ def require_postable(account: Account, caption: str | None, alt_text: str | None
 def cautions(settings: Settings) -> Iterator[str]:
     """What works, and what whoever posts should know of it, a sentence each."""
     yield from settings.cautions
+    for account in settings.accounts:
+        if account.schedule == AUTO and not is_read(account):
+            yield (
+                f"MESHIBOT_SCHEDULE of {account.name} is auto, and nobody asks how people answer there: its "
+                "hours are drawn blindly (see MESHIBOT_REACTIONS)."
+            )
     yield from _twins(settings)
     for account in settings.accounts:
         with suppress(UsageError):  # said by whoever posts

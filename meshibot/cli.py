@@ -778,6 +778,9 @@ def plan(
     if json:
         print_json(documents)
     else:
+        for each, schedule in pairs:
+            if schedule.auto is not None:
+                say(f"{each.name}: hours are drawn a day or two ahead; `meshibot slots list` has them.")
         print_table(("account", "local", "UTC"), [(d["account"], d["local"], d["due_at"]) for d in documents])
 
 

@@ -57,7 +57,24 @@ def schedule(value: object) -> str:
     cleaned = [" ".join(str(line).split()) for line in lines if str(line).strip()]
     if not cleaned:
         raise ValueError("no line")
-    return "; ".join(cleaned)
+    return "auto" if [line.lower() for line in cleaned] == ["auto"] else "; ".join(cleaned)
+
+
+def hours(value: object) -> tuple[int, ...]:
+    """`7, 12, 18-23` to the hours that are meant, the earliest first; 22-2 goes over midnight."""
+    parts = value if isinstance(value, list | tuple) else str(value).split(",")
+    found: set[int] = set()
+    for part in parts:
+        said = re.fullmatch(r"\s*(\d{1,2})(?:\s*-\s*(\d{1,2}))?\s*", str(part))
+        if said is None:
+            raise ValueError("not hours")
+        first, last = int(said[1]), int(said[2] or said[1])
+        if max(first, last) > 23:
+            raise ValueError("no such hour")
+        found |= {hour % 24 for hour in range(first, last + 1 + (24 if last < first else 0))}
+    if not found:
+        raise ValueError("no hour")
+    return tuple(sorted(found))
 
 
 def zone(value: object) -> ZoneInfo:

@@ -35,13 +35,14 @@ class Heard:
 
 def choose(allowed: Sequence[int], count: int, heard: Sequence[Heard], rng: random.Random) -> list[int]:
     """`count` different hours of those allowed, the earliest first; all of them where there are no more."""
-    within = [[each.reactions for each in heard if each.hour == hour] for hour in range(24)]
-    narrow = _RESHAPED * dispersion(within)
-    weights = [0.5 ** (each.age / HALF_LIFE) for each in heard]
+    counts: list[list[int]] = [[] for _ in range(24)]
     reactions, posts = [0.0] * 24, [0.0] * 24
-    for each, weight in zip(heard, weights, strict=True):
+    for each in heard:
+        weight = 0.5 ** (each.age / HALF_LIFE)
+        counts[each.hour].append(each.reactions)
         reactions[each.hour] += weight * each.reactions
         posts[each.hour] += weight
+    narrow = _RESHAPED * dispersion(counts)
     usual = sum(reactions) / sum(posts) if any(reactions) else 1.0
 
     def drawn(hour: int) -> float:

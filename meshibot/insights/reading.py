@@ -4,16 +4,18 @@ It has connections of its own, takes no account's lease, stops no account, and a
 """
 
 import logging
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from meshibot.clock import Clock, SystemClock
 from meshibot.config import Account, Settings
+from meshibot.costs import this_month
 from meshibot.database import Account as AccountRow
 from meshibot.database import AccountState, Database, Post, PostMetrics, PostState
 from meshibot.database.queries import held_back, is_over
@@ -138,12 +140,23 @@ class Reader:
             if row is None or row.state is AccountState.STOPPED or held_back(row, now):
                 return {}
             looks = _looks(session, account, now)
+            most = min(reactions_at_once(publisher), self._affordable(session, account, now))
         due = [
             (remote_id, post)
             for remote_id, post, posted_at, looked_at in looks
             if is_due(now - posted_at, None if looked_at is None else looked_at - posted_at, paid=paid)
         ]
-        return dict(due[: reactions_at_once(publisher)])
+        return dict(due[:most])
+
+    def _affordable(self, session: Session, account: Account, now: datetime) -> int:
+        """Looks within what the month's budget leaves beside the posts that are still to be made."""
+        price = publisher_class(account.publisher).price.read
+        if account.monthly_budget is None or not price:
+            return sys.maxsize
+        (month,) = (each for each in this_month(session, self.settings, now) if each.account == account.name)
+        begin = now.astimezone(account.timezone).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        left = account.monthly_budget - month.expected - spent(session, account, begin.astimezone(UTC))
+        return max(0, int(left / price + 1e-6))
 
 
 def _looks(

@@ -212,6 +212,22 @@ def test_what_costs_is_asked_only_when_told_to_and_its_cost_is_known(
         assert insights(session, paid, clock.now())["most_a_post"] == pytest.approx(0.007)
 
 
+def test_looks_are_made_of_what_the_months_budget_leaves_beside_the_posts(
+    database: Database, tmp_path: Path, fake_x: FakeX
+) -> None:
+    """Three posts were made and six are to come, at $0.02 each: two looks are left of $0.1825."""
+    publisher = at("x", fake_x.url)
+    posted(database, publisher, tmp_path, range(1, 4))
+    publisher.close()
+    clock = MovableClock()
+    clock.move(days=1)
+    said = {"reactions": "paid", "schedule": "0 23 * * *"}
+    reader(database, tmp_path, clock, x_account(fake_x, monthly_budget=0.18, **said))()
+    assert measured(database) == []
+    reader(database, tmp_path, clock, x_account(fake_x, monthly_budget=0.1825, **said))()
+    assert len(measured(database)) == 2
+
+
 WANTED: list[tuple[str, str, bool]] = [
     ("bluesky", "free", True),
     ("bluesky", "paid", True),
