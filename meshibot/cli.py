@@ -82,6 +82,7 @@ class PostKind(StrEnum):
 
     SINGLE = "single"
     GRID = "grid"
+    GRID_OF_NINE = "grid9"
 
 
 def _version(asked: bool) -> None:
@@ -102,7 +103,7 @@ def _options(
 @app.command("post-now")
 def post_now(
     account: AccountOption = None,
-    kind: Annotated[PostKind, typer.Option(help="One picture, or a grid of four.")] = PostKind.SINGLE,
+    kind: Annotated[PostKind, typer.Option(help="One picture, or a grid of four or nine.")] = PostKind.SINGLE,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show everything; change nothing.")] = False,
     json: JsonOption = False,
 ) -> None:

@@ -18,6 +18,7 @@ from meshibot.backup.keep import Keep
 from meshibot.config import values
 from meshibot.config.zones import machine_zone
 from meshibot.errors import UsageError
+from meshibot.kinds import Mix
 from meshibot.layered import Layered
 from meshibot.publishers import PUBLISHERS, publisher_class
 from meshibot.publishers.settings import PublisherSettings, Secret
@@ -92,6 +93,10 @@ class Account(PublisherSettings):
     )
     quiet_hours: Annotated[QuietHours | None, PlainValidator(values.quiet_hours)] = Field(
         None, description="a span of local time such as 01:00-06:00"
+    )
+    kinds: Annotated[Mix, NoDecode, PlainValidator(values.kinds), PlainSerializer(str)] = Field(
+        default_factory=Mix,
+        description="a kind and other ones for weekdays such as 'single, sat grid, sun grid9'",
     )
     captions: Annotated[str | tuple[str, ...] | Path, NoDecode, PlainValidator(values.captions)] = Field(
         "ja", description="ja, en, a template such as 'Ramen at {time} {marker}', or a .txt file of templates"

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from meshibot.backup.keep import Keep
 from meshibot.errors import UsageError
+from meshibot.kinds import Mix
 from meshibot.quiet import QuietHours
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -49,6 +50,16 @@ def backup_keep(value: object) -> Keep | None:
         return value
     text = str(value).strip()
     return None if text.lower() == "none" else Keep.parse(text)
+
+
+def kinds(value: object) -> Mix:
+    """`single, sat grid` to what is meant by it, or a table of the same."""
+    if isinstance(value, Mix):
+        return value
+    try:
+        return Mix.parse(value)
+    except UsageError as error:  # what is wrong is said with the setting's name in its own layer
+        raise ValueError("no mix of kinds") from error
 
 
 def schedule(value: object) -> str:
