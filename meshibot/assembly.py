@@ -11,13 +11,13 @@ from typing import get_args
 
 from pydantic import SecretStr
 
-from meshibot.captions import WIDEST_SERIAL, Captions, load_captions, marker
+from meshibot.captions import WIDEST_SERIAL, Captions, load_captions, marker, own
 from meshibot.captions import Kind as CaptionKind
 from meshibot.config import Account, Settings
 from meshibot.database import Database, Picture
 from meshibot.database.migrate import upgrade
 from meshibot.errors import MeshibotError, UsageError
-from meshibot.outbox import Channel, Order, Outbox, Words
+from meshibot.outbox import Channel, Group, Order, Outbox, Words
 from meshibot.publishers import publisher_class
 from meshibot.publishers.base import Publisher, lacks, too_long
 from meshibot.schedule import schedule_of
@@ -101,6 +101,27 @@ def captions_of(account: Account, publisher: type[Publisher] | Publisher) -> Cap
     return captions
 
 
+def require_postable(account: Account, caption: str | None, alt_text: str | None) -> None:
+    """UsageError for words that a person wrote for a post and that its network would refuse."""
+    publisher = publisher_class(account.publisher)
+    if alt_text is not None and len(alt_text) > publisher.limits.alt_text:
+        raise UsageError(
+            f"The alt text has {len(alt_text)} of the {publisher.limits.alt_text} characters that "
+            f"{publisher.title} allows: shorten it."
+        )
+    if caption is None:
+        return
+    if own.mentions(caption):
+        raise UsageError(
+            "The caption mentions an account: networks suspend accounts for automated mentions, so take the "
+            "@ out."
+        )
+    number = marker(WIDEST_SERIAL)
+    whole = caption.replace("{marker}", number) if "{marker}" in caption else f"{caption}\n{number}"
+    if (says := too_long(publisher, whole)) is not None:
+        raise UsageError(f"The caption {says}: shorten it.")
+
+
 def cautions(settings: Settings) -> Iterator[str]:
     """What works, and what whoever posts should know of it, a sentence each."""
     yield from settings.cautions
@@ -172,12 +193,21 @@ def _channel(settings: Settings, account: Account, stack: ExitStack) -> Channel:
         schedule,
         describe=lambda order: words_for(captions, order),
         prepare=_prepare(settings.home, publisher),
-        fault=picture_fault(settings),
-        preferred=fingerprints(settings.checkpoint_file),
         language=captions.language,
         visibility=account.visibility,
         sensitive=account.sensitive,
+        group=_group(settings, account),
+        fault=picture_fault(settings),
+        preferred=fingerprints(settings.checkpoint_file),
+        reviewed=account.review == "required",
     )
+
+
+def _group(settings: Settings, account: Account) -> Group | None:
+    if account.group is None:
+        return None
+    members = tuple(each.name for each in settings.accounts if each.group == account.group)
+    return Group(account.group, members) if len(members) > 1 else None
 
 
 def picture_fault(settings: Settings) -> Callable[[Picture], str | None]:

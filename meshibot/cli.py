@@ -7,8 +7,9 @@ import gc
 import logging
 import os
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -45,7 +46,11 @@ app = typer.Typer(
 )
 stock_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The approved pictures that wait.")
 db_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The database.")
+slots_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The moments at which is posted.")
+review_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What people said of pictures.")
 app.add_typer(stock_app, name="stock")
+app.add_typer(slots_app, name="slots")
+app.add_typer(review_app, name="review")
 app.add_typer(db_app, name="db")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
@@ -54,8 +59,21 @@ AccountOption = Annotated[
 ]
 
 
+SlotArgument = Annotated[
+    str, typer.Argument(metavar="SLOT", help="Its id, as in slots list, or its local time: 2026-11-27T23:00.")
+]
+
 _redact: Redactor | None = None
 """Knows the secrets as soon as the settings are read."""
+
+
+class Because(StrEnum):
+    """Why a picture is rejected."""
+
+    ALIKE = "alike"
+    NO_BOWL = "no-bowl"
+    BLURRED = "blurred"
+    OTHER = "other"
 
 
 class PostKind(StrEnum):
@@ -273,6 +291,331 @@ def stock_clear(
     with _existing(settings) as database:
         count = 0 if database is None else inventory.clear(database, keep=keep)
     say(f"{_pictures(count)} taken out of the stock.")
+
+
+@stock_app.command("approve")
+def stock_approve(
+    pictures: Annotated[
+        list[int], typer.Argument(metavar="PICTURE...", help="The pictures' ids, as in stock list.")
+    ],
+    json: JsonOption = False,
+) -> None:
+    """Say that pictures may be posted (see MESHIBOT_REVIEW)."""
+    _judge(pictures, "approved", None, json)
+
+
+@stock_app.command("reject")
+def stock_reject(
+    pictures: Annotated[
+        list[int], typer.Argument(metavar="PICTURE...", help="The pictures' ids, as in stock list.")
+    ],
+    reason: Annotated[Because | None, typer.Option(help="Why.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Take pictures out of the stock, and keep why for the next training."""
+    _judge(pictures, "rejected", reason, json)
+
+
+def _judge(pictures: list[int], said: str, reason: str | None, json: bool) -> None:
+    settings = _settings()
+
+    from meshibot.database import Verdict
+    from meshibot.outbox.people import COMMAND_LINE
+    from meshibot.stock import review
+
+    with _existing(settings) as existing:
+        judged = review.judge(
+            _required(existing),
+            dict.fromkeys(pictures),
+            Verdict(said),
+            now=_now(),
+            by=COMMAND_LINE,
+            reason=reason,
+        )
+    refused = [each.refused for each in judged if each.refused is not None]
+    for sentence in refused:
+        say(sentence)
+    say(f"{_pictures(len(judged) - len(refused))} {said}.")
+    if json:
+        print_json([{"picture": each.picture, "event": each.event, "says": each.refused} for each in judged])
+    raise typer.Exit(1 if refused else 0)
+
+
+@stock_app.command("again")
+def stock_again(
+    picture: Annotated[int, typer.Argument(metavar="PICTURE", help="The picture's id, as in stock list.")],
+    size: Annotated[int, typer.Option(min=16, max=1024, metavar="N", help="Pixels a side.")] = 1024,
+    to: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The PNG to write. (default: picture-ID.png, here)")
+    ] = None,
+) -> None:
+    """Make a picture again from its seed, at another size."""
+    settings = _settings()
+
+    from meshibot.stock import again, inventory
+
+    with _existing(settings) as database:
+        row = inventory.find(_required(database), picture)
+    target = to or Path(f"picture-{picture}.png")
+    again.make(settings.checkpoint_file, row, size, target)
+    print(target)
+
+
+@review_app.command("export")
+def review_export(
+    to: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The file to write. (default: standard output)")
+    ] = None,
+) -> None:
+    """Every verdict as a line of JSON: checkpoint, seed, score, verdict, reason."""
+    settings = _settings()
+
+    import json as jsonlib
+
+    from meshibot.stock import review
+    from trainer.files import atomic_write
+
+    with _existing(settings) as database:
+        rows = []
+        if database is not None:
+            with database.read() as session:
+                rows = [jsonlib.dumps(row, ensure_ascii=False) + "\n" for row in review.verdicts(session)]
+    if to is None:
+        sys.stdout.writelines(rows)
+    else:
+        atomic_write(to, "".join(rows).encode())
+        say(f"{len(rows)} verdicts were written to {to}.")
+
+
+@slots_app.command("list")
+def slots_list(
+    account: AccountOption = None,
+    days: Annotated[int, typer.Option(min=1, max=366, metavar="N", help="How many days ahead.")] = 7,
+    json: JsonOption = False,
+) -> None:
+    """The slots ahead, and what was said for them."""
+    settings = _settings()
+    accounts = settings.accounts if account is None else (settings.account(account),)
+
+    from meshibot import agenda
+    from meshibot.schedule import schedule_of
+    from meshibot.views import entry_json
+
+    documents = []
+    with _existing(settings) as database:
+        if database is not None:
+            with database.read() as session:
+                for each in accounts:
+                    now = _now()
+                    end = now + timedelta(days=days)
+                    span = agenda.entries(session, each.name, schedule_of(each), now, end, now)
+                    documents += [entry_json(entry) for entry in span]
+    documents.sort(key=lambda document: document["due_at"])
+    if json:
+        print_json(documents)
+    else:
+        columns = ("slot", "account", "local", "state", "picture", "caption")
+        print_table(columns, [[document[name] for name in columns] for document in documents])
+
+
+@slots_app.command("skip")
+def slots_skip(slot: SlotArgument, account: AccountOption = None, json: JsonOption = False) -> None:
+    """Let a slot go by without a post."""
+    _change_slot(account, json, lambda slots, desk: slots.skip(desk, _slot(slot)))
+
+
+@slots_app.command("restore")
+def slots_restore(slot: SlotArgument, account: AccountOption = None, json: JsonOption = False) -> None:
+    """Plan a slot again that was skipped."""
+    _change_slot(account, json, lambda slots, desk: slots.restore(desk, _slot(slot)))
+
+
+@slots_app.command("move")
+def slots_move(
+    slot: SlotArgument,
+    to: Annotated[str, typer.Argument(metavar="TIME", help="A local time such as 2026-11-27T23:00.")],
+    account: AccountOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Have a slot at another time."""
+    _change_slot(account, json, lambda slots, desk: slots.move(desk, _slot(slot), _local(to)))
+
+
+@slots_app.command("add")
+def slots_add(
+    at: Annotated[str, typer.Argument(metavar="TIME", help="A local time such as 2026-11-27T23:00.")],
+    account: AccountOption = None,
+    json: JsonOption = False,
+) -> None:
+    """A slot that the schedule does not have."""
+    _change_slot(account, json, lambda slots, desk: slots.add(desk, _local(at)))
+
+
+@slots_app.command("swap")
+def slots_swap(
+    slot: SlotArgument,
+    other: Annotated[str, typer.Argument(metavar="OTHER", help="Another slot of the same account.")],
+    account: AccountOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Exchange what two slots show."""
+    _change_slot(account, json, lambda slots, desk: slots.swap(desk, _slot(slot), _slot(other)))
+
+
+@slots_app.command("put")
+def slots_put(
+    slot: SlotArgument,
+    picture: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="A picture of the stock. (default: the next one)"),
+    ] = None,
+    caption: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="What is said; may use {marker}. (default: as usual)"),
+    ] = None,
+    alt_text: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="For those who don't see it. (default: as usual)")
+    ] = None,
+    account: AccountOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Say what a slot is to show and say."""
+
+    def put(slots: Any, desk: Any) -> Any:
+        from meshibot.assembly import require_postable
+
+        require_postable(_settings(said=False).account(desk.account), caption, alt_text)
+        words = None if caption is None and alt_text is None else slots.Words(caption, alt_text)
+        return slots.put(desk, _slot(slot), picture, words)
+
+    _change_slot(account, json, put)
+
+
+@slots_app.command("clear")
+def slots_clear(slot: SlotArgument, account: AccountOption = None, json: JsonOption = False) -> None:
+    """Take back what was said for a slot."""
+    _change_slot(account, json, lambda slots, desk: slots.clear(desk, _slot(slot)))
+
+
+def _change_slot(account: str | None, json: bool, change: Callable[[Any, Any], Any]) -> None:
+    settings = _settings()
+    chosen = settings.account(account)
+
+    from meshibot import agenda, slots
+    from meshibot.outbox.people import COMMAND_LINE
+    from meshibot.schedule import schedule_of
+    from meshibot.views import entry_json
+
+    schedule = schedule_of(chosen)
+    with _existing(settings) as existing:
+        database = _required(existing)
+        desk = slots.Desk(database, chosen.name, chosen.publisher, schedule, COMMAND_LINE)
+        changed = change(slots, desk)
+        with database.read() as session:
+            entry = agenda.entry_of(session, changed.slot, schedule)
+    document = {} if entry is None else entry_json(entry)
+    say(
+        f"Slot {changed.slot}: {document['state']}, {document['local']} "
+        f"(`meshibot undo {changed.event}` takes it back)."
+    )
+    if json:
+        print_json(document | {"event": changed.event})
+
+
+def _slot(text: str) -> int | datetime:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else _local(text)
+
+
+def _local(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(
+            f"{text!r} is neither a slot's id nor a local time such as 2026-11-27T23:00."
+        ) from None
+    return moment.replace(tzinfo=None, second=0, microsecond=0)
+
+
+@app.command()
+def events(
+    limit: Annotated[int, typer.Option(min=1, max=100_000, metavar="N", help="How many at most.")] = 20,
+    json: JsonOption = False,
+) -> None:
+    """What people changed, the newest first."""
+    settings = _settings()
+
+    from meshibot import events as log_of_events
+    from meshibot.undo import can_be_taken_back
+    from meshibot.views import event_json
+
+    documents = []
+    with _existing(settings) as database:
+        if database is not None:
+            with database.read() as session:
+                documents = [
+                    event_json(event) | {"undo": can_be_taken_back(event)}
+                    for event in log_of_events.recent(session, limit)
+                ]
+    if json:
+        print_json(documents)
+    else:
+        columns = ("id", "at", "actor", "action", "account", "post", "slot", "picture")
+        print_table(columns, [[document[name] for name in columns] for document in documents])
+
+
+@app.command()
+def undo(
+    event: Annotated[list[int], typer.Argument(metavar="EVENT...", help="As in events.")],
+) -> None:
+    """Take back what was changed, as long as nothing has come of it."""
+    settings = _settings()
+
+    from meshibot.outbox.people import COMMAND_LINE
+    from meshibot.schedule import schedule_of
+    from meshibot.slots import Desk
+    from meshibot.undo import undo as take_back
+
+    def desk_of(name: str) -> Desk:
+        account = settings.account(name)
+        return Desk(database, name, account.publisher, schedule_of(account), COMMAND_LINE)
+
+    with _existing(settings) as existing:
+        database = _required(existing)
+        done = take_back(database, event, desk_of, now=_now(), by=COMMAND_LINE)
+    say(f"{'1 change was' if len(done) == 1 else f'{len(done)} changes were'} taken back.")
+
+
+@app.command()
+def web(
+    address: Annotated[str, typer.Option(metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, metavar="N", help="The port.")] = 8742,
+    expose: Annotated[
+        bool,
+        typer.Option("--expose", help="Let others than this machine reach it."),
+    ] = False,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Another name by which it may be asked, such as a proxy's."),
+    ] = None,
+    https: Annotated[bool, typer.Option("--https", help="A proxy in front of it speaks https.")] = False,
+    run: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="A training's run folder, to be shown live.")
+    ] = None,
+    link: Annotated[
+        bool, typer.Option("--link", help="Only print a link that lets somebody in once.")
+    ] = False,
+) -> None:
+    """The page for review, gallery and calendar; a process of its own, which never posts by itself."""
+    gc.enable()
+    settings = _settings(logging.INFO)
+
+    from meshibot.web.server import Place, new_link, serve
+
+    place = Place(address, port, expose, tuple(name or ()), https)
+    place.require_meant()
+    say(f"This link lets you in once, within ten minutes: {new_link(settings, place)}")
+    if not link:
+        serve(settings, place, run=run)
 
 
 @app.command()

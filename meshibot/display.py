@@ -101,7 +101,7 @@ def show_posts(posts: Sequence[Json]) -> None:
             _show_post_briefly(post)
         return
     print_table(
-        ("post", "account", "serial", "state", "created", "caption", "url or reason"),
+        ("post", "account", "serial", "state", "created", "caption", "url or reason", "group"),
         [
             (
                 post["id"],
@@ -111,6 +111,7 @@ def show_posts(posts: Sequence[Json]) -> None:
                 post["created_at"],
                 post["caption"],
                 post["url"] or post["reason"],
+                post.get("group"),
             )
             for post in posts
         ],
@@ -124,7 +125,7 @@ def _show_post_briefly(post: Json) -> None:
     width = shutil.get_terminal_size().columns
     print(
         f"{post['id']:>5}  No.{post['serial']:04d}  {post['state']:<12}  "
-        f"{_local(post['created_at'])}  {post['account']}"
+        f"{_local(post['created_at'])}  {post['account']}{_with(post)}"
     )
     caption = " ".join((post["caption"] or "").split())
     if caption:
@@ -134,6 +135,11 @@ def _show_post_briefly(post: Json) -> None:
     said = post["url"] or post["reason"]
     for line in said.splitlines() if said else ():
         print(f"{'':{_INDENT}}{line}")
+
+
+def _with(post: Json) -> str:
+    """The group that it was posted with."""
+    return f" (group {post['group'].partition('|')[0]})" if post.get("group") else ""
 
 
 def _local(moment: str) -> str:

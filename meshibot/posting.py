@@ -35,7 +35,8 @@ def post_now(settings: Settings, account: Account, kind: Kind) -> tuple[Json, in
     """
     with open_bot(settings, [account]) as bot:
         outbox = bot.outbox()
-        bot.stock.ensure(account.name, PICTURES[kind], bot.channels[0].preferred())
+        if account.review == "off":  # what is sampled now, nobody has approved
+            bot.stock.ensure(account.name, PICTURES[kind], bot.channels[0].preferred())
         post = people.post_now(outbox, account.name, kind)
         with bot.database.read() as session:
             stopped = session.get_one(AccountRow, account.name).state is AccountState.STOPPED
@@ -104,15 +105,22 @@ def _pictures(
 ) -> list[Picture]:
     """From the stock where it has enough, otherwise sampled into `folder`; never taken out of the stock."""
     avoid: list[int] = []
+    reviewed = account.review == "required"
     if database is not None:
         with database.read() as session:
-            preferred = fingerprints(settings.checkpoint_file)()
             chosen = choose_pictures(
-                session, account.name, PICTURES[kind], preferred=preferred, fault=picture_fault(settings)
+                session,
+                account.name,
+                PICTURES[kind],
+                preferred=fingerprints(settings.checkpoint_file)(),
+                reviewed=reviewed,
+                fault=picture_fault(settings),
             ).pictures
             avoid = recent_hashes(session)
         if chosen:
             return chosen
+    if reviewed:
+        raise NothingToDo("No picture in stock was approved: run `meshibot stock approve`.")
     count = PICTURES[kind]
     result = sample_in_child(
         sampling_request(settings.checkpoint_file, settings.min_quantile, count, folder, avoid)

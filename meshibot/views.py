@@ -3,15 +3,18 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session, selectinload
 
 from meshibot.config import Account, Settings
-from meshibot.database import Picture, Post, PostPicture
+from meshibot.database import Event, Picture, Post, PostPicture
 from meshibot.database.models import IS_FOR_A_PERSON, IS_OPEN
 from meshibot.schedule import PlannedSlot, Schedule, plan
+
+if TYPE_CHECKING:
+    from meshibot.agenda import Entry
 
 Json = dict[str, Any]
 
@@ -40,7 +43,15 @@ def recent_posts(session: Session, limit: int, account: str | None = None) -> Se
         query = _posts().where(Post.serial.is_not(None)).order_by(Post.id.desc())
     else:
         query = _posts().where(Post.account == account, Post.serial.is_not(None)).order_by(Post.serial.desc())
-    return session.scalars(query.limit(limit)).all()
+    return _by_group(session.scalars(query.limit(limit)).all())
+
+
+def _by_group(posts: Sequence[Post]) -> Sequence[Post]:
+    """Those of a group together, where its newest is."""
+    place: dict[str, int] = {}
+    for number, post in enumerate(posts):
+        place.setdefault(post.group_key or str(post.id), number)
+    return sorted(posts, key=lambda post: place[post.group_key or str(post.id)])
 
 
 def posts_for_a_person(session: Session, accounts: Sequence[str], limit: int = 100) -> Sequence[Post]:
@@ -69,6 +80,7 @@ def post_json(post: Post, settings: Settings) -> Json:
         "picture": _picture_file(post, pictures, settings),
         **weakest(pictures),
         "slot": post.slot.key if post.slot else None,
+        "group": post.group_key,
         "remote_id": post.remote_id,
         "url": post.url or None,
         "reason": post.reason,
@@ -96,7 +108,40 @@ def picture_json(picture: Picture, home: Path) -> Json:
         "seed": picture.seed,
         "checkpoint": picture.checkpoint,
         "phash": f"{picture.phash:016x}",
+        "verdict": picture.verdict.value if picture.verdict else None,
         "created_at": instant(picture.created_at),
+    }
+
+
+def entry_json(entry: "Entry") -> Json:
+    """A slot of the agenda, and what was said for it."""
+    post = entry.post
+    return {
+        "slot": entry.id,
+        "account": entry.account,
+        "due_at": instant(entry.due_at),
+        "local": entry.local.isoformat(timespec="minutes"),
+        "key": f"{entry.account}|{entry.minute}",
+        "state": entry.state,
+        "reason": entry.reason,
+        "picture": entry.pictures[0].id if entry.pictures else None,
+        "caption": post.caption if post is not None else None,
+        "alt_text": post.alt_text if post is not None else None,
+    }
+
+
+def event_json(event: Event) -> Json:
+    """What somebody changed."""
+    return {
+        "id": event.id,
+        "at": instant(event.at),
+        "actor": event.actor,
+        "action": event.action,
+        "account": event.account,
+        "post": event.post_id,
+        "slot": event.slot_id,
+        "picture": event.picture_id,
+        "note": event.note,
     }
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
+    from trainer.copies import CopyTest
     from trainer.metrics.realism import Realism
     from trainer.nets.critic import Critic
     from trainer.nets.generator import Generator
@@ -45,6 +46,9 @@ LEAST_READABLE = 2
 """The earliest version that is read: before it, files lack what the critic saw in photographs."""
 _METADATA_KEY = "meshibot"
 _PHOTOGRAPHS = "photographs"
+_COPIES = "copies."
+_OF_PHOTOGRAPHS = ("copies.training", "copies.held_out")
+"""Stored in half precision always: a number for each component and photograph."""
 _MAX_HEADER_BYTES = 16 * 1024 * 1024
 _LONGEST_TEXT = 10_000
 _LONGEST_REASON = 200
@@ -187,6 +191,8 @@ class Checkpoint:
     metadata: Metadata
     fingerprint: str
     device: str
+    copies: CopyTest | None = None
+    """By which a seeing critic's checkpoint knows copies of training photographs."""
 
     def sample(self, seeds: Sequence[int]) -> Tensor:
         """Pictures (n, 3, r, r) in [-1, 1], each from its own seed and independent of the others."""
@@ -219,6 +225,18 @@ class Checkpoint:
             if self.critic.shape.kind == "seeing":
                 return self.vision.weighed(self.critic(views))
             return self._realism(self.critic.features(views).float())
+
+    def find_copies(self, pictures: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Which of uint8 pictures (n, r, r, 3) are too near to a training photograph, (n,): none, where the
+        checkpoint has nothing to tell by (`training_hashes` are there all the same)."""
+        import numpy as np
+
+        from trainer.nets.vision import PretrainedVision
+
+        if self.copies is None or not isinstance(self.vision, PretrainedVision):
+            return np.zeros(len(pictures), dtype=np.bool_)
+        with told_faults():
+            return self.copies.finds(self.vision, pictures)
 
     @cached_property
     def _realism(self) -> Realism:
@@ -315,6 +333,7 @@ def save(
     vision: Vision,
     photographs: Tensor,
     metadata: Metadata,
+    copies: CopyTest | None = None,
     *,
     half: bool = False,
 ) -> str:
@@ -327,12 +346,14 @@ def save(
     from safetensors.torch import save as serialise
 
     tensors = {_PHOTOGRAPHS: photographs}
+    if copies is not None:
+        tensors |= {_COPIES + name: tensor for name, tensor in copies.to_tensors().items()}
     for prefix, network in _parts(generator, critic, vision).items():
         tensors |= {prefix + name: tensor for name, tensor in network.state_dict().items()}
     for name, tensor in tensors.items():
         stored = tensor.detach().cpu()
         if stored.is_floating_point():
-            small = half or name.startswith("vision.net.")
+            small = half or name.startswith(("vision.net.", *_OF_PHOTOGRAPHS))
             stored = stored.to(torch.float16 if small else torch.float32)
         tensors[name] = stored.contiguous()
     data = serialise(tensors, {_METADATA_KEY: json.dumps(metadata.to_json(), ensure_ascii=False)})
@@ -366,7 +387,8 @@ def load(path: Path, device: str = "cpu") -> Checkpoint:
             _fill(network, prefix, tensors, path)
             network.requires_grad_(False).eval().to(device)
         photographs = _photographs(tensors, critic, path).to(device)
-    return Checkpoint(generator, critic, vision, photographs, metadata, fingerprint_of(path), device)
+        copies = _copies(tensors, path, device)
+    return Checkpoint(generator, critic, vision, photographs, metadata, fingerprint_of(path), device, copies)
 
 
 def _read_tensors(path: Path, arch: Architecture) -> dict[str, Tensor]:
@@ -400,6 +422,20 @@ def _photographs(tensors: Mapping[str, Tensor], critic: Critic, path: Path) -> T
         raise _other_networks(path)
     _refuse_no_numbers([features], path)
     return features
+
+
+def _copies(tensors: Mapping[str, Tensor], path: Path, device: str) -> CopyTest | None:
+    """What copies are found by, where the file has it. Raises CheckpointError."""
+    from trainer.copies import CopyTest
+
+    parts = {name.removeprefix(_COPIES): t for name, t in tensors.items() if name.startswith(_COPIES)}
+    if not parts:
+        return None
+    _refuse_no_numbers(parts.values(), path)
+    try:
+        return CopyTest.from_tensors({name: tensor.to(device) for name, tensor in parts.items()})
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged ({error}): train or copy it again.") from None
 
 
 def _refuse_no_numbers(tensors: Iterable[Tensor], path: Path) -> None:

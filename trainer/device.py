@@ -112,9 +112,10 @@ def memory_mb() -> float:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep the pages of freed tensors: a fifth of a small step went into getting them anew.
+    """Let glibc keep the pages of freed tensors: a fifth of a small step and a third of
+    sampling went into getting them anew.
 
-    Elsewhere it does nothing. For a training alone: the memory is given back when the process ends.
+    Elsewhere it does nothing. For processes that end with their work, which gives the memory back.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -35,7 +35,7 @@ DEFAULT_ACCOUNT = "main"
 _LONE_HALF = re.compile("[\ud800-\udfff]")
 """What Python makes of a byte that belongs to no character."""
 
-_NOT_SETTINGS = {"crash_at"}  # read by meshibot.crashpoints, for tests
+_NOT_SETTINGS = {"accounts", "crash_at"}  # read here, and by meshibot.crashpoints for tests
 
 Model = TypeVar("Model", bound=Layered)
 
@@ -59,9 +59,11 @@ def load_settings() -> Settings:
     places = find_places()
     _check_toml(places)
     _check_bytes()
-    names = tuple(places.toml_accounts) or (DEFAULT_ACCOUNT,)
+    names = tuple(dict.fromkeys((*places.toml_accounts, *_named(places)))) or (DEFAULT_ACCOUNT,)
+    _check_spelling(names)
     unknown = _check_names(places, names)
     accounts = tuple(_account(name, places, sole=len(names) == 1) for name in names)
+    _check_groups(accounts)
     given = {
         "accounts": accounts,
         "warnings": (*unknown, *without_effect(places)),
@@ -155,17 +157,40 @@ def _check_toml(places: Places) -> None:
             f"{places.toml_file} holds a secret (the password in database_url): move it to .env or the "
             "environment, as MESHIBOT_DATABASE_URL."
         )
+
+
+def _named(places: Places) -> Iterable[str]:
+    """The accounts that MESHIBOT_ACCOUNTS names, in the environment or else in `.env`."""
+    said = os.environ.get(variable("accounts")) or read_dotenv(places.dotenv).get("accounts") or ""
+    return [name for name in re.split(r"[\s,]+", said) if name]
+
+
+def _check_spelling(names: Iterable[str]) -> None:
+    """Refuse names that the environment can't spell, or can't tell from each other."""
     spellings: dict[str, str] = {}
-    for name in accounts:
+    for name in names:
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,49}", name):
             raise UsageError(
-                f"The account name {_shortened(name)} in {TOML_NAME} can't be used: take lower-case letters, "
-                "digits, - and _."
+                f"The account name {_shortened(name)} can't be used: take lower-case letters, digits, - "
+                "and _."
             )
         if (other := spellings.setdefault(variable("", name), name)) != name:
             raise UsageError(
-                f"The accounts {other} and {name} in {TOML_NAME} are spelled the same in the environment: "
-                "rename one."
+                f"The accounts {other} and {name} are spelled the same in the environment: rename one."
+            )
+
+
+def _check_groups(accounts: Iterable[Account]) -> None:
+    """Refuse a group whose accounts don't mean the same moment by the same slot."""
+    zones: dict[str, Account] = {}
+    for account in accounts:
+        if account.group is None:
+            continue
+        first = zones.setdefault(account.group, account)
+        if first.timezone != account.timezone:
+            raise UsageError(
+                f"The accounts {first.name} and {account.name} are one group, {account.group}, and go by "
+                "different time zones: set the same MESHIBOT_TIMEZONE for both."
             )
 
 

@@ -102,6 +102,12 @@ class Account(PublisherSettings):
         "public", description="public, unlisted or followers"
     )
     sensitive: bool = Field(False, description="yes or no")
+    group: Annotated[str | None, PlainValidator(values.words)] = Field(
+        None, description="a name, the same for accounts that post the same pictures at the same slots"
+    )
+    review: Literal["off", "required"] = Field(
+        "off", description="required (posts only what a person approved) or off"
+    )
     daily_budget: int | None = Field(
         None, ge=1, description="a whole number of posts, the most that a day may have"
     )
@@ -139,7 +145,8 @@ class Settings(Layered):
     notify_apprise: Secret = Field(None, description="one or several addresses as Apprise writes them")
     log_format: Literal["text", "json"] = Field("text", description="text or json")
     log_level: Literal["debug", "info", "warning"] | None = Field(None, description="debug, info or warning")
-    accounts: tuple[Account, ...] = ()
+    accounts: Annotated[tuple[Account, ...], NoDecode] = ()
+    """In the environment and in `.env` MESHIBOT_ACCOUNTS names them, see `layers`."""
     warnings: tuple[str, ...] = ()
     """Sentences about what was ignored."""
     cautions: tuple[str, ...] = ()

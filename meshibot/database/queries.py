@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import bindparam, exists, func, or_, select
+from sqlalchemy import Select, bindparam, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from meshibot.database.models import (
@@ -24,6 +24,7 @@ from meshibot.database.models import (
     PostState,
     Slot,
     SlotState,
+    Verdict,
 )
 
 LONGEST_WAIT = timedelta(hours=24)
@@ -80,10 +81,24 @@ _STOCK = (
     .with_for_update(skip_locked=True)
 )
 _PREFERRED = bindparam("preferred", type_=Picture.checkpoint.type)
-_STOCK_IN_TURN = (
-    _STOCK.where(Picture.checkpoint == _PREFERRED),
-    _STOCK.where(Picture.checkpoint != _PREFERRED),
-)
+_APPROVED_STOCK = _STOCK.where(Picture.verdict == Verdict.APPROVED)
+
+
+def _in_turn(stock: Select[Picture]) -> tuple[Select[Picture], Select[Picture]]:
+    """What a preferred checkpoint made, then everything else."""
+    return stock.where(Picture.checkpoint == _PREFERRED), stock.where(Picture.checkpoint != _PREFERRED)
+
+
+_STOCK_IN_TURN = {False: _in_turn(_STOCK), True: _in_turn(_APPROVED_STOCK)}
+
+
+def lock_name(session: Session, name: str) -> None:
+    """Wait until no other transaction holds this name, and hold it to the end of this one.
+
+    SQLite has one writer at a time anyway.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
 
 
 def is_over(until: datetime | None, now: datetime, longest: timedelta = FAR) -> bool:
@@ -196,18 +211,21 @@ def choose_pictures(
     posts: int = 30,
     distance: int = 10,
     preferred: str | None = None,
+    reviewed: bool = False,
     fault: Callable[[Picture], str | None] = sound,
 ) -> Choice:
     """The oldest pictures of the stock that look like none of the last `posts` posts, nor like each other.
 
     Those of the checkpoint with the SHA-256 `preferred` come before all others. Two pictures look alike when
     fewer than `distance` of the 64 bits of their hashes differ. What is chosen is locked where the database
-    can, and nothing is changed. Whatever `fault` raises goes through.
+    can, and nothing is changed. Whatever `fault` raises goes through. `reviewed` leaves out what no person
+    approved.
     """
     recent = recent_hashes(session, account, posts)
+    queries = _STOCK_IN_TURN[reviewed] if preferred else (_APPROVED_STOCK if reviewed else _STOCK,)
     choice = Choice()
     chosen = choice.pictures
-    for query in (_STOCK,) if not preferred else _STOCK_IN_TURN:
+    for query in queries:
         after = 0
         while len(chosen) < count:
             # No more than are needed: another account's process may be choosing at this moment, and what is

@@ -11,6 +11,7 @@ timeline; what stays unclear is held for a person; no slot disappears without a 
 | `record` | writes a decision down, the only place that assigns a post's state |
 | `claim` | the lease on an account, and its fence |
 | `choose` | what an account does next: due, budget, quiet hours, spacing |
+| `groups` | pictures that several accounts show at one slot |
 | `drafts`, `failures` | what the network gets; what an exception means |
 | `deliver` | the main way: picture, upload, send, record |
 | `reconcile` | looks for what may exist |
@@ -22,7 +23,7 @@ exceptions.
 """
 
 from meshibot.outbox.outbox import Outbox
-from meshibot.outbox.policy import PICTURES, Channel, Order, Policy, Words
+from meshibot.outbox.policy import PICTURES, Channel, Group, Order, Policy, Words
 from meshibot.outbox.runtime import CRASH_POINTS, CRASH_POINTS_OF_DELETION
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "CRASH_POINTS_OF_DELETION",
     "PICTURES",
     "Channel",
+    "Group",
     "Order",
     "Outbox",
     "Policy",

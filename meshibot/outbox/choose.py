@@ -16,6 +16,7 @@ from meshibot.database.models import (
     Account,
     AccountState,
     Kind,
+    Picture,
     PictureState,
     Post,
     PostPicture,
@@ -24,7 +25,7 @@ from meshibot.database.models import (
     SlotState,
 )
 from meshibot.errors import MeshibotError
-from meshibot.outbox import record
+from meshibot.outbox import groups, record
 from meshibot.outbox.claim import Claim, is_free, take
 from meshibot.outbox.decide import Interrupted, Late, Result, Situation, decide
 from meshibot.outbox.policy import PICTURES, Channel, Policy
@@ -36,6 +37,7 @@ WAITED = "It waited for the quiet hours to end, or for its turn, until its grace
 _TOLD = 5
 """Missed slots that the log names at once."""
 NOT_APPROVED = "What was written for it is a draft, which nobody approved."
+NONE_REVIEWED = "No picture that a person approved was in stock (MESHIBOT_REVIEW is required)."
 
 
 @dataclass(frozen=True)
@@ -217,35 +219,12 @@ def _post_for_slot(turn: Turn, due: Iterable[Slot], hindrance: str | None) -> Po
 
 def new_post(turn: Turn, slot: Slot | None, kind: Kind) -> Post | None:
     """A post with its serial and its pictures; None when the stock has too few."""
-    policy = turn.policy
-    try:
-        choice = queries.choose_pictures(
-            turn.session,
-            turn.account.name,
-            PICTURES[kind],
-            posts=policy.avoid_posts,
-            distance=policy.avoid_distance,
-            preferred=turn.channel.preferred(),
-            fault=turn.channel.fault,
-        )
-    except MeshibotError as error:
-        if slot is not None:
-            slot.reason = str(error)
-        log.warning("account %s: %s", turn.account.name, error)
-        return None
-    # Both so that the stock can be filled in their place.
-    for picture in choice.alike:
-        picture.state, picture.reason = PictureState.REJECTED, "It looks like a recent post."
-    for picture, says in choice.faulty:
-        picture.state, picture.reason = PictureState.REJECTED, says
-        log.warning("picture %d is taken out of the stock: %s", picture.id, says)
-    chosen = choice.pictures
+    chosen: Sequence[Picture] | None = None
+    if slot is not None and turn.channel.group is not None:
+        chosen = groups.chosen(turn.session, turn.channel.group, slot, kind)
+    chosen = chosen or _from_the_stock(turn, slot, kind)
     if not chosen:
-        if slot is not None:
-            slot.reason = "The stock was empty."
         return None
-    for picture in chosen:
-        picture.state = PictureState.RESERVED
     post = Post(
         account=turn.account.name,
         publisher=turn.channel.publisher.name,
@@ -259,6 +238,38 @@ def new_post(turn: Turn, slot: Slot | None, kind: Kind) -> Post | None:
     return _begin(turn, slot, post)
 
 
+def _from_the_stock(turn: Turn, slot: Slot | None, kind: Kind) -> Sequence[Picture]:
+    """Pictures that are reserved by this; none, and the slot's reason, where the stock has too few."""
+    policy = turn.policy
+    try:
+        choice = queries.choose_pictures(
+            turn.session,
+            turn.account.name,
+            PICTURES[kind],
+            posts=policy.avoid_posts,
+            distance=policy.avoid_distance,
+            preferred=turn.channel.preferred(),
+            reviewed=turn.channel.reviewed,
+            fault=turn.channel.fault,
+        )
+    except MeshibotError as error:
+        if slot is not None:
+            slot.reason = str(error)
+        log.warning("account %s: %s", turn.account.name, error)
+        return ()
+    # Both so that the stock can be filled in their place.
+    for picture in choice.alike:
+        picture.state, picture.reason = PictureState.REJECTED, "It looks like a recent post."
+    for picture, says in choice.faulty:
+        picture.state, picture.reason = PictureState.REJECTED, says
+        log.warning("picture %d is taken out of the stock: %s", picture.id, says)
+    if not choice.pictures and slot is not None:
+        slot.reason = NONE_REVIEWED if turn.channel.reviewed else "The stock was empty."
+    for picture in choice.pictures:
+        picture.state = PictureState.RESERVED
+    return choice.pictures
+
+
 def _begin(turn: Turn, slot: Slot | None, post: Post) -> Post:
     """Its turn has come: it gets its serial and its times, and its slot is taken."""
     with turn.session.no_autoflush:  # a new post is not whole yet
@@ -269,4 +280,6 @@ def _begin(turn: Turn, slot: Slot | None, post: Post) -> Post:
     post.not_before = turn.now
     if slot is not None:
         slot.state, slot.reason = SlotState.TAKEN, None
+        if turn.channel.group is not None:
+            post.group_key = groups.key_of(turn.channel.group, slot)
     return post

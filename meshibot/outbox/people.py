@@ -113,6 +113,11 @@ def _another(turn: Turn, kind: Kind) -> Post:
             "DAILY_BUDGET or wait for tomorrow."
         )
     post = new_post(turn, None, kind)
+    if post is None and turn.channel.reviewed:
+        raise NothingToDo(
+            "No picture in stock was approved: look at them in `meshibot web`, or run `meshibot stock "
+            "approve`."
+        )
     if post is None:
         raise NothingToDo("The stock has no picture to post: run `meshibot stock fill`.")
     return post

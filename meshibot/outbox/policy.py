@@ -75,6 +75,14 @@ class Words:
 
 
 @dataclass(frozen=True)
+class Group:
+    """Accounts that post the same pictures at the same slot."""
+
+    name: str
+    accounts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Channel:
     """An account with everything that posting needs: where to, when, and how a post is made."""
 
@@ -87,11 +95,14 @@ class Channel:
     """Makes the file that is uploaded; may be called again. A MeshibotError rejects the post."""
     kind: Kind = Kind.SINGLE
     """What its slots show."""
-    fault: Callable[[Picture], str | None] = sound
-    """Why a picture's file can't be posted. A MeshibotError says that it can't be told now."""
-    preferred: Callable[[], str | None] = lambda: None
-    """The SHA-256 of the checkpoint whose pictures come first."""
     language: str | None = None
     """Of its captions, as ISO 639-1."""
     visibility: Visibility = "public"
     sensitive: bool = False
+    group: Group | None = None
+    fault: Callable[[Picture], str | None] = sound
+    """Why a picture's file can't be posted. A MeshibotError says that it can't be told now."""
+    preferred: Callable[[], str | None] = lambda: None
+    """The SHA-256 of the checkpoint whose pictures come first."""
+    reviewed: bool = False
+    """Only what a person approved is posted."""

@@ -61,6 +61,11 @@ def _not_of_others(runtime: Runtime, post: Post, found: Iterable[Sent]) -> list[
     return ours
 
 
+def _is_absent(runtime: Runtime, claim: Claim, post: Post) -> bool:
+    """Whether it is not there: one look says so where none lags behind what was written."""
+    return not claim.channel.publisher.find_lags or _enough(runtime, post)
+
+
 def _is_older(sent: Sent, post: Post, now: datetime) -> bool:
     """Whether it was made before the post was even begun, each by a clock of its own.
 
@@ -68,11 +73,6 @@ def _is_older(sent: Sent, post: Post, now: datetime) -> bool:
     """
     since = now - post.created_at
     return sent.age is not None and timedelta() <= since < sent.age - _CLOCK_MARGIN
-
-
-def _is_absent(runtime: Runtime, claim: Claim, post: Post) -> bool:
-    """Whether it is not there: one look says so where none lags behind what was written."""
-    return not claim.channel.publisher.find_lags or _enough(runtime, post)
 
 
 def _enough(runtime: Runtime, post: Post) -> bool:

@@ -4,13 +4,11 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, exists, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from meshibot.captions import marker
 from meshibot.database.models import (
-    OPEN_STATES,
-    WRITTEN_AHEAD,
     Account,
     AccountState,
     Attempt,
@@ -31,6 +29,7 @@ from meshibot.outbox.decide import (
     NotSeen,
     Result,
 )
+from meshibot.outbox.groups import is_alive
 from meshibot.publishers.base import (
     AccountStopped,
     PossibleDuplicate,
@@ -52,9 +51,6 @@ LEVELS = {
     PostState.NEEDS_PERSON: logging.ERROR,
 }
 """How loud a decision is told; one that is not named is a warning."""
-
-HOLDING_STATES = (*OPEN_STATES, *WRITTEN_AHEAD, PostState.NEEDS_PERSON)
-"""The states of a post whose pictures nobody else may have."""
 
 OUTCOMES: tuple[tuple[type[PublishError], Outcome], ...] = (
     (PossibleDuplicate, Outcome.DUPLICATE),
@@ -80,6 +76,8 @@ def advance(post: Post, state: PostState) -> None:
 def write(session: Session, post: Post, account: Account, change: Change, now: datetime) -> None:
     """Make post, pictures and account what was decided; whoever held the post holds it no more."""
     known = (post.state, post.reason) == (change.state, change.reason)
+    # One that had ended had put its pictures back in stock, where another may have taken them since.
+    held = PictureState.APPROVED if post.state in PICTURES_BECOME else PictureState.RESERVED
     post.state, post.reason, post.lease_owner = change.state, change.reason, None
     post.not_before = change.at or post.not_before
     post.attempts += change.failed
@@ -89,8 +87,8 @@ def write(session: Session, post: Post, account: Account, change: Change, now: d
         post.media_ids = None
     if change.sent is not None:
         post.remote_id, post.url, post.posted_at = change.sent.remote_id, change.sent.url or None, now
-    if change.state in PICTURES_BECOME:
-        _settle_pictures(session, post, PICTURES_BECOME[change.state])
+    if change.state in PICTURES_BECOME and _may_settle(session, post, change.state):
+        _settle_pictures(session, post, held, PICTURES_BECOME[change.state])
     if change.account_waits_until is not None:
         account.not_before = change.account_waits_until
     if change.account_stops is not None:
@@ -100,6 +98,11 @@ def write(session: Session, post: Post, account: Account, change: Change, now: d
     # One that is looked for again and again has been told of.
     level = logging.DEBUG if known else LEVELS.get(change.state, logging.WARNING)
     log.log(level, "%s: %s. %s", name_of(post), change.state, told)
+
+
+def _may_settle(session: Session, post: Post, state: PostState) -> bool:
+    """Not where an account of the same group has posted the pictures, or still may."""
+    return state is PostState.POSTED or not is_alive(session, post.group_key, besides=post.id)
 
 
 def stop(account: Account, reason: str, now: datetime, ask_at: datetime | None = None) -> None:
@@ -114,30 +117,17 @@ def restart(account: Account) -> None:
     account.not_before = None
 
 
-def _settle_pictures(session: Session, post: Post, state: PictureState) -> None:
+def _settle_pictures(session: Session, post: Post, held: PictureState, state: PictureState) -> None:
     mine = select(PostPicture.picture_id).where(PostPicture.post_id == post.id)
-    theirs = [PictureState.RESERVED]
-    if state is PictureState.POSTED:
-        theirs.append(PictureState.APPROVED)  # it was given up, and its pictures put back in stock
     session.execute(
         update(Picture)
-        .where(Picture.id.in_(mine), Picture.state.in_(theirs), ~_held_by_another(post))
+        .where(Picture.id.in_(mine), Picture.state == held)
         .values(
             state=state,
             reason=post.reason if state is PictureState.REJECTED else None,
             version=Picture.version + 1,
         )
         .execution_options(synchronize_session=False)
-    )
-
-
-def _held_by_another(post: Post) -> ColumnElement[bool]:
-    """Of a picture that is back in stock: another open post may have taken it since."""
-    return exists().where(
-        PostPicture.picture_id == Picture.id,
-        PostPicture.post_id == Post.id,
-        Post.id != post.id,
-        Post.state.in_(HOLDING_STATES),
     )
 
 

@@ -213,9 +213,8 @@ class BlueskyPublisher:
         self._timeouts = timeouts
         self._service = self._server(service or SERVICE)
         self._pds = self._service
-        self._identity: Identity | None = None
         self._session: Session | None = None
-        self._is_new = False
+        self._is_own = False
         if kept is not None and (session := kept.read()) is not None:
             self._enter(session)
 
@@ -315,14 +314,19 @@ class BlueskyPublisher:
         self._ask("delete", "POST", "com.atproto.repo.deleteRecord", json=body, with_repo=True)
 
     def check(self) -> Identity:
-        """Who the credentials belong to; a session that was kept is refreshed, which a revoked one is not."""
-        if self._identity is None:
-            if self._session is not None and not self._is_new:
-                self._renew()
-            session = self._signed_in()
-            url = f"https://bsky.app/profile/{session.handle}"
-            self._identity = Identity(session.did, session.handle, url)
-        return self._identity
+        """Who the credentials belong to.
+
+        A session that another process left is refreshed first: that is refused where the app password was
+        revoked, while its token would go on for hours.
+        """
+        if self._session is not None and not self._is_own:
+            self._renew()
+        response = self._ask("read", "GET", "com.atproto.server.getSession")
+        said = self._pds.object("read", response)
+        self._require_active(said)
+        session = self._signed_in()
+        handle = str(said.get("handle") or session.handle)
+        return Identity(session.did, handle, f"https://bsky.app/profile/{handle}")
 
     def remarks(self) -> tuple[Remark, ...]:
         """The account's server, and whether the account says that it is a bot."""
@@ -432,12 +436,7 @@ class BlueskyPublisher:
         """Take up the session that an answer gives, and keep it."""
         response = server.ask("read", "POST", f"/xrpc/{call}", **content)
         said = server.object("read", response)
-        if said.get("active") is False:
-            status = self._service.redact(str(said.get("status") or "inactive"))
-            raise AccountStopped(
-                f"Bluesky has stopped the account: it is {status}.",
-                f"Log in at bsky.app and follow what it says, {_THEN}",
-            )
+        self._require_active(said)
         try:
             session = Session(
                 str(said["did"]),
@@ -449,9 +448,17 @@ class BlueskyPublisher:
         except KeyError:
             raise server.unreadable("read", response) from None
         self._enter(session)
-        self._is_new = True
+        self._is_own = True
         if self._kept is not None:
             self._kept.write(session)
+
+    def _require_active(self, said: Mapping[str, Any]) -> None:
+        if said.get("active") is False:
+            status = self._service.redact(str(said.get("status") or "inactive"))
+            raise AccountStopped(
+                f"Bluesky has stopped the account: it is {status}.",
+                f"Log in at bsky.app and follow what it says, {_THEN}",
+            )
 
     def _enter(self, session: Session) -> None:
         if session.pds != self._pds.address:

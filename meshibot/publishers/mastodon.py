@@ -47,7 +47,14 @@ from meshibot.publishers.base import (
     require_within_limits,
     unfenced,
 )
-from meshibot.publishers.server import Notes, Server, common_answers, remarks_on_rules, require_made_for
+from meshibot.publishers.server import (
+    Notes,
+    Server,
+    begin_of_look,
+    common_answers,
+    remarks_on_rules,
+    require_made_for,
+)
 from meshibot.publishers.settings import AccountSecret, PublisherSettings, ServerAddress
 from meshibot.publishers.text import LINK, length_with_links
 
@@ -57,7 +64,6 @@ if TYPE_CHECKING:
     from meshibot.publishers.transport import Timeouts
 
 _MEDIA_LIFETIME = timedelta(hours=24)
-_CLOCK_MARGIN = timedelta(hours=1)
 _PAGES = 32
 _PAGE_SIZE = 40
 _PATIENCE = 20.0
@@ -142,8 +148,8 @@ class MastodonPublisher:
         )
         self._notes = notes
         self._sleep = sleep
-        self._identity: Identity | None = None
-        self._account: dict[str, Any] = {}
+        self._account_id: str | None = None
+        self._name = "_"
         said, self._fresh = notes.read() if notes else ({}, False)
         self.limits = _limits_of(said)
 
@@ -168,8 +174,7 @@ class MastodonPublisher:
 
     def post_url(self, remote_id: str) -> str:
         """The account's server shows any post of its own by its id."""
-        name = self._identity.name.partition("@")[0] if self._identity else "_"
-        return f"{self._server.address}/@{name}/{remote_id}"
+        return f"{self._server.address}/@{self._name}/{remote_id}"
 
     def named(self, said: str) -> Sent:
         """By its id, or by its address on the account's own server."""
@@ -214,12 +219,12 @@ class MastodonPublisher:
         return sent
 
     def find(self, draft: Draft, since: datetime) -> tuple[Sent, ...]:
-        """Read the account's own timeline for the serial, back to an hour before `since` (clocks differ)."""
-        start = since.astimezone(UTC) - _CLOCK_MARGIN
+        """Read the account's own timeline for the serial, by the server's clock."""
         before: str | None = None
         found: list[Sent] = []
         for _ in range(_PAGES):
             page = self._page(before)
+            start = begin_of_look(since, page.response)
             for status, made in page.statuses:
                 within = made is None or made >= start
                 if within and contains_marker(_text_of(status), draft.marker):
@@ -249,24 +254,16 @@ class MastodonPublisher:
                 raise
 
     def check(self) -> Identity:
-        """Who the token belongs to; asked once, then remembered."""
-        if self._identity is None:
-            try:
-                response = self._server.ask("read", "GET", "/api/v1/accounts/verify_credentials")
-            except Rejected as error:
-                raise self._no_mastodon(error) from None
-            account = self._server.object("read", response)
-            if not account.get("id"):
-                raise self._server.unreadable("read", response)
-            name = str(account.get("acct") or account.get("username") or "")
-            url = str(account.get("url") or f"{self._server.address}/@{name}")
-            self._account = account
-            self._identity = Identity(str(account["id"]), name, url)
-        return self._identity
+        """Who the token belongs to."""
+        account = self._myself()
+        name = str(account.get("acct") or account.get("username") or "")
+        url = str(account.get("url") or f"{self._server.address}/@{name}")
+        self._account_id, self._name = str(account["id"]), name
+        return Identity(self._account_id, name, url)
 
     def remarks(self) -> tuple[Remark, ...]:
         """The server's program, limits and rules, and whether the account says that it is a bot."""
-        self.check()
+        account = self._myself()
         software = self._server.software()
         instance = self._server.object("read", self._instance())
         self._keep(instance)
@@ -278,7 +275,7 @@ class MastodonPublisher:
                 f"{limits.image_bytes / 1e6:.1f} MB; posts cost nothing."
             )
         ]
-        if self._account.get("bot") is not True:
+        if account.get("bot") is not True:
             said.append(
                 Remark(
                     "The account does not say that it is a bot: turn on 'This is an automated account' in "
@@ -300,6 +297,16 @@ class MastodonPublisher:
         self._server.close()
 
     # ---- the server ---------------------------------------------------------------------------------
+
+    def _myself(self) -> dict[str, Any]:
+        try:
+            response = self._server.ask("read", "GET", "/api/v1/accounts/verify_credentials")
+        except Rejected as error:
+            raise self._no_mastodon(error) from None
+        account = self._server.object("read", response)
+        if not account.get("id"):
+            raise self._server.unreadable("read", response)
+        return account
 
     def _no_mastodon(self, error: Rejected) -> PublishError:
         if error.http_status != 404:
@@ -401,7 +408,7 @@ class MastodonPublisher:
 
     def _page(self, before: str | None, size: int = _PAGE_SIZE) -> "_Page":
         """A page of the account's posts, those before an id where one is given."""
-        account = self.check().id
+        account = self._account_id or self.check().id
         params = {"limit": str(size), "exclude_reblogs": "true", "exclude_replies": "true"}
         if before is not None:
             params["max_id"] = before

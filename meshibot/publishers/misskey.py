@@ -8,7 +8,7 @@ misskey.io's 2025.4.1.
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
@@ -43,7 +43,14 @@ from meshibot.publishers.base import (
     require_within_limits,
     unfenced,
 )
-from meshibot.publishers.server import Notes, Server, common_answers, remarks_on_rules, require_made_for
+from meshibot.publishers.server import (
+    Notes,
+    Server,
+    begin_of_look,
+    common_answers,
+    remarks_on_rules,
+    require_made_for,
+)
 from meshibot.publishers.settings import AccountSecret, PublisherSettings, ServerAddress
 from meshibot.publishers.text import LINK, graphemes
 
@@ -52,7 +59,6 @@ if TYPE_CHECKING:
 
     from meshibot.publishers.transport import Timeouts
 
-_CLOCK_MARGIN = timedelta(hours=1)
 _PAGES = 32
 _PAGE_SIZE = 100
 _PICTURE_MB = 0.2
@@ -162,7 +168,7 @@ class MisskeyPublisher:
         """`notes` keep what the server says of its limits from one process to the next."""
         self._server = Server(self.title, server, ANSWERS, _said, (), (token,), timeouts, token=token)
         self._notes = notes
-        self._identity: Identity | None = None
+        self._account_id: str | None = None
         said, self._fresh = notes.read() if notes else ({}, False)
         self.limits = _limits_of(said)
 
@@ -231,12 +237,12 @@ class MisskeyPublisher:
         return Sent(remote_id, self.post_url(remote_id))
 
     def find(self, draft: Draft, since: datetime) -> tuple[Sent, ...]:
-        """Read the account's own timeline for the serial, back to an hour before `since` (clocks differ)."""
-        start = since.astimezone(UTC) - _CLOCK_MARGIN
+        """Read the account's own timeline for the serial, by the server's clock."""
         before: str | None = None
         found: list[Sent] = []
         for _ in range(_PAGES):
             notes, response = self._page(before)
+            start = begin_of_look(since, response)
             for note in notes:
                 made = iso_moment(note.get("createdAt"))
                 within = made is None or made >= start
@@ -263,12 +269,11 @@ class MisskeyPublisher:
             return
 
     def check(self) -> Identity:
-        """Who the token belongs to; asked once, then remembered."""
-        if self._identity is None:
-            account = self._myself()
-            name = str(account.get("username", ""))
-            self._identity = Identity(str(account["id"]), name, f"{self._server.address}/@{name}")
-        return self._identity
+        """Who the token belongs to."""
+        account = self._myself()
+        name = str(account.get("username", ""))
+        self._account_id = str(account["id"])
+        return Identity(self._account_id, name, f"{self._server.address}/@{name}")
 
     def remarks(self) -> tuple[Remark, ...]:
         """The server's program, limits and rules, the room in the drive, and the bot flag."""
@@ -390,7 +395,7 @@ class MisskeyPublisher:
     ) -> tuple[list[dict[str, Any]], "requests.Response"]:
         """Notes of the account's own, newest first, those before an id where one is given."""
         body: dict[str, Any] = {
-            "userId": self.check().id,
+            "userId": self._account_id or self.check().id,
             "limit": size,
             "withRenotes": False,
             "withReplies": False,

@@ -25,7 +25,9 @@ from meshibot.publishers.answers import (
     Row,
     Step,
     allowed_again,
+    clock_ahead,
     dicts_in,
+    http_date,
     iso_moment,
     json_of,
     meaning,
@@ -50,6 +52,9 @@ if TYPE_CHECKING:
     from meshibot.publishers.transport import Timeouts
 
 log = logging.getLogger(__name__)
+
+_CLOCK_MARGIN = timedelta(hours=1)
+_LOOK_BACK = timedelta(days=1)
 
 FRESH = timedelta(days=1)
 """For so long what a server said of itself is believed."""
@@ -85,6 +90,7 @@ def common_answers(setting: str, then: str) -> tuple[Row, ...]:
             "What answers at {network}'s address is another program (404, a page for people).",
             f"Set {setting} right, {then}",
             about=_A_PAGE,
+            may_mend=True,
         ),
         Row(
             403,
@@ -92,6 +98,7 @@ def common_answers(setting: str, then: str) -> tuple[Row, ...]:
             "{network}, or a proxy before it, lets this machine not in (403, a page for people).",
             f"Ask whoever runs the server whether it blocks this address, {then}",
             about=_A_PAGE,
+            may_mend=True,
         ),
     )
 
@@ -168,11 +175,13 @@ class Server:
             said, kinds = self.said(body)
         else:
             said, kinds = None, _PAGE
+        now = datetime.now(UTC)
         at = None
         if response.status_code in (429, 503):
-            at = allowed_again(response.headers, datetime.now(UTC), self.limits)
+            at = allowed_again(response.headers, now, self.limits)
         text = one_line(str(said or response.reason or "no reason given").rstrip("."))
-        return Answer(response.status_code, self.redact(text), self.redact(str(kinds or "")), at)
+        ahead = clock_ahead(response.headers.get("date", ""), now)
+        return Answer(response.status_code, self.redact(text), self.redact(str(kinds or "")), at, ahead)
 
     def object(self, step: Step, response: "requests.Response") -> dict[str, Any]:
         """The answer's JSON object. Where there is none: Unclear after a post, otherwise RetryLater."""
@@ -234,6 +243,17 @@ def require_made_for(limits: Limits, draft: Draft) -> None:
     for path in draft.media:
         if path.is_file() and path.stat().st_size > limits.image_bytes:
             raise RetryLater(f"This server takes pictures up to {limits.image_bytes} bytes: it is made anew.")
+
+
+def begin_of_look(since: datetime, response: Response) -> datetime:
+    """The moment on the server's clock from which on a post is looked for that was made here after `since`.
+
+    An hour earlier, for clocks differ; and at least a day back, for ours may have been ahead at that time and
+    be right by now.
+    """
+    now = datetime.now(UTC)
+    server_now = http_date(response.headers.get("date", "")) or now
+    return server_now - max(now - since, _LOOK_BACK) - _CLOCK_MARGIN
 
 
 @dataclass(frozen=True)

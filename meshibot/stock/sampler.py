@@ -120,21 +120,33 @@ def sample_in_child(
     Raises what the child says: NothingToDo where no candidate passed, UsageError for a checkpoint that can't
     be used, MeshibotError where it failed, was killed or stopped.
     """
-    command = [sys.executable, "-P", "-m", "meshibot.stock.sampling"]
+    stdout = _in_child("meshibot.stock.sampling", request.to_json(), stopping, timeout)
+    try:
+        return SamplingResult.from_json(stdout)
+    except (ValueError, KeyError, TypeError) as error:
+        raise MeshibotError(f"The sampling process answered with something else: {error}.") from error
+
+
+def draw_in_child(checkpoint: Path, seed: int, side: int, target: Path, *, timeout: float = TIMEOUT) -> None:
+    """Have a child draw the picture of one seed at `side` pixels into `target`, a PNG; raises as above."""
+    request = {"checkpoint": str(checkpoint), "seed": seed, "side": side, "target": str(target)}
+    _in_child("meshibot.stock.drawing", json.dumps(request), lambda: False, timeout)
+
+
+def _in_child(module: str, request: str, stopping: Callable[[], bool], timeout: float) -> str:
+    """What a module says to a request, run as a process of its own."""
+    command = [sys.executable, "-P", "-m", module]
     pipe = subprocess.PIPE
     with subprocess.Popen(
         command, stdin=pipe, stdout=pipe, stderr=pipe, encoding="utf-8", errors="replace", env=_environment()
     ) as child:
         try:
-            stdout, stderr = _answer(child, request.to_json(), stopping, timeout)
+            stdout, stderr = _answer(child, request, stopping, timeout)
         finally:
             child.kill()
     if child.returncode != 0:
         raise _failure(child.returncode, stderr)
-    try:
-        return SamplingResult.from_json(stdout)
-    except (ValueError, KeyError, TypeError) as error:
-        raise MeshibotError(f"The sampling process answered with something else: {error}.") from error
+    return stdout
 
 
 def _answer(

@@ -23,6 +23,7 @@ from meshibot.errors import MeshibotError, NothingToDo
 from meshibot.stock.sampler import SampledPicture, SamplingRequest, SamplingResult
 from meshibot.stock.selection import Refusal, Rules, choose
 from trainer.checkpoint import Checkpoint, Metadata, load
+from trainer.device import keep_freed_memory
 from trainer.errors import TrainerError
 from trainer.files import atomic_write
 from trainer.hashes import perceptual_hash
@@ -83,7 +84,10 @@ def sample(request: SamplingRequest) -> SamplingResult:
             hashes[index] = perceptual_hash(Image.fromarray(batch.pixels[index]))
             return hashes[index]
 
-        verdict = choose(batch.scores, hash_of, Rules(threshold, recent, training))
+        def is_copy(index: int, batch: _Batch = batch) -> bool:
+            return bool(checkpoint.find_copies(batch.pixels[index : index + 1]).any())
+
+        verdict = choose(batch.scores, hash_of, Rules(threshold, recent, training), is_copy)
         for reason, count in verdict.refused.items():
             tally.refused[reason] += count
         if verdict.kept is not None:
@@ -165,6 +169,7 @@ def main() -> int:
     signal.signal(
         signal.SIGINT, signal.SIG_DFL
     )  # Ctrl-C reaches the whole group: the parent does the talking
+    keep_freed_memory()
     try:
         request = SamplingRequest.from_json(sys.stdin.read())
         result = sample(request)

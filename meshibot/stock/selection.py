@@ -61,13 +61,21 @@ def refusal(phash: int, rules: Rules) -> Refusal | None:
     return None
 
 
-def choose(scores: Sequence[float], hash_of: Callable[[int], int], rules: Rules) -> Verdict:
-    """The best-scored candidate that passes; hashes are asked for only as far as needed, best first."""
+def choose(
+    scores: Sequence[float],
+    hash_of: Callable[[int], int],
+    rules: Rules,
+    is_copy: Callable[[int], bool] = lambda index: False,
+) -> Verdict:
+    """The best-scored candidate that passes; best first, so that hashes and whether the trainer takes it for
+    a copy are asked for only as far as needed."""
     refused = dict.fromkeys(Refusal, 0)
     passing = [index for index, score in enumerate(scores) if score >= rules.min_score]
     refused[Refusal.SCORE] = len(scores) - len(passing)
     for index in sorted(passing, key=lambda index: scores[index], reverse=True):
         reason = refusal(hash_of(index), rules)
+        if reason is None and is_copy(index):
+            reason = Refusal.COPY
         if reason is None:
             return Verdict(index, refused)
         refused[reason] += 1

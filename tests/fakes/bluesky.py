@@ -32,6 +32,7 @@ class Bluesky(Network):
     endpoints: ClassVar[Mapping[tuple[str, str], str]] = {
         ("POST", "/xrpc/com.atproto.server.createSession"): "login",
         ("POST", "/xrpc/com.atproto.server.refreshSession"): "refresh",
+        ("GET", "/xrpc/com.atproto.server.getSession"): "whoami",
         ("POST", "/xrpc/com.atproto.repo.uploadBlob"): "upload",
         ("POST", "/xrpc/com.atproto.repo.putRecord"): "put",
         ("POST", "/xrpc/com.atproto.repo.createRecord"): "create",
@@ -92,6 +93,12 @@ class Bluesky(Network):
                 raise wrong("ExpiredToken", "Token has been revoked")
             self.refreshes[token] = min(self.refreshes[token], self.now() + 7200)
         return 200, self.session(call)
+
+    def whoami(self, call: Call) -> Answer:
+        self.authorize(call)
+        status = self.options.get("status")
+        active = {"active": False, "status": status} if status else {"active": True}
+        return 200, {"did": DID, "handle": HANDLE, **active}
 
     def authorize(self, call: Call) -> None:
         token = call.headers.get("authorization", "").removeprefix("Bearer ")

@@ -4,6 +4,7 @@ Each line of the ledger is a post that exists. Several processes may write it at
 """
 
 import fcntl
+import io
 import json
 import random
 import tempfile
@@ -16,6 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import ClassVar
 from zoneinfo import ZoneInfo
+
+from PIL import Image
 
 from meshibot.clock import Clock, SystemClock
 from meshibot.database import Account, Database, Picture, PictureState, Slot
@@ -330,13 +333,21 @@ def new_database(folder: Path) -> Database:
     return Database.open(f"sqlite:///{file}")
 
 
+@cache
+def _smallest_picture() -> bytes:
+    """A JPEG that networks take."""
+    data = io.BytesIO()
+    Image.new("RGB", (8, 8), (200, 120, 60)).save(data, "JPEG")
+    return data.getvalue()
+
+
 def stock(database: Database, folder: Path, count: int, seed: int = 0) -> None:
     """Fill the stock with pictures that don't look alike."""
     rng = random.Random(seed)
     with database.write() as session:
         for number in range(count):
             name = f"picture-{seed}-{number}.png"
-            (folder / name).write_bytes(b"\xff\xd8\xff\xe0 a picture")
+            (folder / name).write_bytes(_smallest_picture())
             session.add(
                 Picture(
                     sha256=f"{seed:032x}{number:032x}",

@@ -45,10 +45,24 @@ _ABOUT = {
 }
 
 
+PRETRAINED = "_pretrained"
+"""How the names of figures end that are taken on a pretrained network's features."""
+_ON_PRETRAINED = {
+    "kid": About("lower", "unbiased MMD² on features of the pretrained net"),
+    "frechet": About("lower", "Fréchet distance on features of the pretrained net"),
+    "precision": About("higher", "share of fakes among the reals, in the pretrained net's features"),
+    "recall": About("higher", "share of reals among the fakes, in the pretrained net's features"),
+    "memorisation": About("floor", "distance to training over held-out, in the pretrained net's features"),
+    "copies": About("lower", "share nearer to training than 95 % of held-out reals are, in those features"),
+}
+
+
 def about(name: str) -> About:
     """Of any figure of `trainer.metrics`. Raises KeyError for another."""
     if name.startswith("swd_"):
         return About("lower", f"the same at the pyramid's level of {name.removeprefix('swd_')} px")
+    if name.endswith(PRETRAINED):
+        return _ON_PRETRAINED[name.removesuffix(PRETRAINED)]
     if name.endswith("_deviation"):
         return About("lower", f"how much other pictures of the same generator would change {name[:-10]}")
     return _ABOUT[name]

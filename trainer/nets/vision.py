@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainer.nets.architecture import SEEN_AT, CriticKind
 from trainer.nets.efficientnet import TAP_CHANNELS, EfficientNetLite0, load_pretrained
+from trainer.pictures import to_device, to_float
 
 Views = tuple[Tensor, ...]
 """The picture (n, 3, r, r) in [-1, 1], then the maps (n, c, s, s), the finest first."""
@@ -130,6 +133,16 @@ class PretrainedVision(Vision):
             apart = maps.var(0).sum().mul(2).sqrt().clamp_min(_LEAST_DEVIATION)
             self.get_buffer(f"centre{stride}").copy_(maps.mean((0, 2, 3)))
             self.get_buffer(f"scale{stride}").copy_(SPREAD / apart)
+
+
+@torch.inference_mode()
+def describe_all(vision: PretrainedVision, pictures: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """`describe` of uint8 pictures (n, r, r, 3), some at a time, (n, 432)."""
+    parts = [
+        vision.describe(to_float(to_device(pictures[at : at + _CHUNK], device)))
+        for at in range(0, len(pictures), _CHUNK)
+    ]
+    return torch.cat(parts)
 
 
 def make_vision(kind: CriticKind, seed: int) -> Vision:

@@ -8,6 +8,7 @@ from functools import cached_property
 from trainer.data.dataset import Dataset
 from trainer.data.parts import parts_of
 from trainer.metrics.metric import Metric
+from trainer.metrics.pretrained import PretrainedNet
 from trainer.metrics.quick import QuickFigures
 from trainer.pictures import to_device
 from trainer.training.guard import Head, Observation
@@ -113,8 +114,13 @@ class Evaluator:
 
     @cached_property
     def _figures(self) -> QuickFigures:
-        """With their floors: seconds that the first step does not wait for."""
-        return QuickFigures(self.reals, self.held_out, self.training.device)
+        """With their floors: seconds that the first step does not wait for.
+
+        Pretrained features cost little beside a seeing critic's cycles, and much beside a plain one's."""
+        sees = self.training.config.critic == "seeing"
+        device = self.training.device
+        pretrained = PretrainedNet(device) if sees else None
+        return QuickFigures(self.reals, self.held_out, device, pretrained=pretrained)
 
     def __call__(self) -> Evaluation:
         """Of the latest critic and generator, and of pictures of the averaged one, of fixed latents."""

@@ -5,6 +5,7 @@ Called by `trainer.training.fit`, whose loop knows nothing of what is due when.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from textwrap import fill
 
@@ -13,6 +14,7 @@ import numpy as np
 from trainer.data.dataset import Dataset
 from trainer.errors import TrainerError
 from trainer.metrics.metric import Metric
+from trainer.metrics.quick import SHARPEST
 from trainer.training import state
 from trainer.training.evaluation import FEWEST_HELD_OUT, Evaluation, Evaluator
 from trainer.training.guard import Verdict
@@ -20,8 +22,6 @@ from trainer.training.runlog import COLUMNS, RunLog
 from trainer.training.setback import give_up, go_back
 from trainer.training.snapshots import BEST_CHECKPOINT, Snapshots
 from trainer.training.training import TickStatistics, Training
-
-BEST_BY = "kid"
 
 
 class Session:
@@ -35,7 +35,7 @@ class Session:
         self.states = run / "state"
         self.fingerprint = dataset.fingerprint
         self.guard = resumed.guard
-        self.lowest = resumed.lowest
+        self.best_by, self.lowest = resumed.best_by, resumed.lowest
         self.calm_when_saved = tuple(resumed.guard.calm_steps)
         self.evaluator = Evaluator(training, dataset)
         self.snapshots = Snapshots(training, dataset, run)
@@ -119,9 +119,12 @@ class Session:
 
     def _keep_if_best(self, seen: Evaluation) -> None:
         """Of two that lie nearer together than the figure is rough, the later one."""
-        if BEST_BY not in seen.figures:
+        best_by = SHARPEST if SHARPEST in seen.figures else "kid"
+        if best_by not in seen.figures:
             return
-        figure = seen.figures[BEST_BY]
+        if best_by != self.best_by:  # another unit
+            self.best_by, self.lowest = best_by, math.inf
+        figure = seen.figures[best_by]
         if figure.value <= self.lowest + (figure.deviation or 0.0):
             self.snapshots.write_checkpoint(BEST_CHECKPOINT, metrics=seen.figures)
         self.lowest = min(self.lowest, figure.value)
@@ -156,7 +159,7 @@ class Session:
         self.calm_when_saved = tuple(self.guard.calm_steps)
 
     def _loop_state(self) -> state.LoopState:
-        return state.LoopState(self.fingerprint, self.guard, self.log.length, self.lowest)
+        return state.LoopState(self.fingerprint, self.guard, self.log.length, self.lowest, self.best_by)
 
     def _show(self) -> None:
         self.log.picture("samples", self.training.step, np.asarray(self.snapshots.write_sheet()))

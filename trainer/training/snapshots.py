@@ -18,6 +18,7 @@ from torch import Tensor
 from trainer import checkpoint
 from trainer.checkpoint import Metadata
 from trainer.config import FitConfig
+from trainer.copies import CopyTest, measure
 from trainer.data.dataset import Dataset
 from trainer.data.parts import parts_of
 from trainer.data.sources import printable
@@ -26,6 +27,7 @@ from trainer.hashes import perceptual_hash
 from trainer.metrics.metric import Metric
 from trainer.metrics.realism import Realism
 from trainer.nets.generator import latents_from_seeds
+from trainer.nets.vision import PretrainedVision
 from trainer.pictures import draw, to_device
 from trainer.training.heldout import features_of, scores_of
 from trainer.training.training import Training
@@ -74,6 +76,7 @@ class Snapshots:
                 networks.vision,
                 photographs,
                 document,
+                self._copies,
             )
 
     def _quantiles(self, photographs: Tensor) -> tuple[float, ...]:
@@ -93,6 +96,15 @@ class Snapshots:
         self.write_checkpoint(name, LAST_CHECKPOINT, metrics=metrics)
         for old in sorted(self.checkpoints.glob("step-*.safetensors"))[:-NUMBERED_KEPT]:
             old.unlink()
+
+    @cached_property
+    def _copies(self) -> CopyTest | None:
+        """By which a seeing critic's checkpoint knows copies; the photographs are looked at once a run."""
+        vision = self.training.networks.vision
+        if not isinstance(vision, PretrainedVision):
+            return None
+        held_out = self.dataset.held_out[self.parts.calibrating[:MOST_CALIBRATED_ON]]
+        return measure(vision, self.dataset.training, held_out, self.training.device)
 
     @cached_property
     def _training_hashes(self) -> tuple[str, ...]:

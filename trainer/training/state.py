@@ -38,6 +38,8 @@ class LoopState:
     """Bytes of metrics.jsonl that had been written."""
     lowest: float = math.inf
     """The least of the figure by which the best checkpoint is chosen."""
+    best_by: str = "kid"
+    """That figure's name."""
 
 
 def save_state(folder: Path, training: Training, loop: LoopState) -> Path:
@@ -71,6 +73,7 @@ def write_state(path: Path, training: Training, loop: LoopState) -> None:
         "guard": loop.guard.to_json(),
         "log_length": loop.log_length,
         "lowest": loop.lowest,
+        "best_by": loop.best_by,
         "config": training.config.to_json(),
         "device": training.device.type,
         "torch": torch.__version__,
@@ -172,7 +175,8 @@ def _fill(training: Training, saved: dict[str, Tensor], counters: dict[str, Any]
     networks = training.networks
     for prefix, network in _networks(training).items():
         state = {name.removeprefix(prefix): t for name, t in saved.items() if name.startswith(prefix)}
-        network.load_state_dict(state)
+        frozen = {name: t for name, t in network.state_dict().items() if _is_frozen(prefix + name)}
+        network.load_state_dict(frozen | state)
     for prefix, optimiser, network in (
         ("critic_optimiser.", training.critic_optimiser, networks.critic),
         ("generator_optimiser.", training.generator_optimiser, networks.generator),
@@ -205,6 +209,7 @@ def loop_state_of(document: dict[str, Any]) -> LoopState:
         Guard.from_json(document["guard"]),
         int(document["log_length"]),
         float(document.get("lowest", math.inf)),
+        str(document.get("best_by", "kid")),
     )
 
 
@@ -232,6 +237,11 @@ def _networks(training: Training) -> dict[str, torch.nn.Module]:
     }
 
 
+def _is_frozen(name: str) -> bool:
+    """Whether it is of the pretrained network, which is installed and never changes: no state keeps it."""
+    return name.startswith("vision.net.")
+
+
 def _tensors(training: Training) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {
         "rng": training.rng.get_state(),
@@ -239,7 +249,8 @@ def _tensors(training: Training) -> dict[str, Tensor]:
         "generator_sums": training.generator_sums,
     }
     for prefix, network in _networks(training).items():
-        tensors |= {prefix + name: tensor for name, tensor in network.state_dict().items()}
+        named = {prefix + name: tensor for name, tensor in network.state_dict().items()}
+        tensors |= {name: tensor for name, tensor in named.items() if not _is_frozen(name)}
     for prefix, optimiser in (
         ("critic_optimiser.", training.critic_optimiser),
         ("generator_optimiser.", training.generator_optimiser),

@@ -10,7 +10,7 @@ import tempfile
 from collections import Counter, deque
 from datetime import UTC, timedelta
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -56,18 +56,24 @@ class OutboxMachine(RuleBasedStateMachine):
     def open_database(self) -> Database:
         return new_database(self.folder)
 
+    def open_ledger(self) -> Any:
+        return Ledger(self.folder / "ledger")
+
+    def open_publisher(self) -> Any:
+        return self.publisher_class(self.ledger, self.clock)
+
     @initialize(budget=st.sampled_from([None, None, 3]))
     def start(self, budget: int | None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="machine-"))
         self.clock = MovableClock()
         self.database = self.open_database()
-        self.ledger = Ledger(self.folder / "ledger")
+        self.ledger = self.open_ledger()
         self.schedule = Schedule("* * * * *", UTC_ZONE, daily_budget=budget)
         self.crash_at = ""
         self.stocked = 0
         self.fault = Counter[str]()
         crashpoints.crash_point = self.crash_point
-        self.publishers = [self.publisher_class(self.ledger, self.clock) for _ in range(3)]
+        self.publishers = [self.open_publisher() for _ in range(3)]
         self.workers = [self.worker(number) for number in range(3)]
         self.fill(3)
 

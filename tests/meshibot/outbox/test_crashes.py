@@ -20,6 +20,7 @@ from meshibot.publishers.base import Publisher
 from meshibot.publishers.folder import FolderPublisher
 from meshibot.publishers.x import XPublisher
 from meshibot.schedule import Schedule
+from tests.fakes.network import Fake, Fakes
 from tests.fakes.x import CREDENTIALS, FakeX
 from tests.meshibot.ledger import (
     UTC_ZONE,
@@ -32,10 +33,13 @@ from tests.meshibot.ledger import (
     slot,
     stock,
 )
+from tests.meshibot.publishers.openings import at
 
-PUBLISHERS = ("reconciling", "record", "folder", "x")
+NETWORKS = ("bluesky", "mastodon", "misskey")
+PUBLISHERS = ("reconciling", "record", "folder", "x", *NETWORKS)
+UNDER_A_NAME = ("record", "folder", "bluesky")
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload([__name__, "meshibot.publishers.x.client", "meshibot.publishers.folder"])
+processes.set_forkserver_preload([__name__, "meshibot.publishers.x.client", "meshibot.publishers.transport"])
 
 
 def make(name: str, folder: Path, api_base: str, clock: MovableClock) -> Publisher:
@@ -45,7 +49,9 @@ def make(name: str, folder: Path, api_base: str, clock: MovableClock) -> Publish
         return RecordPublisher(Ledger(folder / "ledger"), clock)
     if name == "folder":
         return FolderPublisher(folder / "posts")
-    return XPublisher(CREDENTIALS, api_base=api_base)
+    if name == "x":
+        return XPublisher(CREDENTIALS, api_base=api_base)
+    return at(name, api_base)
 
 
 def work(folder: Path, name: str, api_base: str, start: datetime, crash_at: str) -> None:
@@ -80,9 +86,9 @@ def run(target: Callable[..., None], *arguments: object) -> int | None:
     return status
 
 
-def published(name: str, folder: Path, fake_x: FakeX) -> int:
-    if name == "x":
-        return len(fake_x.posts())
+def published(name: str, folder: Path, fake: FakeX | Fake) -> int:
+    if name in ("x", *NETWORKS):
+        return len(fake.posts())
     if name == "folder":
         return len(list((folder / "posts").glob("*.json")))
     return len(Ledger(folder / "ledger").posts())
@@ -96,10 +102,11 @@ def crashes_before(point: str) -> list[str]:
 @pytest.mark.parametrize("name", PUBLISHERS)
 @pytest.mark.parametrize("point", CRASH_POINTS)
 def test_a_crash_anywhere_leaves_one_post_or_a_reason(
-    tmp_path: Path, fake_x: FakeX, name: str, point: str
+    tmp_path: Path, fake_x: FakeX, fakes: Fakes, name: str, point: str
 ) -> None:
-    if name in ("folder", "record") and ("find" in point or "reconciled" in point):
+    if name in UNDER_A_NAME and ("find" in point or "reconciled" in point):
         pytest.skip("it is written again under its name, and not looked for")
+    fake = fakes(name) if name in NETWORKS else fake_x
     now = datetime.now(UTC)
     with new_database(tmp_path) as database:
         stock(database, tmp_path, 2)
@@ -107,17 +114,17 @@ def test_a_crash_anywhere_leaves_one_post_or_a_reason(
         if "failed" in point:
             (tmp_path / "picture-0-0.png").unlink()
         for number, crash in enumerate([*crashes_before(point), point, ""]):
-            status = run(work, tmp_path, name, fake_x.url, now + number * timedelta(minutes=6), crash)
+            status = run(work, tmp_path, name, fake.url, now + number * timedelta(minutes=6), crash)
             assert status == (-signal.SIGKILL if crash else 0)
         with database.read() as session:
             post = session.scalars(select(Post)).one()
             used = session.scalars(select(Picture).order_by(Picture.id)).first()
     if "failed" in point:
-        assert published(name, tmp_path, fake_x) == 0
+        assert published(name, tmp_path, fake) == 0
         assert post.state is PostState.REJECTED
         assert "picture-0-0.png" in str(post.reason)
     else:
-        assert published(name, tmp_path, fake_x) == 1
+        assert published(name, tmp_path, fake) == 1
         assert post.state is PostState.POSTED
         assert used is not None
         assert used.state is PictureState.POSTED
@@ -132,22 +139,23 @@ def take_down(folder: Path, name: str, api_base: str, crash_at: str) -> None:
         people.delete(database, 1, lambda post: publisher, clock=clock)
 
 
-@pytest.mark.parametrize("name", ["folder", "x"])
+@pytest.mark.parametrize("name", ["folder", "x", *NETWORKS])
 @pytest.mark.parametrize("point", CRASH_POINTS_OF_DELETION)
 def test_a_crash_while_a_post_is_taken_down_leaves_it_to_be_taken_down_again(
-    tmp_path: Path, fake_x: FakeX, name: str, point: str
+    tmp_path: Path, fake_x: FakeX, fakes: Fakes, name: str, point: str
 ) -> None:
+    fake = fakes(name) if name in NETWORKS else fake_x
     now = datetime.now(UTC)
     with new_database(tmp_path) as database:
         stock(database, tmp_path, 1)
         slot(database, now)
-        assert run(work, tmp_path, name, fake_x.url, now, "") == 0
-        assert run(take_down, tmp_path, name, fake_x.url, point) == -signal.SIGKILL
-        assert run(take_down, tmp_path, name, fake_x.url, "") == 0
+        assert run(work, tmp_path, name, fake.url, now, "") == 0
+        assert run(take_down, tmp_path, name, fake.url, point) == -signal.SIGKILL
+        assert run(take_down, tmp_path, name, fake.url, "") == 0
         with database.read() as session:
             assert session.scalars(select(Post.state)).one() is PostState.DELETED
-    if name == "x":
-        assert len(fake_x.ledger("delete")) == 1
+    if name != "folder":
+        assert len(fake.ledger("delete")) == 1
     else:
         assert list((tmp_path / "posts").iterdir()) == []
 

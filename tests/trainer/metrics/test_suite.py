@@ -14,6 +14,7 @@ from trainer.metrics.critic_gap import CriticScores
 from trainer.metrics.features import FeatureNet
 from trainer.metrics.inception import inception_figures, require_torch_fidelity
 from trainer.metrics.kid import mmd2
+from trainer.metrics.pretrained import PretrainedNet
 from trainer.metrics.quick import QuickFigures
 from trainer.metrics.suite import PictureFigures, PictureSuite, evaluate_pictures
 
@@ -31,7 +32,9 @@ def test_every_figure_has_a_floor_and_a_meaning(healthy: PictureFigures) -> None
     assert healthy.group_size == 20
     assert {"swd", "swd_32", "swd_16", "colour", "kid", "diversity", "variety", "ms_ssim",
             "nearest_neighbour", "r_v", "precision", "recall", "density", "coverage", "memorisation",
-            "copies", "critic_gap"} == set(healthy.metrics)  # fmt: skip
+            "copies", "critic_gap", "kid_pretrained", "frechet_pretrained", "precision_pretrained",
+            "recall_pretrained", "memorisation_pretrained",
+            "copies_pretrained"} == set(healthy.metrics)  # fmt: skip
     for name, metric in healthy.metrics.items():
         assert math.isfinite(metric.value)
         assert metric.floor is not None
@@ -65,7 +68,7 @@ def test_copies_are_found_mirrored_too() -> None:
 
 
 def test_what_goes_wrong_shows_where_it_should() -> None:
-    quick = QuickFigures(TRAINING, HELD_OUT, fakes=40)
+    quick = QuickFigures(TRAINING, HELD_OUT, fakes=40, pretrained=PretrainedNet())
     assert quick.fakes == 4 * len(HELD_OUT)
     healthy = quick(UNSEEN)
     blur = quick(blurred(UNSEEN))
@@ -76,7 +79,8 @@ def test_what_goes_wrong_shows_where_it_should() -> None:
     assert cast["swd"].value < 1.2 * healthy["swd"].value
     assert collapsed["diversity"].value < 0.01
     assert collapsed["kid"].value > 10 * abs(healthy["kid"].value)
-    again = QuickFigures(TRAINING, HELD_OUT, fakes=40)
+    assert collapsed["kid_pretrained"].value > 10 * abs(healthy["kid_pretrained"].value)
+    again = QuickFigures(TRAINING, HELD_OUT, fakes=40, pretrained=PretrainedNet())
     assert again(UNSEEN) == healthy
 
 

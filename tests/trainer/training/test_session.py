@@ -1,6 +1,7 @@
 """What a session keeps and shows: averages, the best of what was calm, and which photographs say so."""
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from trainer.data.dataset import Dataset
 from trainer.data.parts import parts_of
 from trainer.grids import contact_sheet
 from trainer.metrics.metric import Metric
-from trainer.metrics.quick import QuickFigures
+from trainer.metrics.quick import SHARPEST, QuickFigures
 from trainer.metrics.realism import Realism
 from trainer.nets.generator import latents_from_seeds
 from trainer.pictures import draw, to_device, to_float
@@ -134,6 +135,21 @@ def test_near_ties_go_to_the_later_step(session: Session, monkeypatch: pytest.Mo
         best.append(figures.best_step())
         session.training.cycle()
     assert best == [1, 2, 2, 4, 4]
+
+
+def test_another_figure_than_before_begins_anew(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that an earlier version began was chosen by a figure of another unit."""
+    assert (session.best_by, session.lowest) == ("kid", math.inf)
+    figures = _Figures(session, monkeypatch, 0.1)
+    session.after_cycle()
+    seen = session.latest
+    assert seen is not None
+    changed = replace(seen, step=2, figures={**seen.figures, SHARPEST: Metric(0.7, 0.0, deviation=0.1)})
+    session.training.cycle()
+    monkeypatch.setattr(evaluation.Evaluator, "__call__", lambda self: changed)
+    session.after_cycle()
+    assert figures.best_step() == 2
+    assert (session.best_by, session.lowest) == (SHARPEST, 0.7)
 
 
 def test_nothing_is_kept_while_a_sign_shows(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:

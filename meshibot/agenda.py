@@ -1,0 +1,181 @@
+"""An account's slots over a span of time: those that are written, those that the schedule will give, and what
+each shows. The calendar, and what comes next. Reads only."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Literal
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, selectinload
+
+from meshibot.database import Account, Picture, PictureState, Post, PostPicture, Slot, SlotState, Verdict
+from meshibot.database.queries import recent_hashes
+from meshibot.schedule import Schedule, plan
+from meshibot.stock.selection import LOOK_ALIKE_DISTANCE, nearest
+
+State = Literal["planned", "expected", "taken", "missed", "skipped", "quiet"]
+"""As stored; `expected` is one that the schedule gives and nobody wrote yet, `quiet` one it leaves out."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A slot as the calendar shows it."""
+
+    account: str
+    state: State
+    due_at: datetime
+    local: datetime
+    """`due_at` on the clocks of the account."""
+    minute: str
+    """The local time that the schedule names: another one where a clock change or a person moved it."""
+    id: int | None = None
+    version: int | None = None
+    reason: str | None = None
+    pinned: bool = False
+    post: Post | None = None
+    pictures: tuple[Picture, ...] = ()
+
+    @property
+    def moved(self) -> bool:
+        """Whether it is at another time than its schedule names."""
+        return self.minute[:16] != self.local.strftime("%Y-%m-%dT%H:%M")
+
+    @property
+    def reference(self) -> str:
+        """How a command and the page name it."""
+        return str(self.id) if self.id is not None else self.minute
+
+
+@dataclass(frozen=True)
+class ClockChange:
+    """A night on which the clocks of a zone are changed."""
+
+    day: date
+    forward: bool
+    by: timedelta
+
+
+_ANY_STATE = Slot.state.in_(list(SlotState))
+"""Every state, named for the index's sake."""
+
+_QUIET = "It lies in the quiet hours"
+"""How the planner's reason begins."""
+
+
+def entries(
+    session: Session, account: str, schedule: Schedule, begin: datetime, end: datetime, now: datetime
+) -> list[Entry]:
+    """The slots of an account from `begin` until `end`, nearest first."""
+    found = [_entry(slot, post, schedule) for slot, post in _written(session, account, begin, end)]
+    row = session.get(Account, account)
+    until = row.planned_until if row is not None else None
+    start = max(begin, now, until or now)
+    if start < end:
+        days = (end - start) / timedelta(days=1) + 1
+        ahead = select(Slot.key).where(Slot.account == account, _ANY_STATE, Slot.due_at > now)
+        known = set(session.scalars(ahead))
+        for planned in plan(schedule.cron, schedule.tz, start, days, schedule.quiet):
+            if planned.key(account) not in known and planned.due_at < end:
+                state: State = "quiet" if planned.quiet else "expected"
+                local = planned.due_at.astimezone(schedule.tz)
+                found.append(Entry(account, state, planned.due_at, local, planned.minute))
+    return sorted(found, key=lambda entry: (entry.due_at, entry.minute))
+
+
+def entry_of(session: Session, slot_id: int, schedule: Schedule) -> Entry | None:
+    """One slot that is written."""
+    slot = session.get(Slot, slot_id) if 0 < slot_id < 1 << 63 else None
+    if slot is None:
+        return None
+    return _entry(slot, _posts(session, [slot.id]).get(slot.id), schedule)
+
+
+def upcoming(
+    session: Session, account: str, schedule: Schedule, now: datetime, count: int, *, reviewed: bool
+) -> list[Entry]:
+    """The next slots, each with what will fill it, as far as that can be told today."""
+    found: list[Entry] = []
+    for days in (2, 40, 366):
+        span = entries(session, account, schedule, now, now + timedelta(days=days), now)
+        found = [entry for entry in span if entry.state in ("planned", "expected")][:count]
+        if len(found) == count:
+            break
+    empty = [entry for entry in found if not entry.pictures]
+    pictures = iter(_next_pictures(session, account, len(empty), reviewed=reviewed))
+    return [entry if entry.pictures else _filled(entry, next(pictures, None)) for entry in found]
+
+
+def clock_changes(schedule: Schedule, begin: date, end: date) -> Iterator[ClockChange]:
+    """The days from `begin` until `end` whose clocks are changed, in the zone of the schedule."""
+    day = begin
+    while day < end:
+        midnight = datetime(day.year, day.month, day.day, tzinfo=schedule.tz)
+        after = (midnight + timedelta(days=1)).replace(tzinfo=schedule.tz)
+        before, then = midnight.utcoffset() or timedelta(0), after.utcoffset() or timedelta(0)
+        if before != then:
+            yield ClockChange(day, then > before, abs(then - before))
+        day += timedelta(days=1)
+
+
+def _written(
+    session: Session, account: str, begin: datetime, end: datetime
+) -> Iterator[tuple[Slot, Post | None]]:
+    query = select(Slot).where(Slot.account == account, _ANY_STATE, Slot.due_at >= begin, Slot.due_at < end)
+    slots = session.scalars(query.order_by(Slot.due_at)).all()
+    posts = _posts(session, [slot.id for slot in slots])
+    for slot in slots:
+        yield slot, posts.get(slot.id)
+
+
+def _posts(session: Session, slot_ids: Sequence[int]) -> dict[int, Post]:
+    found: dict[int, Post] = {}
+    for at in range(0, len(slot_ids), 500):
+        query = select(Post).where(Post.slot_id.in_(slot_ids[at : at + 500]))
+        loaded = query.options(selectinload(Post.pictures).selectinload(PostPicture.picture))
+        found |= {post.slot_id: post for post in session.scalars(loaded) if post.slot_id is not None}
+    return found
+
+
+def _entry(slot: Slot, post: Post | None, schedule: Schedule) -> Entry:
+    state: State = slot.state.value
+    if slot.state is SlotState.MISSED and (slot.reason or "").startswith(_QUIET):
+        state = "quiet"
+    return Entry(
+        slot.account,
+        state,
+        slot.due_at,
+        slot.due_at.astimezone(schedule.tz),
+        slot.key.partition("|")[2],
+        slot.id,
+        slot.version,
+        slot.reason,
+        slot.pinned,
+        post,
+        tuple(link.picture for link in post.pictures) if post is not None else (),
+    )
+
+
+def _next_pictures(session: Session, account: str, count: int, *, reviewed: bool) -> list[Picture]:
+    """What the outbox would choose today, one after the other, without locking any of it."""
+    waits = select(Picture).where(Picture.state == PictureState.APPROVED).order_by(Picture.id)
+    if reviewed:
+        waits = waits.where(Picture.verdict == Verdict.APPROVED)
+    looks = recent_hashes(session, account, 30)
+    chosen: list[Picture] = []
+    for picture in session.scalars(waits.limit(200)) if count else ():
+        if nearest(picture.phash, looks) >= LOOK_ALIKE_DISTANCE:
+            chosen.append(picture)
+            looks.append(picture.phash)
+            if len(chosen) == count:
+                break
+    return chosen
+
+
+def _filled(entry: Entry, picture: Picture | None) -> Entry:
+    return entry if picture is None else replace(entry, pictures=(picture,))
+
+
+def day_begin(day: date, schedule: Schedule) -> datetime:
+    """The instant at which a local day begins."""
+    return datetime(day.year, day.month, day.day, tzinfo=schedule.tz).astimezone(UTC)

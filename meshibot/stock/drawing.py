@@ -1,0 +1,46 @@
+"""A child process that draws the picture of one seed again, at the size that is asked for, and ends.
+
+`python -m meshibot.stock.drawing` reads `checkpoint`, `seed`, `side` and `target` as JSON from standard input
+and writes a PNG. It fails as `meshibot.stock.sampling` does. Its other side is `meshibot.stock.sampler`.
+"""
+
+import io
+import json
+import signal
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+from meshibot.errors import MeshibotError
+from meshibot.pictures import scale_up
+from trainer.checkpoint import load
+from trainer.errors import TrainerError
+from trainer.files import atomic_write
+
+
+def draw(checkpoint: Path, seed: int, side: int, target: Path) -> None:
+    """The picture that this seed gave at first, scaled as posts are."""
+    pixels = load(checkpoint).draw([seed])[0]
+    buffer = io.BytesIO()
+    scale_up(Image.fromarray(pixels), side).save(buffer, "PNG")
+    atomic_write(target, buffer.getvalue())
+
+
+def main() -> int:
+    """Answer one request; returns the exit status."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        asked = json.loads(sys.stdin.read())
+        draw(Path(asked["checkpoint"]), asked["seed"], asked["side"], Path(asked["target"]))
+    except (MeshibotError, TrainerError) as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        return error.exit_status
+    except MemoryError:
+        print("Memory ran out while drawing: close other programs, or take a smaller size.", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

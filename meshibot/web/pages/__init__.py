@@ -1,0 +1,1 @@
+"""The pages, a module each: what they read, and what their forms do."""

@@ -1,0 +1,110 @@
+"""What needs a person first, then what comes next, what was, and how things stand."""
+
+from contextlib import closing
+from datetime import timedelta
+
+from sqlalchemy import select
+from starlette.responses import Response
+
+from meshibot import agenda, costs, events, gallery
+from meshibot import undo as undoing
+from meshibot.assembly import publisher_of
+from meshibot.captions import marker
+from meshibot.database import Account, AccountState, Daemon, Slot, SlotState
+from meshibot.database.queries import ALIVE
+from meshibot.errors import UsageError
+from meshibot.gallery import Filter
+from meshibot.outbox import people
+from meshibot.schedule import schedule_of
+from meshibot.stock import review
+from meshibot.views import posts_for_a_person
+from meshibot.web.pages.notes import joined, note_of
+from meshibot.web.site import BY, Call, go, safe_path
+
+_WEEK = timedelta(days=7)
+_SOON = timedelta(hours=48)
+
+
+def show(call: Call) -> Response:
+    """The start page."""
+    site, now = call.site, call.site.now()
+    accounts = site.settings.accounts
+    with site.database.read() as session:
+        names = [account.name for account in accounts]
+        rows = {row.name: row for row in session.scalars(select(Account))}
+        coming = [
+            entry
+            for account in accounts
+            for entry in agenda.upcoming(
+                session, account.name, schedule_of(account), now, 4, reviewed=account.review == "required"
+            )
+        ]
+        missed = session.scalars(
+            select(Slot)
+            .where(
+                Slot.account.in_(names),
+                Slot.state == SlotState.MISSED,
+                Slot.due_at > now - _WEEK,
+                Slot.due_at <= now,
+            )
+            .order_by(Slot.due_at.desc())
+            .limit(6)
+        ).all()
+        daemon = session.scalar(select(Daemon).order_by(Daemon.seen_at.desc()).limit(1))
+        counts = review.counts(session)
+        return call.render(
+            "home.html",
+            note=note_of(call, session),
+            unclear=posts_for_a_person(session, list(rows)),
+            marker=marker,
+            stopped=[row for row in rows.values() if row.state is AccountState.STOPPED and row.name in names],
+            short=_shortage(call, counts["approved"], coming),
+            counts=counts,
+            target=site.settings.stock_target,
+            coming=sorted(coming, key=lambda entry: entry.due_at)[: max(4, len(accounts) * 3)],
+            missed=missed,
+            recent=gallery.page(session, Filter(), 6),
+            months=costs.this_month(session, site.settings, now),
+            daemon=daemon,
+            daemon_lives=daemon is not None and daemon.stopped_at is None and now - daemon.seen_at < ALIVE,
+            changes=events.recent(session, 8),
+            can_undo=undoing.can_be_taken_back,
+        )
+
+
+def _shortage(call: Call, approved: int, coming: list[agenda.Entry]) -> int | None:
+    """How many slots are due soon, where fewer pictures are approved; None where there are enough."""
+    needing = {account.name for account in call.site.settings.accounts if account.review == "required"}
+    until = call.site.now() + _SOON
+    slots = sum(entry.account in needing and entry.due_at < until and entry.post is None for entry in coming)
+    return slots if slots > approved else None
+
+
+def resolve(call: Call) -> Response:
+    """A person's word on an unclear post, by the function of `meshibot resolve`."""
+    number, said = call.number("post"), call.text("said")
+    if number is None or said not in ("posted", "absent"):
+        raise UsageError("Say of which post, and whether it is there.")
+    found = None
+    if said == "posted":
+        row = people.load_post(call.site.database, number)
+        account = call.site.account(row.account)
+        with closing(publisher_of(call.site.settings, account, row.publisher)) as publisher:
+            found = publisher.named(call.text("address").strip())
+    people.resolve(call.site.database, number, posted=found, by=BY)
+    with call.site.database.read() as session:
+        done = [event.id for event in events.recent(session, 5) if event.post_id == number]
+    return go("/", done=joined(done[:1]))
+
+
+def undo(call: Call) -> Response:
+    """Take events back, by the function of `meshibot undo`."""
+    which = [int(text) for text in call.form.get("event", ()) if text.isascii() and text.isdigit()]
+    if not which:
+        raise UsageError("Say which event is to be taken back.")
+    done = undoing.undo(call.site.database, which, call.site.desk, now=call.site.now(), by=BY)
+    path, _, query = safe_path(call.text("next")).partition("?")
+    from urllib.parse import parse_qsl
+
+    kept = {name: value for name, value in parse_qsl(query) if name not in ("done", "refused")}
+    return go(path, **kept | {"done": joined(done)})

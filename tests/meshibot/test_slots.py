@@ -1,0 +1,296 @@
+"""What a person does with slots, and how it is taken back."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import select
+
+from meshibot import agenda, slots, undo
+from meshibot.database import Account, Database, Picture, PictureState, Post, PostState, Slot, SlotState
+from meshibot.errors import ChangedMeanwhile, NothingToDo, UsageError
+from meshibot.outbox import people
+from meshibot.planner import write_slots
+from meshibot.quiet import QuietHours
+from meshibot.schedule import Schedule
+from meshibot.slots import Desk, Words
+from tests.meshibot.ledger import NOON, Ledger, LedgerPublisher, MovableClock, new_database, outbox, stock
+
+TOKYO = ZoneInfo("Asia/Tokyo")
+SCHEDULE = Schedule("0 23 * * *", TOKYO, quiet=QuietHours(time(2), time(7)))
+TONIGHT = datetime(2026, 11, 24, 23)
+"""NOON is 21:00 in Tokyo."""
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    with new_database(tmp_path) as database:
+        stock(database, tmp_path, 5)
+        yield database
+
+
+@pytest.fixture
+def clock() -> MovableClock:
+    return MovableClock()
+
+
+@pytest.fixture
+def desk(database: Database, clock: MovableClock) -> Desk:
+    with database.write() as session:
+        session.add(Account(name="main", publisher="ledger"))
+        session.flush()
+        import random
+
+        write_slots(session, "main", SCHEDULE, NOON, random.Random(1))
+    return Desk(database, "main", "ledger", SCHEDULE, "a test", clock.now)
+
+
+def all_slots(database: Database) -> dict[str, tuple[str, str]]:
+    """State and local time by key."""
+    with database.read() as session:
+        rows = session.scalars(select(Slot).order_by(Slot.due_at))
+        return {row.key.partition("|")[2]: (row.state.value, row.local[:16]) for row in rows}
+
+
+def pictures(database: Database) -> list[str]:
+    with database.read() as session:
+        return [row.state.value for row in session.scalars(select(Picture).order_by(Picture.id))]
+
+
+def shown(desk: Desk) -> dict[str, int]:
+    """Which picture was chosen for which slot."""
+    with desk.database.read() as session:
+        span = agenda.entries(session, "main", SCHEDULE, NOON, NOON + timedelta(days=9), NOON)
+        return {entry.minute: entry.pictures[0].id for entry in span if entry.pictures}
+
+
+def take_back(desk: Desk, event: int) -> None:
+    undo.undo(desk.database, [event], lambda _: desk, now=desk.now(), by="a test")
+
+
+def test_a_skipped_slot_stays_skipped_through_planning_and_can_be_planned_again(desk: Desk) -> None:
+    done = slots.skip(desk, TONIGHT)
+    plan_again(desk)
+    assert all_slots(desk.database)["2026-11-24T23:00"] == ("skipped", "2026-11-24T23:00")
+    slots.restore(desk, done.slot)
+    assert all_slots(desk.database)["2026-11-24T23:00"] == ("planned", "2026-11-24T23:00")
+
+
+def plan_again(desk: Desk) -> None:
+    import random
+
+    with desk.database.write() as session:
+        write_slots(session, "main", SCHEDULE, desk.now(), random.Random(2))
+
+
+def test_a_slot_that_nobody_wrote_yet_can_be_skipped(desk: Desk, clock: MovableClock) -> None:
+    later = TONIGHT + timedelta(days=5)
+    assert later.isoformat(timespec="minutes") not in all_slots(desk.database)
+    slots.skip(desk, later)
+    clock.move(days=4)
+    plan_again(desk)
+    assert all_slots(desk.database)["2026-11-29T23:00"][0] == "skipped"
+
+
+def test_a_moved_slot_is_not_planned_twice(desk: Desk) -> None:
+    slots.move(desk, TONIGHT, TONIGHT + timedelta(minutes=45))
+    plan_again(desk)
+    found = all_slots(desk.database)
+    assert found["2026-11-24T23:00"] == ("planned", "2026-11-24T23:45")
+    assert len([key for key in found if key.startswith("2026-11-24")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("to", "says"),
+    [
+        (datetime(2026, 11, 24, 20), "has passed"),
+        (datetime(2026, 11, 25, 3), "quiet hours"),
+        (datetime(2026, 11, 25, 23), "already"),
+        (datetime(4000, 1, 1), "can't be planned"),
+    ],
+)
+def test_a_slot_is_not_moved_where_no_post_can_be(desk: Desk, to: datetime, says: str) -> None:
+    before = all_slots(desk.database)
+    with pytest.raises(UsageError, match=says):
+        slots.move(desk, TONIGHT, to)
+    assert all_slots(desk.database) == before
+
+
+def test_what_has_passed_can_not_be_changed(desk: Desk, clock: MovableClock) -> None:
+    clock.move(hours=3)
+    for change in (slots.skip, slots.put):
+        with pytest.raises(UsageError, match="has passed"):
+            change(desk, TONIGHT)
+
+
+def test_a_slot_is_added_and_taken_back(desk: Desk) -> None:
+    done = slots.add(desk, datetime(2026, 11, 25, 12, 30))
+    assert all_slots(desk.database)["2026-11-25T12:30"] == ("planned", "2026-11-25T12:30")
+    with pytest.raises(UsageError, match="already"):
+        slots.add(desk, datetime(2026, 11, 25, 12, 30))
+    take_back(desk, done.event)
+    assert all_slots(desk.database)["2026-11-25T12:30"][0] == "skipped"
+    slots.add(desk, datetime(2026, 11, 25, 12, 30))
+    assert all_slots(desk.database)["2026-11-25T12:30+1"] == ("planned", "2026-11-25T12:30")
+
+
+def test_a_time_that_the_clocks_leave_out_is_moved_on_as_the_planner_does(database: Database) -> None:
+    berlin = Schedule("0 23 * * *", ZoneInfo("Europe/Berlin"))
+    desk = Desk(database, "main", "ledger", berlin, "a test", lambda: datetime(2027, 3, 27, tzinfo=UTC))
+    slots.add(desk, datetime(2027, 3, 28, 2, 30))
+    assert all_slots(database) == {"2027-03-28T02:30": ("planned", "2027-03-28T03:30")}
+
+
+def test_what_a_person_put_into_a_slot_is_posted_with_its_words(
+    desk: Desk, tmp_path: Path, clock: MovableClock
+) -> None:
+    publisher = LedgerPublisher(Ledger(tmp_path / "ledger"), clock)
+    box = outbox(desk.database, tmp_path, publisher)
+    slots.put(desk, TONIGHT, 4, Words("By hand. {marker} (AI)"))
+    slots.put(desk, TONIGHT + timedelta(days=1), 2, Words("Without its number", "Noodles"))
+    assert pictures(desk.database) == ["approved", "reserved", "approved", "reserved", "approved"]
+    for _ in range(2):
+        clock.move(hours=2, minutes=1)
+        assert box.step("main") is not None
+        clock.move(hours=21, minutes=59)
+    assert [(line["text"], line["alt"]) for line in publisher.ledger.posts()] == [
+        ("By hand. No.0001 (AI)", "A generated picture."),
+        ("Without its number\nNo.0002", "Noodles"),
+    ]
+    assert pictures(desk.database) == ["approved", "posted", "approved", "posted", "approved"]
+
+
+def test_without_a_picture_the_next_of_the_stock_is_put_in(desk: Desk) -> None:
+    slots.put(desk, TONIGHT, words=Words("Words only"))
+    assert shown(desk) == {"2026-11-24T23:00": 1}
+    slots.put(desk, TONIGHT, 3)  # the words stay
+    with desk.database.read() as session:
+        assert [post.caption for post in session.scalars(select(Post))] == ["Words only"]
+    assert pictures(desk.database) == ["approved", "approved", "reserved", "approved", "approved"]
+
+
+def test_a_picture_that_does_not_wait_is_refused_and_nothing_is_changed(desk: Desk) -> None:
+    slots.put(desk, TONIGHT, 3)
+    with pytest.raises(UsageError, match="Picture 3 is reserved"):
+        slots.put(desk, TONIGHT + timedelta(days=1), 3)
+    with pytest.raises(UsageError, match="no picture 99"):
+        slots.put(desk, TONIGHT, 99)
+    assert shown(desk) == {"2026-11-24T23:00": 3}
+
+
+def test_two_slots_exchange_what_they_show(desk: Desk) -> None:
+    tomorrow, later = TONIGHT + timedelta(days=1), TONIGHT + timedelta(days=3)
+    slots.put(desk, TONIGHT, 2)
+    slots.put(desk, tomorrow, 4)
+    slots.swap(desk, TONIGHT, tomorrow)
+    assert shown(desk) == {"2026-11-24T23:00": 4, "2026-11-25T23:00": 2}
+    done = slots.swap(desk, tomorrow, later)
+    assert shown(desk) == {"2026-11-24T23:00": 4, "2026-11-27T23:00": 2}
+    take_back(desk, done.event)
+    assert shown(desk) == {"2026-11-24T23:00": 4, "2026-11-25T23:00": 2}
+    with pytest.raises(NothingToDo):
+        slots.swap(desk, later, later + timedelta(days=1))
+    with pytest.raises(UsageError, match="one slot"):
+        slots.swap(desk, TONIGHT, TONIGHT)
+
+
+def test_skipping_gives_the_picture_back_and_undo_takes_it_again(desk: Desk) -> None:
+    slots.put(desk, TONIGHT, 2, Words("Mine"))
+    done = slots.skip(desk, TONIGHT)
+    assert pictures(desk.database) == ["approved"] * 5
+    take_back(desk, done.event)
+    assert shown(desk) == {"2026-11-24T23:00": 2}
+    with desk.database.read() as session:
+        assert [post.caption for post in session.scalars(select(Post))] == ["Mine"]
+
+
+def test_who_looked_at_an_older_version_is_told_so(desk: Desk) -> None:
+    with desk.database.read() as session:
+        slot = session.scalars(select(Slot).order_by(Slot.due_at)).first()
+        assert slot is not None
+    slots.put(desk, slot.id, 2, version=slot.version)
+    with pytest.raises(ChangedMeanwhile):
+        slots.skip(desk, slot.id, slot.version)
+    assert shown(desk) == {"2026-11-24T23:00": 2}
+
+
+def test_nothing_is_taken_back_that_has_changed_since(desk: Desk) -> None:
+    done = slots.put(desk, TONIGHT, 2)
+    slots.put(desk, TONIGHT, 3)
+    with pytest.raises(ChangedMeanwhile):
+        take_back(desk, done.event)
+    assert shown(desk) == {"2026-11-24T23:00": 3}
+
+
+def test_a_slot_that_is_being_posted_is_not_taken_back(
+    desk: Desk, tmp_path: Path, clock: MovableClock
+) -> None:
+    publisher = LedgerPublisher(Ledger(tmp_path / "ledger"), clock)
+    done = slots.put(desk, TONIGHT, 2)
+    clock.move(hours=2, minutes=1)
+    assert outbox(desk.database, tmp_path, publisher).step("main") is not None
+    with pytest.raises(ChangedMeanwhile):
+        take_back(desk, done.event)
+    with pytest.raises(UsageError, match="taken"):
+        slots.skip(desk, done.slot)
+    assert people.load_post(desk.database, 1).state is PostState.POSTED
+
+
+CHANGES = st.lists(
+    st.tuples(
+        st.sampled_from(["skip", "restore", "move", "add", "put", "clear", "swap", "undo"]),
+        st.integers(0, 3),
+        st.integers(1, 5),
+        st.integers(0, 40),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=15)
+@given(CHANGES)
+def test_whatever_a_person_does_no_picture_is_in_two_places(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[str, int, int, int]]
+) -> None:
+    folder = tmp_path_factory.mktemp("slots")
+    with new_database(folder) as database:
+        stock(database, folder, 5)
+        desk = Desk(database, "main", "ledger", SCHEDULE, "a test", lambda: NOON)
+        events: list[int] = []
+        for action, day, picture, hours in changes:
+            try:
+                events += _change(desk, action, TONIGHT + timedelta(days=day), picture, hours, events)
+            except (UsageError, NothingToDo, ChangedMeanwhile):
+                continue
+        with database.read() as session:
+            ahead = list(session.scalars(select(Post)))
+            held = [link.picture_id for post in ahead for link in post.pictures]
+            assert len(held) == len(set(held)) == len(ahead)
+            assert all(post.state is PostState.APPROVED and post.serial is None for post in ahead)
+            taken = session.scalars(select(Picture.id).where(Picture.state == PictureState.RESERVED))
+            assert sorted(held) == sorted(taken)
+            states = {slot.id: slot.state for slot in session.scalars(select(Slot))}
+            assert all(states[post.slot_id or 0] is SlotState.PLANNED for post in ahead)
+
+
+def _change(
+    desk: Desk, action: str, slot: datetime, picture: int, hours: int, events: list[int]
+) -> list[int]:
+    match action:
+        case "put":
+            done = slots.put(desk, slot, picture)
+        case "move":
+            done = slots.move(desk, slot, slot + timedelta(hours=hours - 20))
+        case "add":
+            done = slots.add(desk, slot + timedelta(hours=hours))
+        case "swap":
+            done = slots.swap(desk, slot, slot + timedelta(days=1))
+        case "undo":
+            return undo.undo(desk.database, events[-1:], lambda _: desk, now=NOON, by="a test")
+        case _:
+            done = getattr(slots, action)(desk, slot)
+    return [done.event]

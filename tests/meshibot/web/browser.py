@@ -1,0 +1,81 @@
+"""A real browser (Debian's Chromium) and `meshibot web` as a process of its own.
+
+`MESHIBOT_CHROMIUM` names another Chromium than the one in the path. Where there is none, tests that want one
+are skipped, unless `MESHIBOT_BROWSER=required` says that there has to be one, as CI does.
+"""
+
+import os
+import re
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import requests
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.meshibot.command import Command
+from tests.meshibot.homes import wait_for
+
+FLAGS = (
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-quic",
+)
+
+
+def where() -> str | None:
+    """The browser's program; None where there is none."""
+    return os.environ.get("MESHIBOT_CHROMIUM") or shutil.which("chromium")
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """The browser, without a window."""
+    flags = [*FLAGS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=where(), args=flags)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def free_port() -> int:
+    """A port that nobody has at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def served(bot: Command, *arguments: str) -> Iterator[str]:
+    """The bot's page, in a process of its own; its address."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        assert process.poll() is None, process.communicate()
+        try:
+            return requests.get(f"{url}/healthz", timeout=5).status_code in (200, 503)
+        except requests.ConnectionError:
+            return False
+
+    with bot.start("web", "--port", str(port), *arguments) as process:
+        try:
+            wait_for(answers)
+            yield url
+        finally:
+            process.terminate()
+            process.communicate(timeout=30)
+
+
+def once_of(line: str) -> str:
+    """The link in what `meshibot web` prints."""
+    found = re.search(r"http://\S+", line)
+    assert found is not None
+    return found[0]

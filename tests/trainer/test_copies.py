@@ -1,0 +1,145 @@
+"""Copies of training photographs are found by what a pretrained network sees, and innocent pictures are not;
+held against a generator that was made to learn its photographs by heart."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from meshibot.errors import NothingToDo
+from meshibot.stock.sampler import SamplingRequest
+from meshibot.stock.sampling import sample
+from tests.shapes import critic_shape, generator_shape
+from tests.trainer.photographs import bowl
+from trainer import checkpoint
+from trainer.checkpoint import CheckpointError, Metadata
+from trainer.copies import FALSE_ALARMS, CopyTest, measure
+from trainer.nets.architecture import Architecture
+from trainer.nets.critic import Critic
+from trainer.nets.generator import Generator, make_generator
+from trainer.nets.vision import PretrainedVision, make_vision
+from trainer.pictures import to_device, to_float
+
+CPU = torch.device("cpu")
+ARCH = Architecture(generator_shape("plain", 32, width=32), critic_shape("seeing", 32))
+
+
+def bowls(*seeds: int) -> NDArray[np.uint8]:
+    """uint8 (n, 32, 32, 3), of seeds from the first to before the last."""
+    return np.stack([np.asarray(bowl(seed, (64, 64)).resize((32, 32))) for seed in range(*seeds)])
+
+
+TRAINING, HELD_OUT, UNSEEN = bowls(80), bowls(100, 160), bowls(200, 300)
+
+
+@pytest.fixture(scope="module")
+def vision() -> PretrainedVision:
+    made = make_vision("seeing", 0)
+    assert isinstance(made, PretrainedVision)
+    made.calibrate(to_float(to_device(HELD_OUT[:16], CPU)))
+    return made
+
+
+@pytest.fixture(scope="module")
+def copies(vision: PretrainedVision) -> CopyTest:
+    test = measure(vision, TRAINING, HELD_OUT, CPU)
+    assert test is not None
+    return test
+
+
+def test_copies_are_found_mirrored_and_paler_too(vision: PretrainedVision, copies: CopyTest) -> None:
+    paler = np.stack([np.asarray(Image.fromarray(x).point(lambda v: int(0.9 * v))) for x in TRAINING[:30]])
+    for changed in (TRAINING[:30], TRAINING[:30, :, ::-1], paler):
+        assert copies.finds(vision, changed).mean() > 0.9
+    assert copies.ratios(vision, TRAINING[:5]).tolist() == pytest.approx([0] * 5, abs=1e-2)
+
+
+def test_innocent_pictures_pass(vision: PretrainedVision, copies: CopyTest) -> None:
+    """Of 60 held-out ones the limit is rough; copies lie far below it."""
+    assert copies.finds(vision, UNSEEN).mean() <= FALSE_ALARMS + 0.15
+
+
+def test_few_held_out_photographs_are_no_measure(vision: PretrainedVision) -> None:
+    assert measure(vision, TRAINING, HELD_OUT[:7], CPU) is None
+
+
+def write(
+    path: Path, vision: PretrainedVision, generator: Generator, copies: CopyTest | None, *, half: bool = False
+) -> Path:
+    critic = Critic(ARCH.critic).eval()
+    metadata = Metadata(
+        architecture=asdict(ARCH), objective="wgan-gp", preset="modern", step=1, images_seen=1,
+        data_fingerprint="0" * 64, training_pictures=80, held_out_pictures=60, score_quantiles=(0.0, 1.0),
+    )  # fmt: skip
+    features = torch.zeros(1, critic.feature_size())
+    checkpoint.save(path, generator, critic, vision, features, metadata, copies, half=half)
+    return path
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_checkpoint_carries_it(
+    tmp_path: Path, vision: PretrainedVision, copies: CopyTest, half: bool
+) -> None:
+    path = write(tmp_path / "x.safetensors", vision, make_generator(ARCH.generator), copies, half=half)
+    loaded = checkpoint.load(path)
+    assert loaded.copies is not None
+    assert loaded.copies.training.equal(copies.training), "kept in half precision from the beginning"
+    before, after = (test.ratios(vision, UNSEEN[:20]) for test in (copies, loaded.copies))
+    assert after.tolist() == pytest.approx(before.tolist(), rel=1e-2)
+    assert loaded.find_copies(TRAINING[:5]).all()
+    without = checkpoint.load(write(path, vision, make_generator(ARCH.generator), None))
+    assert not without.find_copies(TRAINING[:5]).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        ("limit", torch.zeros(2)),
+        ("basis", torch.zeros(432)),
+        ("training", torch.zeros(0, 64)),
+        ("held_out", torch.zeros(3, 5)),
+        ("mean", torch.full((432,), torch.nan)),
+    ],
+)
+def test_a_damaged_one_is_a_sentence(
+    tmp_path: Path, vision: PretrainedVision, copies: CopyTest, name: str, tensor: torch.Tensor
+) -> None:
+    damaged = CopyTest(**{**copies.to_tensors(), name: tensor})
+    path = write(tmp_path / "x.safetensors", vision, make_generator(ARCH.generator), damaged)
+    with pytest.raises(CheckpointError, match=r"x\.safetensors (is damaged|holds values)"):
+        checkpoint.load(path)
+
+
+@pytest.fixture(scope="module")
+def by_heart() -> Generator:
+    """A network that has learned one photograph by heart and makes nothing else."""
+    torch.manual_seed(0)
+    generator = make_generator(ARCH.generator)
+    photograph = to_float(to_device(TRAINING[:1], CPU))
+    optimiser = torch.optim.Adam(generator.parameters(), 1e-2, betas=(0.5, 0.9))
+    for step in range(300):
+        for group in optimiser.param_groups:
+            group["lr"] = 1e-2 * min(1.0, 2 - step / 150)
+        optimiser.zero_grad()
+        (generator(torch.randn(8, ARCH.latent_size)) - photograph).square().mean().backward()
+        optimiser.step()
+    return generator.eval()
+
+
+def test_nothing_is_posted_of_a_model_that_learned_by_heart(
+    tmp_path: Path, vision: PretrainedVision, copies: CopyTest, by_heart: Generator
+) -> None:
+    paths = [
+        write(tmp_path / name, vision, by_heart, test)
+        for name, test in (("guarded.safetensors", copies), ("unguarded.safetensors", None))
+    ]
+    guarded, unguarded = (
+        SamplingRequest(path, tmp_path / "out", 2, min_quantile=0.0, seed=1, max_batches=8) for path in paths
+    )
+    with pytest.raises(NothingToDo, match="32 like training photographs"):
+        sample(guarded)
+    assert sample(unguarded).pictures, "without the test it would be posted"
