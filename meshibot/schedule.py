@@ -28,6 +28,8 @@ class Schedule:
     quiet: QuietHours | None = None
     daily_budget: int | None = None
     """Most posts in a local day."""
+    monthly_budget: float | None = None
+    """Most US dollars in a local month."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ def schedule_of(account: "AccountSettings") -> Schedule:
         account.grace,
         account.quiet_hours,
         account.daily_budget,
+        account.monthly_budget,
     )
 
 

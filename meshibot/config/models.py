@@ -111,6 +111,10 @@ class Account(PublisherSettings):
     daily_budget: int | None = Field(
         None, ge=1, description="a whole number of posts, the most that a day may have"
     )
+    monthly_budget: Annotated[float | None, BeforeValidator(values.finite)] = Field(
+        None, ge=0, description="a number of US dollars, the most that a month may cost"
+    )
+    links: bool = Field(False, description="yes or no")
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -95,6 +95,8 @@ class Channel:
     """Makes the file that is uploaded; may be called again. A MeshibotError rejects the post."""
     kind: Kind = Kind.SINGLE
     """What its slots show."""
+    links: bool = False
+    """Whether its captions may have links where the network charges for them."""
     language: str | None = None
     """Of its captions, as ISO 639-1."""
     visibility: Visibility = "public"
@@ -106,3 +108,8 @@ class Channel:
     """The SHA-256 of the checkpoint whose pictures come first."""
     reviewed: bool = False
     """Only what a person approved is posted."""
+
+    def cost(self, caption: str | None) -> float:
+        """What a post of these words costs, in US dollars; None: of words that are not made yet."""
+        with_link = self.links if caption is None else self.publisher.has_link(caption)
+        return self.publisher.price.of_post(with_link=with_link)

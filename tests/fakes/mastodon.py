@@ -5,6 +5,8 @@ GoToSocial ignores them), `processing` (how often a picture is answered with 206
 `rules` and `bot`.
 """
 
+import base64
+import hashlib
 import html
 import re
 from collections.abc import Mapping
@@ -17,7 +19,7 @@ TOKEN = "mastodon-token-planted-4f9d21"
 KEY_LASTS = 3600.0
 MEDIA_LASTS = 86_400.0
 VISIBILITIES = ("public", "unlisted", "private", "direct")
-CONFIGURATION = {
+CONFIGURATION: dict[str, dict[str, Any]] = {
     "statuses": {"max_characters": 500, "max_media_attachments": 4, "characters_reserved_per_url": 23},
     "media_attachments": {
         "description_limit": 1500,
@@ -34,6 +36,8 @@ class Mastodon(Network):
     endpoints: ClassVar[Mapping[tuple[str, str], str]] = {
         ("GET", "/.well-known/nodeinfo"): "nodeinfo",
         ("GET", "/nodeinfo/2.0"): "software",
+        ("POST", "/api/v1/apps"): "app",
+        ("POST", "/oauth/token"): "token",
         ("GET", "/api/v2/instance"): "instance",
         ("GET", "/api/v1/accounts/verify_credentials"): "me",
         ("POST", "/api/v2/media"): "upload",
@@ -90,6 +94,22 @@ class Mastodon(Network):
             "version": "2.0",
             "software": {"name": self.software_name, "version": self.options.get("version", "4.7.2")},
         }
+
+    def app(self, call: Call) -> Answer:
+        asked = call.json()
+        if asked["redirect_uris"] != "urn:ietf:wg:oauth:2.0:oob" or "write:statuses" not in asked["scopes"]:
+            raise Refused(422, {"error": "Validation failed: Redirect URI must be an absolute URI."})
+        self.write("app", scopes=asked["scopes"])
+        return 200, {"client_id": "client-id", "client_secret": "client-secret-planted"}
+
+    def token(self, call: Call) -> Answer:
+        """The code is the challenge in the link: a test can read it, and the verifier is checked by it."""
+        asked = call.json()
+        digest = hashlib.sha256(asked["code_verifier"].encode()).digest()
+        challenge = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+        if asked["client_secret"] != "client-secret-planted" or asked["code"] != challenge:
+            raise Refused(400, {"error": "invalid_grant", "error_description": "The code is not valid"})
+        return 200, {"access_token": TOKEN, "token_type": "Bearer", "scope": asked["scope"]}
 
     def instance(self, call: Call) -> Answer:
         return 200, {

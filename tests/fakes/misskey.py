@@ -28,6 +28,7 @@ class Misskey(Network):
     endpoints: ClassVar[Mapping[tuple[str, str], str]] = {
         ("GET", "/.well-known/nodeinfo"): "nodeinfo",
         ("GET", "/nodeinfo/2.0"): "software",
+        ("POST", r"/api/miauth/([\w-]+)/check"): "miauth",
         ("POST", "/api/i"): "me",
         ("POST", "/api/meta"): "meta",
         ("POST", "/api/drive"): "drive",
@@ -56,6 +57,11 @@ class Misskey(Network):
     def begin(self) -> None:
         self.lately: dict[str, float] = {}
 
+    def miauth(self, call: Call) -> Answer:
+        if self.options.get("allowed", True):
+            return 200, {"ok": True, "token": TOKEN, "user": {"id": USER}}
+        return 200, {"ok": False}
+
     def authorize(self, call: Call) -> None:
         if call.headers.get("authorization") != f"Bearer {TOKEN}":
             raise wrong(401, "AUTHENTICATION_FAILED", "Authentication failed.")
@@ -69,7 +75,7 @@ class Misskey(Network):
     def me(self, call: Call) -> Answer:
         self.authorize(call)
         return 200, {
-            "id": USER,
+            "id": self.options.get("account", USER),
             "username": "meshibot",
             "isBot": self.options.get("bot", True),
             "isSuspended": self.options.get("suspended", False),
@@ -153,7 +159,7 @@ class Misskey(Network):
     def timeline(self, call: Call) -> Answer:
         self.authorize(call)
         body = call.json()
-        if body.get("userId") != USER:
+        if body.get("userId") != self.options.get("account", USER):
             raise wrong(400, "NO_SUCH_USER")
         if not 1 <= body.get("limit", 10) <= 100 or body.get("withRenotes") is not False:
             raise wrong(400, "INVALID_PARAM")

@@ -73,6 +73,8 @@ _ADDRESS = re.compile(
 )
 """A post's number, or its address with it; the address may go on, with a picture's number or a source."""
 
+_PICTURE = re.compile(r"\s*https://t\.co/\w+$")
+
 _SHOWN = "the text that console.x.com shows"
 _SECRETS = ("x_consumer_key", "x_consumer_secret", "x_access_token", "x_access_token_secret")
 
@@ -205,7 +207,9 @@ class XPublisher:
             for post in posts:
                 post_id = str(post["id"])
                 sent = Sent(post_id, self.post_url(post_id), age_of(post.get("created_at"), response))
-                yield Seen(sent, str(post.get("text", "")), _made_at(post_id))
+                # X adds an address of its own for the picture.
+                text = _PICTURE.sub("", str(post.get("text", "")))
+                yield Seen(sent, text, _made_at(post_id))
             if not token:
                 return
         raise RetryLater(f"The timeline since {start:%Y-%m-%d %H:%M} UTC is too long to be read to its end.")

@@ -151,7 +151,7 @@ def test_quiet_hours_and_daily_budget(
     assert box.step("main") is None
     with database.read() as session:
         missed = session.scalars(select(Slot).where(Slot.state == SlotState.MISSED)).one()
-    assert missed.reason == "The daily budget of 2 posts was used up."
+    assert missed.reason == "The daily budget of 2 posts is used up."
     with pytest.raises(NothingToDo, match="daily budget of 2"):
         people.post_now(box, "main")
     clock.move(hours=11)
