@@ -119,6 +119,13 @@ def tell_a_story(database: Database, now: datetime) -> None:
     put(desk, add(desk, noon).slot, stock[9])
 
 
+def best(bot: Command) -> int:
+    """Of the pictures that wait, the one that the critic believes in most."""
+    with Database.open(f"sqlite:///{bot.database}") as database, database.read() as session:
+        waits = select(Picture.id).where(Picture.state == PictureState.APPROVED)
+        return session.scalars(waits.order_by(Picture.quantile.desc())).first() or 1
+
+
 def shoot(page: Page, target: Path) -> None:
     """What the browser shows, as WebP."""
     with Image.open(io.BytesIO(page.screenshot())) as image:
@@ -174,8 +181,14 @@ def main() -> None:
                             path=options.all / f"{label}-{name}.png", full_page="grid" not in path
                         )
                 elif name in ("1280-light-en", "1280-dark-ja"):
-                    for path in ("/review", "/calendar"):
-                        page.goto(url + path)
+                    for path, address in (
+                        ("/review", f"/review?picture={best(bot)}"),
+                        ("/calendar", "/calendar"),
+                    ):
+                        page.set_viewport_size(
+                            {"width": 1280, "height": 1000 if path == "/calendar" else 800}
+                        )
+                        page.goto(url + address)
                         page.wait_for_load_state("networkidle")
                         language = name[-2:]
                         shoot(page, IMAGES / f"web{path.replace('/', '-')}-{language}.webp")
