@@ -29,7 +29,7 @@ def show(call: Call) -> Response:
     """The start page."""
     site, now = call.site, call.site.now()
     accounts = site.settings.accounts
-    fingerprint = again.fingerprint(site.settings.checkpoint_file)
+    fingerprint = again.fingerprint_of(site.settings.checkpoint_file)
     with site.database.read() as session:
         names = [account.name for account in accounts]
         rows = {row.name: row for row in session.scalars(select(Account))}
