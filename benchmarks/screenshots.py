@@ -1,6 +1,6 @@
 """Screenshots of `meshibot web`, in docs/images: a bot with a stock and some weeks of posts, and a browser.
 
-    python -m benchmarks.screenshots [--home FOLDER] [--all FOLDER [--run RUN]]
+    python -m benchmarks.screenshots [--home FOLDER [--picture N]] [--all FOLDER [--run RUN]]
 
 Every picture in them is sampled from the checkpoint in the package. `--home` keeps the bot's home for the
 next time; `--all` writes every page instead, wide and narrow, light and dark, in both languages, to be
@@ -119,13 +119,6 @@ def tell_a_story(database: Database, now: datetime) -> None:
     put(desk, add(desk, noon).slot, stock[9])
 
 
-def best(bot: Command) -> int:
-    """Of the pictures that wait, the one that the critic believes in most."""
-    with Database.open(f"sqlite:///{bot.database}") as database, database.read() as session:
-        waits = select(Picture.id).where(Picture.state == PictureState.APPROVED)
-        return session.scalars(waits.order_by(Picture.quantile.desc())).first() or 1
-
-
 def shoot(page: Page, target: Path) -> None:
     """What the browser shows, as WebP."""
     with Image.open(io.BytesIO(page.screenshot())) as image:
@@ -154,6 +147,7 @@ def main() -> None:
     parser.add_argument("--home", type=Path)
     parser.add_argument("--all", type=Path)
     parser.add_argument("--run", type=Path)
+    parser.add_argument("--picture", type=int, default=POSTED, help="which one is reviewed")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.home or Path(temporary)
@@ -182,7 +176,7 @@ def main() -> None:
                         )
                 elif name in ("1280-light-en", "1280-dark-ja"):
                     for path, address in (
-                        ("/review", f"/review?picture={best(bot)}"),
+                        ("/review", f"/review?picture={options.picture}"),
                         ("/calendar", "/calendar"),
                     ):
                         page.set_viewport_size(

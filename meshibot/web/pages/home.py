@@ -2,6 +2,7 @@
 
 from contextlib import closing
 from datetime import timedelta
+from urllib.parse import parse_qsl
 
 from sqlalchemy import select
 from starlette.responses import Response
@@ -111,7 +112,5 @@ def undo(call: Call) -> Response:
         raise UsageError("Say which event is to be taken back.")
     done = undoing.undo(call.site.database, which, call.site.desk, now=call.site.now(), by=BY)
     path, _, query = safe_path(call.text("next")).partition("?")
-    from urllib.parse import parse_qsl
-
     kept = {name: value for name, value in parse_qsl(query) if name not in ("done", "refused")}
     return go(path, **kept | {"done": joined(done)})
