@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from pydantic import SecretStr
+
 from meshibot.captions import WIDEST_SERIAL, Captions, load_captions, marker, own
 from meshibot.captions import Kind as CaptionKind
 from meshibot.config import Account, Settings
@@ -129,9 +131,33 @@ def require_postable(account: Account, caption: str | None, alt_text: str | None
 def cautions(settings: Settings) -> Iterator[str]:
     """What works, and what whoever posts should know of it, a sentence each."""
     yield from settings.cautions
+    yield from _twins(settings)
     for account in settings.accounts:
         with suppress(UsageError):  # said by whoever posts
             yield from captions_of(account, publisher_class(account.publisher)).cautions()
+
+
+def one_account(names: Iterable[str], title: str) -> str:
+    """What to say of several names that are one account of their network."""
+    return (
+        f"{' and '.join(sorted(names))} are the same account on {title}, and share one count of posts there: "
+        "make one account of them, whose schedule has several lines (with ; between), or give each its own "
+        "credentials."
+    )
+
+
+def _twins(settings: Settings) -> Iterator[str]:
+    """Accounts with the same credentials."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for account in settings.accounts:
+        publisher = publisher_class(account.publisher)
+        values = [getattr(account, name) for name in publisher.settings.fields_of_one_account()]
+        secrets = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+        if secrets:
+            found.setdefault((publisher.title, *secrets), []).append(account.name)
+    for (title, *_), names in found.items():
+        if len(names) > 1:
+            yield one_account(names, title)
 
 
 def words_for(captions: Captions, order: Order) -> Words:

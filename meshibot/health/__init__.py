@@ -23,6 +23,7 @@ def check(settings: Settings, now: datetime, *, paid: bool = False) -> list[Find
     """
     findings = [Finding("settings", "warning", warning) for warning in settings.warnings]
     findings += machine.look(settings, now)
+    findings += network.twins(settings)
     for account in settings.accounts:
         findings += network.look(settings, account, now, paid=paid)
     return findings

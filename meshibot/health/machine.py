@@ -12,12 +12,13 @@ from sqlalchemy import func, select
 
 from meshibot.backup.make import archives
 from meshibot.config import Settings
-from meshibot.database import Daemon, Picture, PictureState, Post
+from meshibot.database import Daemon, Database, Post
 from meshibot.database.migrate import HEAD, open_existing
 from meshibot.database.queries import ALIVE
 from meshibot.health.finding import Finding, Level, looked
+from meshibot.stock import inventory
 from meshibot.views import instant
-from trainer.checkpoint import read_metadata
+from trainer.checkpoint import fingerprint_of, read_metadata
 
 _LOW_DISK = 1_000_000_000
 _NO_DISK = 100_000_000
@@ -27,6 +28,7 @@ _OLD_BACKUP = timedelta(days=2)
 
 def look(settings: Settings, now: datetime) -> Iterator[Finding]:
     """All of it, a finding each."""
+    yield Finding("settings files", "ok", _files(settings))
     yield looked("home", lambda: _home(settings))
     yield looked("disk", lambda: _disk(settings))
     yield looked("checkpoint", lambda: _checkpoint(settings))
@@ -37,6 +39,11 @@ def look(settings: Settings, now: datetime) -> Iterator[Finding]:
         yield looked("daemon", lambda: _daemon(settings, now))
         yield looked("backup", lambda: _backup(settings, now))
     yield looked("clock", lambda: _clock(settings, now))
+
+
+def _files(settings: Settings) -> str:
+    read = ", ".join(map(str, settings.files)) or "no file; there is no .env and no meshibot.toml"
+    return f"read from {read}, and the environment. `meshibot config` lists them."
 
 
 def _home(settings: Settings) -> tuple[Level, str]:
@@ -95,11 +102,30 @@ def _stock(settings: Settings) -> tuple[Level, str]:
     with open_existing(settings.database_address) as database:
         if database is None:
             return "ok", f"The daemon will keep {settings.stock_target} pictures ready."
-        with database.read() as session:
-            waiting = session.scalar(select(func.count()).where(Picture.state == PictureState.APPROVED))
-    if not waiting:
+        pictures = inventory.waiting(database)
+        others = _of_other_checkpoints(settings, database)
+    if not pictures:
         return "warning", "No picture waits: run `meshibot stock fill`, or let the daemon do it."
-    return "ok", f"{waiting} of {settings.stock_target} pictures wait."
+    says = f"{len(pictures)} of {settings.stock_target} pictures wait."
+    lost = [picture for picture in pictures if inventory.is_lost(settings.home / picture.file)]
+    if lost:
+        return "warning", (
+            f"{says} The files of {len(lost)} are missing or empty (picture {lost[0].id}: {lost[0].file}): "
+            "mount their disk; or let the daemon make others in their place."
+        )
+    if others:
+        return "ok", (
+            f"{says} {others} of them are of another checkpoint than {settings.checkpoint_file.name}, and "
+            "come last: `meshibot stock clear --others` takes them out."
+        )
+    return "ok", says
+
+
+def _of_other_checkpoints(settings: Settings, database: Database) -> int:
+    try:
+        return inventory.of_others(database, fingerprint_of(settings.checkpoint_file))
+    except OSError:
+        return 0  # said of the checkpoint
 
 
 def _daemon(settings: Settings, now: datetime) -> tuple[Level, str]:

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from datetime import datetime, timedelta
 
-from meshibot.assembly import captions_of, publisher_of, require_possible
+from sqlalchemy import select
+
+from meshibot.assembly import captions_of, one_account, publisher_of, require_possible
 from meshibot.config import Account, Settings
 from meshibot.database import Account as AccountRow
 from meshibot.database import AccountState
@@ -38,6 +40,23 @@ def look(settings: Settings, account: Account, now: datetime, *, paid: bool) -> 
             "warning",
             f"{waiting} of them wait for your word: `meshibot status` names them.",
         )
+
+
+def twins(settings: Settings) -> Iterator[Finding]:
+    """Names that are one account of their network, as it said when they posted."""
+    with suppress(MeshibotError), open_existing(settings.database_address) as database:
+        if database is None:
+            return
+        with database.read() as session:
+            rows = session.scalars(select(AccountRow).where(AccountRow.remote_user_id.is_not(None))).all()
+        named = {account.name for account in settings.accounts}
+        ids: dict[tuple[str, str | None], list[str]] = {}
+        for row in rows:
+            if row.name in named:
+                ids.setdefault((row.publisher, row.remote_user_id), []).append(row.name)
+        for (publisher, _), names in ids.items():
+            if len(names) > 1:
+                yield Finding("accounts", "warning", one_account(names, publisher_class(publisher).title))
 
 
 def _network(settings: Settings, account: Account, *, paid: bool) -> Iterator[Finding]:
@@ -124,8 +143,11 @@ def _credentials(settings: Settings, account: Account, publisher: Publisher) -> 
     stopped = _stopped_reason(settings, account)
     if stopped is None:
         return "ok", says
-    accepted = f"its network accepts it now: run `meshibot resume {account.name}`."
-    return "warning", f"{says} It is stopped ({stopped}), and {accepted}"
+    # Whose it is says nothing of whether it may post.
+    return (
+        "warning",
+        f"{says} It is stopped ({stopped}): mend that, then run `meshibot resume {account.name}`.",
+    )
 
 
 def _stopped_reason(settings: Settings, account: Account) -> str | None:

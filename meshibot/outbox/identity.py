@@ -8,7 +8,7 @@ import logging
 import math
 from datetime import timedelta
 
-from meshibot.captions import serials_in
+from meshibot.captions import WIDEST_SERIAL, serials_in
 from meshibot.database import queries
 from meshibot.database.models import Account, AccountState, Event
 from meshibot.outbox import record
@@ -46,9 +46,9 @@ def hindrance(runtime: Runtime, channel: Channel) -> PublishError | None:
         error = before_sending(failure)
         log.info("account %s: whose it is can't be told now: %s", channel.account, error)
         again = runtime.elapsed() + (_LATER if known else _AGAIN).total_seconds()
-        told = Introduction(again, None if known else error)
+        told = Introduction(again, error, known)
     else:
-        told = Introduction(math.inf, None)
+        told = Introduction(math.inf)
     runtime.introductions[channel.account] = told
     return told.hindrance
 
@@ -64,7 +64,8 @@ def _introduce(runtime: Runtime, channel: Channel) -> None:
     with runtime.database.read() as session:
         known = session.get_one(Account, channel.account).remote_user_id == identity.id
     latest = channel.publisher.latest(_NEWEST if known else _MANY)
-    taken = max((serial for text in latest for serial in serials_in(text)), default=0)
+    serials = [serial for text in latest for serial in serials_in(text) if serial <= WIDEST_SERIAL]
+    taken = max(serials, default=0)
     with runtime.database.write() as session:
         account = session.get_one(Account, channel.account, with_for_update=True)
         if account.remote_user_id not in (None, identity.id):
@@ -84,20 +85,30 @@ def stop(runtime: Runtime, channel: Channel, error: AccountStopped) -> None:
         account = session.get_one(Account, channel.account, with_for_update=True)
         if account.state is AccountState.ACTIVE:
             now = runtime.clock.now()
-            record.stop(account, str(error), now)
-            account.not_before = now + runtime.policy.knock if error.may_mend else None
+            ask_at = now + runtime.policy.knock if error.may_mend else None
+            record.stop(account, str(error), now, ask_at)
 
 
-def knock(runtime: Runtime, channel: Channel) -> bool:
+def refusal(runtime: Runtime, channel: Channel) -> AccountStopped | None:
+    """That the network refuses the account, as it said when it was last asked whose it is."""
+    introduction = runtime.introductions.get(channel.account)
+    error = None if introduction is None else introduction.error
+    return error if isinstance(error, AccountStopped) else None
+
+
+def knock(runtime: Runtime, channel: Channel, *, early: bool = False) -> bool:
     """Ask the network again of an account whose stop may end by itself; whether it sends again.
 
-    Such a stop has a time at which it is asked; one that only a person can mend has none.
+    Such a stop has a time at which it is asked, or `early` before that; one that only a person can mend has
+    none.
     """
     now = runtime.clock.now()
     with runtime.database.read() as session:
         account = session.get_one(Account, channel.account)
     waits = account.not_before
-    if account.state is AccountState.ACTIVE or waits is None or not queries.is_over(waits, now):
+    if account.state is AccountState.ACTIVE or waits is None:
+        return False
+    if not early and not queries.is_over(waits, now):
         return False
     try:
         identity = channel.publisher.check()

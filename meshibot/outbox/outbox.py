@@ -50,6 +50,7 @@ class Outbox(Runtime):
         )
         if isinstance(hindrance, AccountStopped):
             identity.stop(self, channel, hindrance)
+            log.error("account %s is stopped: %s", account, hindrance)
         claim = claim_next(self, channel, only=only, hindrance=None if hindrance is None else str(hindrance))
         if claim is None:
             identity.knock(self, channel)
@@ -67,6 +68,17 @@ class Outbox(Runtime):
     def hindrance(self, account: str) -> PublishError | None:
         """Why no new post of the account may be begun, because it isn't known yet whose it is."""
         return identity.hindrance(self, self._channels[account])
+
+    def require_accepted(self, account: str) -> None:
+        """Stop the account, and raise AccountStopped, where its network has just refused it."""
+        channel = self._channels[account]
+        if (refusal := identity.refusal(self, channel)) is not None:
+            identity.stop(self, channel, refusal)
+            raise refusal
+
+    def knock(self, account: str) -> bool:
+        """Whether a stopped account that may have mended itself sends again, as its network says now."""
+        return identity.knock(self, self._channels[account], early=True)
 
     def _is_due(self, account: str) -> bool:
         with self.database.read() as session:

@@ -56,12 +56,14 @@ def post_now(
     """Post once, outside the schedule, and follow it to its end or until patience is over.
 
     One that was asked for before and waits still is gone on with, in place of a second one. Raises
-    NothingToDo for an empty stock, a used-up budget or a rate limit, NeedsPerson for a stopped account,
-    PublishError where it can't be told whose account it is. The post that is returned may still be open: a
-    daemon, or the next call, goes on with it.
+    NothingToDo for an empty stock, a used-up budget or a rate limit, NeedsPerson or AccountStopped for a
+    stopped account, PublishError where it can't be told whose it is. The post that is returned may still be
+    open: a daemon, or the next call, goes on with it.
     """
     channel = outbox.channel(account)
+    outbox.knock(account)
     hindrance = outbox.hindrance(account)
+    outbox.require_accepted(account)
     with outbox.commit("claim") as session:
         row = session.get_one(Account, account, with_for_update=True)
         if row.state is AccountState.STOPPED:

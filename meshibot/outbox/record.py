@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, exists, func, select, update
+from sqlalchemy import ColumnElement, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from meshibot.captions import marker
@@ -95,7 +95,8 @@ def write(session: Session, post: Post, account: Account, change: Change, now: d
     if change.account_waits_until is not None:
         account.not_before = change.account_waits_until
     if change.account_stops is not None:
-        stop(account, change.account_stops, now)
+        stop(account, change.account_stops, now, ask_at=change.account_waits_until)
+        log.error("account %s is stopped: %s", account.name, change.account_stops)
     told = change.reason or post.url or ""
     # One that is looked for again and again has been told of.
     level = logging.DEBUG if known else LEVELS.get(change.state, logging.WARNING)
@@ -107,10 +108,10 @@ def _may_settle(session: Session, post: Post, state: PostState) -> bool:
     return state is PostState.POSTED or not is_alive(session, post.group_key, besides=post.id)
 
 
-def stop(account: Account, reason: str, now: datetime) -> None:
-    """It sends nothing until a person, or its network, says otherwise."""
+def stop(account: Account, reason: str, now: datetime, ask_at: datetime | None = None) -> None:
+    """It sends nothing until a person says otherwise; or its network does, which is asked at `ask_at`."""
     account.state, account.stopped_at, account.stopped_reason = AccountState.STOPPED, now, reason
-    log.error("account %s is stopped: %s", account.name, reason)
+    account.not_before = ask_at
 
 
 def restart(account: Account) -> None:
@@ -137,8 +138,9 @@ def _settle_pictures(session: Session, post: Post, state: PictureState) -> None:
 
 
 def _held_by_another(post: Post) -> ColumnElement[bool]:
-    """Of a picture that is back in stock: another open post may have taken it since."""
+    """Of a picture that is back in stock: another open post may have taken it since, of another group."""
     return exists().where(
+        or_(Post.group_key.is_(None), Post.group_key != (post.group_key or "")),
         PostPicture.picture_id == Picture.id,
         PostPicture.post_id == Post.id,
         Post.id != post.id,

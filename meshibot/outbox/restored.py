@@ -19,7 +19,6 @@ from meshibot.database.models import (
     OPEN_STATES,
     WRITTEN_AHEAD,
     Account,
-    AccountState,
     Daemon,
     Event,
     Kind,
@@ -100,10 +99,11 @@ def hold(
             _settle(session, account, post, Late(UNCERTAIN), now)
         # pinned, or the planner would plan those again whose jitter lies ahead
         slot.state, slot.reason, slot.pinned = SlotState.MISSED, UNCERTAIN, True
-    account.state, account.stopped_at = AccountState.STOPPED, now
-    account.stopped_reason = (
+    record.stop(
+        account,
         f"It was restored from a backup of {since:%Y-%m-%d %H:%M} UTC, and what it posted since is not known "
-        f"here. Run `meshibot resume {name}`, which asks its network."
+        f"here. Run `meshibot resume {name}`, which asks its network.",
+        now,
     )
     session.add(Event(at=now, actor=by, action=RESTORE, account=name, note=since.isoformat()))
     session.flush()

@@ -42,7 +42,15 @@ class Introduction(NamedTuple):
     """What came of asking a network whose account it is, and when (`Runtime.elapsed`) it is asked again."""
 
     again: float
-    hindrance: PublishError | None
+    error: PublishError | None = None
+    """Why that could not be told."""
+    known: bool = True
+    """Whether it is known from before, or by now."""
+
+    @property
+    def hindrance(self) -> PublishError | None:
+        """Why no new post may be begun."""
+        return None if self.known else self.error
 
 
 @dataclass

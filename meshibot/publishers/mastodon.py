@@ -10,7 +10,7 @@ import html
 import math
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -39,6 +39,7 @@ from meshibot.publishers.base import (
     Rejected,
     Remark,
     RetryLater,
+    Seen,
     Sent,
     Told,
     Visibility,
@@ -220,21 +221,24 @@ class MastodonPublisher:
 
     def find(self, draft: Draft, since: datetime) -> tuple[Sent, ...]:
         """Read the account's own timeline for the serial, by the server's clock."""
+        found = [seen.sent for seen in self.published(since) if contains_marker(seen.text, draft.marker)]
+        return tuple(reversed(found))  # the newest is listed first
+
+    def published(self, since: datetime) -> Iterator[Seen]:
+        """The account's own timeline, page by page."""
         before: str | None = None
-        found: list[Sent] = []
         for _ in range(_PAGES):
             page = self._page(before)
             start = begin_of_look(since, page.response)
             for status, made in page.statuses:
-                within = made is None or made >= start
-                if within and contains_marker(_text_of(status), draft.marker):
-                    sent = self._sent(status, age_of(status.get("created_at"), page.response))
-                    found += [sent] if sent is not None else []
+                sent = self._sent(status, age_of(status.get("created_at"), page.response))
+                if sent is not None and (made is None or made >= start):
+                    yield Seen(sent, _text_of(status), made or start)
             oldest = page.statuses[-1][1] if page.statuses else None
             if page.following in (None, before) or (oldest is not None and oldest < start):
-                return tuple(reversed(found))  # the newest is listed first
+                return
             before = page.following
-        raise RetryLater(f"The timeline since {start:%Y-%m-%d %H:%M} UTC is too long to be read to its end.")
+        raise RetryLater(f"The timeline since {since:%Y-%m-%d %H:%M} UTC is too long to be read to its end.")
 
     def latest(self, count: int) -> tuple[str, ...]:
         """The newest of the account's timeline, up to 40."""
@@ -437,7 +441,7 @@ def _text_of(status: Mapping[str, Any]) -> str:
     """The text of a post, which the server gives as HTML."""
     content = str(status.get("content", ""))
     with_breaks = re.sub(r"<br\s*/?>|</p>", "\n", content, flags=re.IGNORECASE)
-    return html.unescape(re.sub(r"<[^>]*>", "", with_breaks))
+    return html.unescape(re.sub(r"<[^>]*>", "", with_breaks)).strip()
 
 
 def _said(body: Mapping[str, Any]) -> tuple[object, object]:

@@ -6,7 +6,7 @@ misskey.io's 2025.4.1.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -34,6 +34,7 @@ from meshibot.publishers.base import (
     Rejected,
     Remark,
     RetryLater,
+    Seen,
     Sent,
     Told,
     Unclear,
@@ -238,23 +239,26 @@ class MisskeyPublisher:
 
     def find(self, draft: Draft, since: datetime) -> tuple[Sent, ...]:
         """Read the account's own timeline for the serial, by the server's clock."""
+        found = [seen.sent for seen in self.published(since) if contains_marker(seen.text, draft.marker)]
+        return tuple(reversed(found))  # the newest is listed first
+
+    def published(self, since: datetime) -> Iterator[Seen]:
+        """The account's own timeline, page by page."""
         before: str | None = None
-        found: list[Sent] = []
         for _ in range(_PAGES):
             notes, response = self._page(before)
             start = begin_of_look(since, response)
             for note in notes:
                 made = iso_moment(note.get("createdAt"))
-                within = made is None or made >= start
-                if within and contains_marker(str(note.get("text") or ""), draft.marker):
+                if made is None or made >= start:
                     remote_id = str(note.get("id", ""))
-                    age = age_of(note.get("createdAt"), response)
-                    found.append(Sent(remote_id, self.post_url(remote_id), age))
+                    sent = Sent(remote_id, self.post_url(remote_id), age_of(note.get("createdAt"), response))
+                    yield Seen(sent, str(note.get("text") or ""), made or start)
             oldest = iso_moment(notes[-1].get("createdAt")) if notes else None
             if len(notes) < _PAGE_SIZE or (oldest is not None and oldest < start):
-                return tuple(reversed(found))  # the newest is listed first
+                return
             before = str(notes[-1].get("id"))
-        raise RetryLater(f"The timeline since {start:%Y-%m-%d %H:%M} UTC is too long to be read to its end.")
+        raise RetryLater(f"The timeline since {since:%Y-%m-%d %H:%M} UTC is too long to be read to its end.")
 
     def latest(self, count: int) -> tuple[str, ...]:
         """The newest of the account's timeline, up to 100."""

@@ -39,6 +39,15 @@ def origin(checkpoint: Path, fingerprint: str) -> dict[str, Any] | None:
     return found if found["fingerprint"] == fingerprint else None
 
 
+def fingerprint(checkpoint: Path) -> str:
+    """The SHA-256 of the configured checkpoint; nothing where it can't be read."""
+    try:
+        at = checkpoint.stat()
+        return str(_read(checkpoint, at.st_mtime_ns, at.st_size)["fingerprint"])
+    except OSError:
+        return ""
+
+
 @lru_cache(maxsize=2)
 def _read(checkpoint: Path, _: int, __: int) -> dict[str, Any]:
     """Once for each content: hashing the file is the dear part."""

@@ -19,7 +19,7 @@ TOKEN = "mastodon-token-planted-4f9d21"
 KEY_LASTS = 3600.0
 MEDIA_LASTS = 86_400.0
 VISIBILITIES = ("public", "unlisted", "private", "direct")
-CONFIGURATION = {
+CONFIGURATION: dict[str, dict[str, Any]] = {
     "statuses": {"max_characters": 500, "max_media_attachments": 4, "characters_reserved_per_url": 23},
     "media_attachments": {
         "description_limit": 1500,

@@ -75,7 +75,7 @@ class Misskey(Network):
     def me(self, call: Call) -> Answer:
         self.authorize(call)
         return 200, {
-            "id": USER,
+            "id": self.options.get("account", USER),
             "username": "meshibot",
             "isBot": self.options.get("bot", True),
             "isSuspended": self.options.get("suspended", False),
@@ -159,7 +159,7 @@ class Misskey(Network):
     def timeline(self, call: Call) -> Answer:
         self.authorize(call)
         body = call.json()
-        if body.get("userId") != USER:
+        if body.get("userId") != self.options.get("account", USER):
             raise wrong(400, "NO_SUCH_USER")
         if not 1 <= body.get("limit", 10) <= 100 or body.get("withRenotes") is not False:
             raise wrong(400, "INVALID_PARAM")

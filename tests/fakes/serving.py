@@ -288,7 +288,7 @@ class Handler(BaseHTTPRequestHandler):
                 raise network.faults[call.kind]
             status, answer = deed(call)
         except Refused as refusal:
-            network.write("refused", endpoint=call.endpoint, status=refusal.status, body=refusal.body)
+            network.write("refused", endpoint=call.endpoint, status=refusal.status, body=str(refusal))
             self.reply(refusal.status, refusal.body)
             return
         self.after(call, status, answer)

@@ -272,9 +272,10 @@ def test_an_answer_that_never_came_does_not_make_a_second_post(stocked: Command,
 def test_a_refused_token_needs_a_person_who_resumes_the_account(stocked: Command, fake_x: FakeX) -> None:
     bot = stocked.having(x_settings(fake_x))
     wrong = bot.having({"X_ACCESS_TOKEN_SECRET": "another-secret-0000"})
-    post = wrong.json("post-now", status=4)
-    assert post["state"] == "retry"
-    assert "is stopped" in bot.refused("post-now", status=4)
+    refused = wrong.refused("post-now", status=4)
+    assert "refuses the credentials (401" in refused
+    assert "is stopped" in wrong.refused("post-now", status=4)
+    assert wrong.json("history") == [], "nothing was begun"
     assert bot.json("status")["accounts"][0]["state"] == "stopped"
     failed = wrong.json("check", "--paid", status=2)
     assert [line["level"] for line in failed if line["subject"] == "account main"] == ["failed"]
@@ -294,7 +295,7 @@ def test_a_refused_token_needs_a_person_who_resumes_the_account(stocked: Command
     assert "No account is stopped." in bot("resume", "main").stderr
     assert "$0.60 ($0.020 each, by the prices of August 2026)" in " ".join(line["says"] for line in mended)
     assert bot.json("post-now")["state"] == "posted"
-    written = json.dumps([failed, still, mended, post])
+    written = json.dumps([failed, still, mended, refused])
     assert "another-secret-0000" not in written
 
 

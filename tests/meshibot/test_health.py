@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from meshibot.assembly import cautions
 from meshibot.backup.archive import name_of
 from meshibot.backup.make import make
 from meshibot.config import Settings, load_settings
@@ -17,6 +18,7 @@ from meshibot.status import status
 from tests.checkpoints import make_checkpoint
 from tests.fakes.x import FakeX
 from tests.meshibot.homes import x_settings
+from tests.meshibot.ledger import stock
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -194,3 +196,59 @@ def test_stock_daemon_and_backup_are_looked_at(configured: pytest.MonkeyPatch) -
     assert exit_status(found.values()) == 1
     make(settings, settings.backups_folder / name_of(NOW), NOW)
     assert findings(settings)["backup"].level == "ok"
+
+
+@pytest.fixture
+def stocked(configured: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
+    """Three pictures wait, of another checkpoint than the configured one."""
+    home = tmp_path / "home"
+    home.mkdir()
+    settings = load_settings()
+    upgrade(settings.database_address)
+    with Database.open(settings.database_address) as database:
+        stock(database, home, 3)
+    return settings
+
+
+def test_files_of_the_stock_that_are_gone_are_named(stocked: Settings) -> None:
+    (stocked.home / "picture-0-1.png").unlink()
+    found = findings(stocked)["stock"]
+    assert found.level == "warning"
+    assert "The files of 1 are missing or empty (picture 2: picture-0-1.png): mount their disk" in found.says
+
+
+def test_pictures_of_another_checkpoint_are_counted(stocked: Settings) -> None:
+    found = findings(stocked)["stock"]
+    assert found.level == "ok"
+    assert "3 of them are of another checkpoint than tiny.safetensors, and come last" in found.says
+
+
+def test_the_files_that_were_read_are_named(configured: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert "there is no .env and no meshibot.toml" in findings(load_settings())["settings files"].says
+    (tmp_path / "meshibot.toml").write_text('captions = "en"\n')
+    assert str(tmp_path / "meshibot.toml") in findings(load_settings())["settings files"].says
+
+
+def test_names_that_posted_as_one_account_are_told(stocked: Settings, tmp_path: Path) -> None:
+    (tmp_path / "meshibot.toml").write_text("[accounts.night]\n[accounts.lunch]\n[accounts.tea]\n")
+    settings = load_settings()
+    with Database.open(settings.database_address) as database, database.write() as session:
+        for name, remote in (("night", "7"), ("lunch", "7"), ("tea", "8"), ("gone", "8")):
+            session.add(Account(name=name, publisher="x", remote_user_id=remote))
+    found = findings(settings)["accounts"]
+    assert found.level == "warning"
+    assert "lunch and night are the same account on X" in found.says
+
+
+def test_the_same_credentials_twice_are_told_before_anything_is_posted(
+    configured: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "meshibot.toml").write_text('publisher = "x"\n[accounts.night]\n[accounts.lunch]\n')
+    for name in ("NIGHT", "LUNCH"):
+        configured.setenv(f"MESHIBOT_{name}_X_ACCESS_TOKEN", "one-token")
+        configured.setenv(f"MESHIBOT_{name}_X_ACCESS_TOKEN_SECRET", "one-secret")
+    (said,) = [line for line in cautions(load_settings()) if "same account" in line]
+    assert said.startswith("lunch and night are the same account on X")
+    assert "one-token" not in said
+    configured.setenv("MESHIBOT_LUNCH_X_ACCESS_TOKEN", "another-token")
+    assert not [line for line in cautions(load_settings()) if "same account" in line]

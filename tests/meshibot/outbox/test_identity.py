@@ -259,15 +259,22 @@ def test_an_account_that_is_refused_before_its_first_post_is_stopped(
     assert len(doorkeeper.ledger.posts()) == may_mend
 
 
+@pytest.mark.parametrize("known", [False, True])
 def test_post_now_says_at_once_that_credentials_are_refused_and_queues_nothing(
-    database: Database, tmp_path: Path, doorkeeper: Doorkeeper
+    database: Database, tmp_path: Path, doorkeeper: Doorkeeper, known: bool
 ) -> None:
-    stock(database, tmp_path, 1)
-    doorkeeper.refusal = refused(may_mend=True)
-    with pytest.raises(AccountStopped, match="Get new ones"):
+    """And asks again when it is called again."""
+    stock(database, tmp_path, 2)
+    if known:
         people.post_now(outbox(database, tmp_path, doorkeeper), "main")
-    with database.read() as session:
-        assert session.scalars(select(Post)).all() == []
+    doorkeeper.refusal = refused(may_mend=True)
+    for _ in range(2):
+        with pytest.raises((AccountStopped, NeedsPerson), match="Get new ones"):
+            people.post_now(outbox(database, tmp_path, doorkeeper), "main")
+        assert the_account(database).state is AccountState.STOPPED
+    doorkeeper.refusal = None
+    post = people.post_now(outbox(database, tmp_path, doorkeeper), "main")
+    assert (post.id, post.state) == (1 + known, PostState.POSTED)
 
 
 class Refusing(Doorkeeper):

@@ -64,7 +64,7 @@ def make_draft(folder: Path, serial: int, pictures: int = 1) -> Draft:
         media=tuple(files),
         idempotency_key=f"main|{serial}",
         metadata={"seed": 7, "score": 0.5},
-        created_at=datetime(2026, 11, 24, 12, tzinfo=UTC) + timedelta(seconds=serial),
+        created_at=datetime.now(UTC),
         language="ja",
     )
 
