@@ -39,6 +39,7 @@ from meshibot.publishers.base import (
     Told,
     Unclear,
     Visibility,
+    WordsRejected,
     contains_marker,
     read_picture,
     require_within_limits,
@@ -127,6 +128,12 @@ ANSWERS = (
         Rejected,
         "The picture is too large for this server, or of a type that it does not take: {said}.",
         about=re.compile("MAX_FILE_SIZE|UNALLOWED_FILE_TYPE"),
+    ),
+    Row(
+        400,
+        WordsRejected,
+        "{network} refuses the words of the post: {said}.",
+        about=re.compile("CONTAINS_PROHIBITED_WORDS|CONTAINS_TOO_MANY_MENTIONS|MAX_LENGTH"),
     ),
     Row(None, Rejected, "{network} refuses {doing} ({status}: {said})."),
 )
