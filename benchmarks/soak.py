@@ -7,8 +7,8 @@ Real daemons, processes of their own, work on one database. Their accounts are o
 turns, each a process with a ledger of its own, which spoil a share of all requests in every way they know and
 would take the same post twice where the network would. With `--group` all accounts post the same pictures.
 Every few seconds a daemon is killed and another one started at once; every few seconds one is suspended
-beyond its lease, wherever it is, and wakes when others have taken over its work. A person starts accounts that
-were stopped, and does nothing else. The delays of the outbox are shrunk, its rules are not.
+beyond its lease, wherever it is, and wakes when others have taken over its work. A person starts accounts
+that were stopped, and does nothing else. The delays of the outbox are shrunk, its rules are not.
 
 Prints a table in Markdown; ends with 1 when a post was made twice, or a slot has no end or no reason for it.
 """
