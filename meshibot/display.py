@@ -195,6 +195,8 @@ def show_status(status: Json) -> None:
         when = f"next post {slot['local']}" if slot else "no slot within a year"
         print(f"account {account['name']} ({account['publisher']}): {when}{stopped}")
     print(f"stock: {status['stock']['waiting']} of {status['stock']['target']} pictures wait")
+    if "approved" in status["stock"]:
+        print(f"review: {status['stock']['approved']} of them are approved, and only those are posted")
     daemon = status["daemon"]
     if daemon and daemon["running"]:
         print(f"daemon: runs on {daemon['host']} (pid {daemon['pid']}) since {daemon['started_at']}")

@@ -227,6 +227,10 @@ class Rejected(PublishError):  # noqa: N818
     """Certainly nothing was published, and the same draft will never be accepted."""
 
 
+class WordsRejected(Rejected):
+    """The same because of what is said with it, not of the pictures: others may show them."""
+
+
 class AccountStopped(PublishError):  # noqa: N818
     """Certainly nothing was published, and nothing will be until a person does `what_to_do`.
 
@@ -474,9 +478,9 @@ def require_within_limits(
             f"The caption lacks its serial {draft.marker}, by which an unclear post is found again."
         )
     if (says := too_long(publisher, draft.caption)) is not None:
-        raise Rejected(f"The caption {says}: shorten the template in MESHIBOT_CAPTIONS.")
+        raise WordsRejected(f"The caption {says}: shorten the template in MESHIBOT_CAPTIONS.")
     if len(draft.alt_text) > limits.alt_text:
-        raise Rejected(
+        raise WordsRejected(
             f"The alt text has {len(draft.alt_text)} of the {limits.alt_text} characters that {title} allows."
         )
     if media is not None and len(media) != len(draft.media):

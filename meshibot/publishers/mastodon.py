@@ -153,7 +153,7 @@ class MastodonPublisher:
         self._notes = notes
         self._sleep = sleep
         self._account_id: str | None = None
-        self._name = "_"
+        self._name = ""
         said, self._fresh = notes.read() if notes else ({}, False)
         self.limits = _limits_of(said)
 
@@ -177,8 +177,9 @@ class MastodonPublisher:
         return LINK.search(caption) is not None
 
     def post_url(self, remote_id: str) -> str:
-        """The account's server shows any post of its own by its id."""
-        return f"{self._server.address}/@{self._name}/{remote_id}"
+        """On the account's own server; where its name is not known yet, for those who are logged in there."""
+        place = f"@{self._name}" if self._name else "web/statuses"
+        return f"{self._server.address}/{place}/{remote_id}"
 
     def named(self, said: str) -> Sent:
         """By its id, or by its address on the account's own server."""

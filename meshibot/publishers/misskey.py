@@ -40,6 +40,7 @@ from meshibot.publishers.base import (
     Told,
     Unclear,
     Visibility,
+    WordsRejected,
     contains_marker,
     count_of,
     read_picture,
@@ -129,6 +130,12 @@ ANSWERS = (
         Rejected,
         "The picture is too large for this server, or of a type that it does not take: {said}.",
         about=re.compile("MAX_FILE_SIZE|UNALLOWED_FILE_TYPE"),
+    ),
+    Row(
+        400,
+        WordsRejected,
+        "{network} refuses the words of the post: {said}.",
+        about=re.compile("CONTAINS_PROHIBITED_WORDS|CONTAINS_TOO_MANY_MENTIONS|MAX_LENGTH"),
     ),
     Row(None, Rejected, "{network} refuses {doing} ({status}: {said})."),
 )
