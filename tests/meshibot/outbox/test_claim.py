@@ -325,3 +325,21 @@ def test_a_late_answer_that_names_the_same_post_changes_nothing(
     outbox(database, tmp_path, late).step("main")
     post = only_post(database)
     assert (post.url, post.reason) == ("https://ledger.example/r1", None)
+
+
+def test_a_machine_that_was_paused_with_its_clocks_sends_nothing(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    """As a virtual one is: no clock of its own knows, but the database does."""
+    stock(database, tmp_path, 1)
+    slot(database, NOON)
+    elsewhere = MovableClock(NOON + timedelta(minutes=6), 360.0)
+    awake = outbox(database, tmp_path, LedgerPublisher(publisher.ledger, elsewhere))
+
+    def pause() -> None:
+        look_until_settled(awake, elsewhere)
+        assert only_post(database).state is PostState.POSTED
+
+    publisher.during["fence"] = pause
+    outbox(database, tmp_path, publisher).step("main")
+    assert len(publisher.ledger.posts()) == 1
