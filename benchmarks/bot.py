@@ -1,6 +1,6 @@
 """What the bot costs when nothing happens, and how quick it is when something does.
 
-    python -m benchmarks.bot [--history 1000000] [--idle 300] [--posts 21] [--claims 2000]
+    python -m benchmarks.bot [--history 1000000] [--idle 300] [--posts 21] [--claims 2000] [--four]
 
 Measures `meshibot` as a process of its own, posting to a fake X on this machine: first with an empty history,
 then with a long one, which is built in SQLite beforehand. Claims are measured on a PostgreSQL server of our
@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from multiprocessing.queues import Queue
@@ -30,9 +31,10 @@ from meshibot.database import Account, Database, Slot
 from meshibot.database.migrate import upgrade
 from meshibot.outbox import Outbox
 from meshibot.outbox.choose import claim_next
+from tests.fakes.network import Fake
 from tests.fakes.x import FakeX
 from tests.meshibot.command import Command
-from tests.meshibot.homes import ask, stocked, wait_for, x_settings
+from tests.meshibot.homes import ask, network_settings, stocked, wait_for, x_settings
 from tests.meshibot.ledger import Ledger, LedgerPublisher, channel, stock
 from tests.postgres import NoServerError, cluster, empty_database
 
@@ -101,19 +103,24 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICK
 
 
+def idle_of(pid: int, seconds: float) -> Idle:
+    """What a process costs that waits for so long."""
+    before = cpu_seconds(pid)
+    time.sleep(seconds)
+    return Idle(
+        resident_mb(pid),
+        100 * (cpu_seconds(pid) - before) / seconds,
+        "torch" in Path(f"/proc/{pid}/maps").read_text(),
+    )
+
+
 def measure_daemon(bot: Command, fake: FakeX, idle: float, posts: int) -> tuple[Idle, Prompt]:
     """Let `meshibot run` wait, then give it slots."""
     with bot.start("run") as daemon:
         try:
             wait_for(lambda: ask(bot, "SELECT 1 FROM daemons WHERE stopped_at IS NULL") != [], GENEROUS)
             time.sleep(5)
-            before = cpu_seconds(daemon.pid)
-            time.sleep(idle)
-            waiting = Idle(
-                resident_mb(daemon.pid),
-                100 * (cpu_seconds(daemon.pid) - before) / idle,
-                "torch" in Path(f"/proc/{daemon.pid}/maps").read_text(),
-            )
+            waiting = idle_of(daemon.pid, idle)
             dues = give_slots(bot, posts)
             wait_for(lambda: len(fake.posts()) >= posts, AHEAD + BETWEEN * posts + GENEROUS)
             prompt = Prompt(
@@ -235,7 +242,26 @@ def measure(folder: Path, history: int, idle: float, posts: int) -> Figures:
         return Figures(*measure_daemon(bot, fake, idle, posts), status)
 
 
-def table(empty: Figures, long: Figures, history: int, start: Run, claims: float | None) -> str:
+def measure_four(folder: Path, idle: float) -> Idle:
+    """A daemon with an account on each of four networks, which waits."""
+    with ExitStack() as stack:
+        fake = stack.enter_context(FakeX.start(folder / "x"))
+        settings = {"SCHEDULE": "0 0 29 2 *", "ACCOUNTS": "bird sky toot note"} | x_settings(fake, "bird")
+        for account, network in (("sky", "bluesky"), ("toot", "mastodon"), ("note", "misskey")):
+            other = stack.enter_context(Fake.start(network, folder / network))
+            settings |= network_settings(network, other.url, account)
+        bot = stocked(Command(folder, settings), 4)
+        with bot.start("run") as daemon:
+            try:
+                wait_for(lambda: ask(bot, "SELECT 1 FROM daemons WHERE stopped_at IS NULL") != [], GENEROUS)
+                time.sleep(5)
+                return idle_of(daemon.pid, idle)
+            finally:
+                daemon.terminate()
+                daemon.communicate(timeout=60)
+
+
+def table(empty: Figures, long: Figures, four: Idle, history: int, start: Run, claims: float | None) -> str:
     """As Markdown."""
 
     def median(seconds: Sequence[float]) -> str:
@@ -252,10 +278,17 @@ def table(empty: Figures, long: Figures, history: int, start: Run, claims: float
     ]
     lines = [f"| | target | empty history | {history:,} posts |", "|---|---:|---:|---:|"]
     lines += [f"| {name} | {target} | {figure(empty)} | {figure(long)} |" for name, target, figure in pairs]
+    lines.append(f"| idle daemon with an account on each of four networks | ≤ 80 MB | {of_four(four)} | |")
     lines.append(f"| `meshibot --help`, median | | {start} | |")
     if claims is not None:
         lines.append(f"| PostgreSQL, {WORKERS} workers | ≥ 200 claims/s | {claims:.0f} claims/s | |")
     return "\n".join(lines)
+
+
+def of_four(four: Idle) -> str:
+    """In a cell."""
+    torch = ", with torch" if four.torch else ""
+    return f"{four.resident_mb:.0f} MB, {four.cpu_percent:.2f} % of a core{torch}"
 
 
 def main() -> None:
@@ -264,12 +297,17 @@ def main() -> None:
     parser.add_argument("--history", type=int, default=1_000_000)
     parser.add_argument("--idle", type=float, default=300.0, help="seconds")
     parser.add_argument("--posts", type=int, default=21)
+    parser.add_argument("--four", action="store_true", help="only the idle daemon on four networks")
     parser.add_argument("--claims", type=int, default=2000)
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="meshibot-bench-"))
     try:
-        for name in ("empty", "long", "claims"):
+        for name in ("empty", "long", "four", "claims"):
             (folder / name).mkdir()
+        four = measure_four(folder / "four", options.idle)
+        if options.four:
+            print(of_four(four))
+            return
         start = measure_command(Command(folder / "empty"), "--help")
         empty = measure(folder / "empty", 0, options.idle, options.posts)
         long = measure(folder / "long", options.history, options.idle, options.posts)
@@ -279,7 +317,7 @@ def main() -> None:
         except NoServerError as error:
             print(f"{error}: claims are not measured.", file=sys.stderr)
             claims = None
-        print(table(empty, long, options.history, start, claims))
+        print(table(empty, long, four, options.history, start, claims))
     finally:
         shutil.rmtree(folder)
 

@@ -1,9 +1,10 @@
 """Screenshots of `meshibot web`, in docs/images: a bot with a stock and some weeks of posts, and a browser.
 
-    python -m benchmarks.screenshots [--home FOLDER] [--all FOLDER]
+    python -m benchmarks.screenshots [--home FOLDER [--picture N]] [--all FOLDER [--run RUN]]
 
-Every picture in them is sampled from the checkpoint in the package. `--home` keeps the bot's home for the next
-time; `--all` writes every page instead, wide and narrow, light and dark, in both languages, to be looked at.
+Every picture in them is sampled from the checkpoint in the package. `--home` keeps the bot's home for the
+next time; `--all` writes every page instead, wide and narrow, light and dark, in both languages, to be
+looked at.
 Wants Chromium, see tests/meshibot/web/browser.py.
 """
 
@@ -64,7 +65,7 @@ def fill(home: Path) -> None:
             tell_a_story(database, datetime.now(UTC))
         with database.write() as session:
             for daemon in session.scalars(select(Daemon)):
-                daemon.seen_at = datetime.now(UTC) + timedelta(minutes=30)
+                daemon.seen_at = datetime.now(UTC)
 
 
 def tell_a_story(database: Database, now: datetime) -> None:
@@ -101,17 +102,16 @@ def tell_a_story(database: Database, now: datetime) -> None:
             )  # fmt: skip
             session.add(post)
             session.flush()
+            likes, reposts, replies = rng.randrange(60), rng.randrange(9), rng.randrange(4)
             session.add(
-                PostMetrics(post_id=post.id, measured_at=now, likes=rng.randrange(60), reposts=rng.randrange(9),
-                            replies=rng.randrange(4), views=None)
-            )  # fmt: skip
+                PostMetrics(post_id=post.id, measured_at=now, likes=likes, reposts=reposts, replies=replies)
+            )
         account = session.get_one(Account, "main")
         account.next_serial, account.last_sent_at = serial + 1, past[-1].due_at
         write_slots(session, "main", SCHEDULE, now, rng)
     desk = Desk(database, "main", "folder", SCHEDULE, "web page")
-    ahead = [slot for slot in plan(CRON, ZONE, now, 9)]
-    waiting = Database.read
-    with waiting(database) as session:
+    ahead = plan(CRON, ZONE, now, 9)
+    with database.read() as session:
         stock = list(session.scalars(select(Picture.id).where(Picture.state == PictureState.APPROVED)))
     put(desk, datetime.fromisoformat(ahead[1].minute), stock[5], Words("週末の一杯。\n{marker} (AI生成)"))
     skip(desk, datetime.fromisoformat(ahead[3].minute))
@@ -133,7 +133,7 @@ def looks(browser: Browser, link: str, url: str) -> Iterator[tuple[str, Page]]:
                 with browser.new_context(
                     color_scheme=scheme, locale=language, viewport={"width": width, "height": height},
                     storage_state=None,
-                ) as context:  # type: ignore[arg-type]  # fmt: skip
+                ) as context:  # fmt: skip
                     page = context.new_page()
                     page.goto(f"{url}/login")
                     page.fill("#token", link)
@@ -147,6 +147,7 @@ def main() -> None:
     parser.add_argument("--home", type=Path)
     parser.add_argument("--all", type=Path)
     parser.add_argument("--run", type=Path)
+    parser.add_argument("--picture", type=int, default=POSTED, help="which one is reviewed")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.home or Path(temporary)
@@ -174,8 +175,14 @@ def main() -> None:
                             path=options.all / f"{label}-{name}.png", full_page="grid" not in path
                         )
                 elif name in ("1280-light-en", "1280-dark-ja"):
-                    for path in ("/review", "/calendar"):
-                        page.goto(url + path)
+                    for path, address in (
+                        ("/review", f"/review?picture={options.picture}"),
+                        ("/calendar", "/calendar"),
+                    ):
+                        page.set_viewport_size(
+                            {"width": 1280, "height": 1000 if path == "/calendar" else 800}
+                        )
+                        page.goto(url + address)
                         page.wait_for_load_state("networkidle")
                         language = name[-2:]
                         shoot(page, IMAGES / f"web{path.replace('/', '-')}-{language}.webp")

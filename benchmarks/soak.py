@@ -1,13 +1,14 @@
 """At most once, for a long time: daemons that are killed, a network that fails, and every slot accounted for.
 
     python -m benchmarks.soak [--slots 1000] [--workers 3] [--accounts 5] [--share 0.3] [--seed 1]
-                              [--database sqlite|postgresql]
+                              [--networks bluesky,mastodon,misskey,x] [--group] [--database sqlite|postgresql]
 
-Real daemons, processes of their own, work on one database. Their accounts are fake X's, each a process with
-a ledger of its own, which spoil a share of all requests in every way they know and would take the same post
-twice. Every few seconds a daemon is killed and another one started at once; every few seconds one is
-suspended beyond its lease, wherever it is, and wakes when others have taken over its work. A person starts
-accounts that were stopped, and does nothing else. The delays of the outbox are shrunk, its rules are not.
+Real daemons, processes of their own, work on one database. Their accounts are on fakes of the networks by
+turns, each a process with a ledger of its own, which spoil a share of all requests in every way they know and
+would take the same post twice where the network would. With `--group` all accounts post the same pictures.
+Every few seconds a daemon is killed and another one started at once; every few seconds one is suspended
+beyond its lease, wherever it is, and wakes when others have taken over its work. A person starts accounts
+that were stopped, and does nothing else. The delays of the outbox are shrunk, its rules are not.
 
 Prints a table in Markdown; ends with 1 when a post was made twice, or a slot has no end or no reason for it.
 """
@@ -26,7 +27,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -38,13 +39,15 @@ from meshibot.daemon import Daemon
 from meshibot.database import Account, AccountState, Database, Post, PostState, Slot, SlotState
 from meshibot.database.migrate import upgrade
 from meshibot.database.models import OPEN_STATES
-from meshibot.outbox import Policy, people
+from meshibot.outbox import Group, Policy, people
 from meshibot.planner import HORIZON
+from meshibot.publishers.bluesky import KeptSession
 from meshibot.publishers.transport import Timeouts
-from meshibot.publishers.x import XPublisher
 from meshibot.schedule import Schedule, plan
-from tests.fakes.x import CREDENTIALS, Endpoint, FakeX
+from tests.fakes.network import Fake
+from tests.fakes.x import FakeX
 from tests.meshibot.ledger import UTC_ZONE, channel, stock
+from tests.meshibot.publishers.openings import at
 from tests.postgres import cluster, empty_database
 
 POLICY = Policy(
@@ -63,7 +66,7 @@ LATE = 2.0
 EVERY = 0.12
 """Seconds between two slots of all accounts."""
 KILLS = (2.0, 6.0)
-"""Seconds between two kills, at least and at most."""
+"""Seconds between two kills of three daemons, at least and at most; fewer live as long each."""
 SLEEPS = (1.0, 4.0)
 """Seconds between two suspensions, at least and at most."""
 ASLEEP = (5.0, 9.0)
@@ -72,7 +75,7 @@ NO_PROGRESS = 180.0
 """Seconds without a slot that ended, after which what is left counts as stuck."""
 
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["meshibot.daemon", "meshibot.publishers.x", "tests.meshibot.ledger"])
+processes.set_forkserver_preload(["meshibot.daemon", "meshibot.publishers.x.client", "tests.meshibot.ledger"])
 
 
 @dataclass(frozen=True)
@@ -85,11 +88,18 @@ class Trial:
     share: float = 0.3
     """Of all requests that go wrong."""
     seed: int = 1
+    networks: tuple[str, ...] = ("x",)
+    """Of the accounts by turns."""
+    group: bool = False
 
     @property
     def names(self) -> list[str]:
         """The accounts."""
         return [f"account{number}" for number in range(1, self.accounts + 1)]
+
+    def network(self, name: str) -> str:
+        """That of an account."""
+        return self.networks[self.names.index(name) % len(self.networks)]
 
 
 @dataclass
@@ -149,8 +159,16 @@ class Result:
 # ---- the network --------------------------------------------------------------------------------
 
 
-def faults() -> dict[Endpoint, list[dict[str, Any]]]:
-    """What may happen at each endpoint: quick faults often, those that take time or a person less often."""
+Faults = list[dict[str, Any]]
+
+
+def named(*faults: str) -> Faults:
+    """Faults without options."""
+    return [{"fault": fault} for fault in faults]
+
+
+def common(stopping: Faults) -> Faults:
+    """What may happen everywhere: quick faults often, those that take time or a person less often."""
     quick: list[dict[str, Any]] = [
         {"fault": name} for name in ("drop", "reset", "status", "garbage", "list", "empty", "truncated")
     ]
@@ -159,27 +177,80 @@ def faults() -> dict[Endpoint, list[dict[str, Any]]]:
     slow = [
         {"fault": name, "seconds": SLOW} for name in ("hang", "drip", "commit_then_hang", "commit_then_drip")
     ]
-    stopping = [{"fault": name} for name in ("no_credits", "revoked", "suspended", "locked", "missing_scope")]
     limited = [{"fault": "rate_limited", "headers": {"retry-after": "1"}}]
-    common = 5 * quick + slow + stopping + limited
-    return {
-        "upload": [*common, {"fault": "list_error"}],
-        "metadata": [*common, {"fault": "list_error"}],
-        "tweets": [*common, {"fault": "list_error"}, {"fault": "duplicate"}],
-        "me": common,
-        "timeline": [*common, *[{"fault": "late", "seconds": LATE}] * 10],
-    }
+    return 5 * quick + slow + stopping + limited
+
+
+def faults(network: str) -> dict[str, Faults]:
+    """What may happen at each endpoint of a network."""
+    late: Faults = 10 * [{"fault": "late", "seconds": LATE}]
+    match network:
+        case "x":
+            usual = common(named("no_credits", "revoked", "suspended", "locked", "missing_scope"))
+            listed = named("list_error")
+            return {
+                "upload": usual + listed,
+                "metadata": usual + listed,
+                "tweets": usual + listed + named("duplicate"),
+                "me": usual,
+                "timeline": usual + late,
+            }
+        case "mastodon":
+            usual = common(named("revoked", "suspended", "missing_scope", "blocked")) + named("html")
+            return {
+                "upload": usual + named("validation", "thumbnail", "too_large"),
+                "probe": usual,
+                "status": usual + named("validation", "commit_then_html"),
+                "me": usual,
+                "instance": usual,
+                "timeline": usual + late,
+            }
+        case "bluesky":
+            usual = common(named("revoked", "suspended", "deactivated")) + named("html", "expired")
+            return {
+                "upload": usual,
+                "put": usual + named("validation", "blob_gone", "too_large", "commit_then_html"),
+                "get": usual,
+                "whoami": usual,
+                "refresh": usual,
+                "records": usual,
+            }
+        case "misskey":
+            usual = common(named("revoked", "suspended", "role")) + named("html")
+            return {
+                "upload": usual + named("inappropriate", "full"),
+                "note": usual + named("prohibited", "file_gone", "processing", "commit_then_html"),
+                "me": usual,
+                "meta": usual,
+                "timeline": usual + late,
+            }
+    raise ValueError(network)
+
+
+OPTIONS: Mapping[str, Mapping[str, object]] = {
+    # one that ignores keys: nothing but the bot prevents a second post
+    "mastodon": {"software": "gotosocial", "version": "0.20.0"},
+    "misskey": {"capacity": 10**9},
+}
 
 
 @contextmanager
-def networks(trial: Trial, folder: Path) -> Iterator[dict[str, FakeX]]:
-    """A fake X for each account: a timeline in which a hundred posts a minute are found in few pages."""
+def networks(trial: Trial, folder: Path) -> Iterator[dict[str, FakeX | Fake]]:
+    """A fake for each account: a timeline in which a hundred posts a minute are found in few pages."""
     with ExitStack() as stack:
-        fakes = {}
+        fakes: dict[str, FakeX | Fake] = {}
         for number, name in enumerate(trial.names):
-            fakes[name] = stack.enter_context(FakeX.start(folder / name, user_id=str(1000 + number)))
-            fakes[name].set_window(10**9)
-            fakes[name].set_chaos(trial.share, trial.seed * 1000 + number, faults())
+            network = trial.network(name)
+            fake: FakeX | Fake
+            if network == "x":
+                fake = fakes[name] = FakeX.start(folder / name, user_id=str(1000 + number))
+                fake.set_window(10**9)
+            else:
+                options: dict[str, Any] = {"account": f"fake{number:012d}", **OPTIONS.get(network, {})}
+                fake = fakes[name] = Fake.start(network, folder / name, **options)
+            stack.callback(fake.stop)
+            chaos: Any = faults(network)
+            fake.set_chaos(trial.share, trial.seed * 1000 + number, chaos)
         yield fakes
 
 
@@ -192,7 +263,7 @@ def schedule_for(slots: int) -> Schedule:
     return Schedule(f"*/{step} * * * *", UTC_ZONE)
 
 
-def work(folder: Path, url: str, addresses: Mapping[str, str], schedule: Schedule) -> None:
+def work(folder: Path, url: str, trial: Trial, addresses: Mapping[str, str], schedule: Schedule) -> None:
     """What a worker is: `meshibot run` with the delays of this benchmark."""
     logging.basicConfig(
         filename=folder / "daemons.log",
@@ -200,11 +271,15 @@ def work(folder: Path, url: str, addresses: Mapping[str, str], schedule: Schedul
         format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s",
     )
     logging.getLogger("apscheduler").setLevel(logging.WARNING)
+    group = Group("all", tuple(addresses)) if trial.group else None
     with Database.open(url) as database:
-        channels = [
-            channel(folder, XPublisher(CREDENTIALS, api_base=x, timeouts=TIMEOUTS), name, schedule=schedule)
-            for name, x in addresses.items()
-        ]
+        channels = []
+        for name, address in addresses.items():
+            how: dict[str, Any] = {"timeouts": TIMEOUTS}
+            if trial.network(name) == "bluesky":
+                how["kept"] = KeptSession(folder / name / "servers" / "session", name)
+            publisher = at(trial.network(name), address, **how)
+            channels.append(replace(channel(folder, publisher, name, schedule=schedule), group=group))
         Daemon(database, channels, lambda: None, POLICY).run()
 
 
@@ -221,7 +296,7 @@ class Crew:
 
     def __post_init__(self) -> None:
         self._workers = [self._start() for _ in range(self.size)]
-        self._next = time.monotonic() + self.rng.uniform(*KILLS)
+        self._next = time.monotonic() + self.rng.uniform(*KILLS) * max(1.0, 3 / self.size)
         self._asleep: ForkServerProcess | None = None
         self._turn = time.monotonic() + self.rng.uniform(*SLEEPS)
         """When the one that is suspended wakes, or else when the next one is."""
@@ -252,7 +327,7 @@ class Crew:
             self._workers[victim].join()
             self._workers[victim] = self._start()
             self.kills += 1
-            self._next = time.monotonic() + self.rng.uniform(*KILLS)
+            self._next = time.monotonic() + self.rng.uniform(*KILLS) * max(1.0, 3 / self.size)
         for place, worker in enumerate(self._workers):
             if not worker.is_alive():
                 self.deaths += 1
@@ -298,7 +373,7 @@ def soak(trial: Trial, url: str, folder: Path) -> Result:
         last = plan_slots(database, trial, schedule)
         began = time.monotonic()
         addresses = {name: fake.url for name, fake in fakes.items()}
-        crew = Crew((folder, url, addresses, schedule), trial.workers, random.Random(trial.seed))
+        crew = Crew((folder, url, trial, addresses, schedule), trial.workers, random.Random(trial.seed))
         result = Result()
         try:
             wait_for_the_end(database, crew, result, last)
@@ -318,7 +393,7 @@ def plan_slots(database: Database, trial: Trial, schedule: Schedule) -> datetime
     moments = plan(schedule.cron, schedule.tz, now + timedelta(minutes=1), HORIZON / timedelta(days=1))
     with database.write() as session:
         for name in trial.names:
-            session.add(Account(name=name, publisher="x"))
+            session.add(Account(name=name, publisher=trial.network(name)))
         session.flush()
         for number in range(trial.slots):
             name = trial.names[number % trial.accounts]
@@ -364,7 +439,9 @@ def count_open(database: Database, last: datetime) -> int:
 # ---- accounting ---------------------------------------------------------------------------------
 
 
-def account_for(database: Database, fakes: Mapping[str, FakeX], result: Result, last: datetime) -> None:
+def account_for(
+    database: Database, fakes: Mapping[str, FakeX | Fake], result: Result, last: datetime
+) -> None:
     """Compare what the database says of every slot with what the networks have."""
     there = {name: {post["id"]: post["text"] for post in fake.posts()} for name, fake in fakes.items()}
     for name, posts in there.items():
@@ -429,13 +506,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.add_argument(f"--{name}", type=int, default=getattr(Trial, name))
     parser.add_argument("--share", type=float, default=Trial.share)
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
+    parser.add_argument("--networks", type=lambda said: tuple(said.split(",")), default=Trial.networks)
+    parser.add_argument("--group", action="store_true")
     options = vars(parser.parse_args(arguments))
     kind = options.pop("database")
     folder = Path(tempfile.mkdtemp(prefix="meshibot-soak-"))
     with database_url(kind, folder) as url:
         result = soak(Trial(**options), url, folder)
     print(file=sys.stderr)
-    print(result.table(f"{kind}, {options['workers']} daemons, {options['accounts']} accounts"))
+    where = "one group" if options["group"] else "accounts"
+    print(
+        result.table(
+            f"{kind}, {options['workers']} daemons, {options['accounts']} {where} on "
+            f"{', '.join(options['networks'])}"
+        )
+    )
     if result.sound:
         shutil.rmtree(folder)
         return 0

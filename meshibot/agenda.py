@@ -1,6 +1,7 @@
 """An account's slots over a span of time: those that are written, those that the schedule will give, and what
 each shows. The calendar, and what comes next. Reads only."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -13,6 +14,9 @@ from meshibot.database import Account, Picture, PictureState, Post, PostPicture,
 from meshibot.database.queries import recent_hashes
 from meshibot.schedule import Schedule, plan
 from meshibot.stock.selection import LOOK_ALIKE_DISTANCE, nearest
+
+_AT_ONCE = 500
+"""Rows that one question names."""
 
 State = Literal["planned", "expected", "taken", "missed", "skipped", "quiet"]
 """As stored; `expected` is one that the schedule gives and nobody wrote yet, `quiet` one it leaves out."""
@@ -64,10 +68,20 @@ _QUIET = "It lies in the quiet hours"
 
 
 def entries(
-    session: Session, account: str, schedule: Schedule, begin: datetime, end: datetime, now: datetime
+    session: Session,
+    account: str,
+    schedule: Schedule,
+    begin: datetime,
+    end: datetime,
+    now: datetime,
+    *,
+    most: int | None = None,
 ) -> list[Entry]:
-    """The slots of an account from `begin` until `end`, nearest first."""
-    found = [_entry(slot, post, schedule) for slot, post in _written(session, account, begin, end)]
+    """The slots of an account from `begin` until `end`, nearest first.
+
+    `most` leaves out those of a local day that come after so many; `per_day` says how many there are.
+    """
+    found = list(_written(session, account, schedule, begin, end, most))
     row = session.get(Account, account)
     until = row.planned_until if row is not None else None
     start = max(begin, now, until or now)
@@ -80,7 +94,26 @@ def entries(
                 state: State = "quiet" if planned.quiet else "expected"
                 local = planned.due_at.astimezone(schedule.tz)
                 found.append(Entry(account, state, planned.due_at, local, planned.minute))
+        found = list(_at_most(found, most)) if most is not None else found
     return sorted(found, key=lambda entry: (entry.due_at, entry.minute))
+
+
+def per_day(
+    session: Session, account: str, schedule: Schedule, begin: datetime, end: datetime
+) -> Counter[date]:
+    """How many slots are written for each local day."""
+    dues = select(Slot.due_at).where(
+        Slot.account == account, _ANY_STATE, Slot.due_at >= begin, Slot.due_at < end
+    )
+    return Counter(due.astimezone(schedule.tz).date() for due in session.scalars(dues))
+
+
+def _at_most(found: Sequence[Entry], most: int) -> Iterator[Entry]:
+    days: Counter[date] = Counter()
+    for entry in sorted(found, key=lambda entry: entry.due_at):
+        days[entry.local.date()] += 1
+        if days[entry.local.date()] <= most:
+            yield entry
 
 
 def entry_of(session: Session, slot_id: int, schedule: Schedule) -> Entry | None:
@@ -92,9 +125,19 @@ def entry_of(session: Session, slot_id: int, schedule: Schedule) -> Entry | None
 
 
 def upcoming(
-    session: Session, account: str, schedule: Schedule, now: datetime, count: int, *, reviewed: bool
+    session: Session,
+    account: str,
+    schedule: Schedule,
+    now: datetime,
+    count: int,
+    *,
+    reviewed: bool,
+    preferred: str = "",
 ) -> list[Entry]:
-    """The next slots, each with what will fill it, as far as that can be told today."""
+    """The next slots, each with what will fill it, as far as that can be told today.
+
+    Pictures of the checkpoint with the SHA-256 `preferred` come first, as they do for the outbox.
+    """
     found: list[Entry] = []
     for days in (2, 40, 366):
         span = entries(session, account, schedule, now, now + timedelta(days=days), now)
@@ -102,7 +145,7 @@ def upcoming(
         if len(found) == count:
             break
     empty = [entry for entry in found if not entry.pictures]
-    pictures = iter(_next_pictures(session, account, len(empty), reviewed=reviewed))
+    pictures = iter(_next_pictures(session, account, len(empty), preferred, reviewed=reviewed))
     return [entry if entry.pictures else _filled(entry, next(pictures, None)) for entry in found]
 
 
@@ -119,13 +162,25 @@ def clock_changes(schedule: Schedule, begin: date, end: date) -> Iterator[ClockC
 
 
 def _written(
-    session: Session, account: str, begin: datetime, end: datetime
-) -> Iterator[tuple[Slot, Post | None]]:
-    query = select(Slot).where(Slot.account == account, _ANY_STATE, Slot.due_at >= begin, Slot.due_at < end)
-    slots = session.scalars(query.order_by(Slot.due_at)).all()
-    posts = _posts(session, [slot.id for slot in slots])
-    for slot in slots:
-        yield slot, posts.get(slot.id)
+    session: Session, account: str, schedule: Schedule, begin: datetime, end: datetime, most: int | None
+) -> Iterator[Entry]:
+    query = (
+        select(Slot.id, Slot.due_at)
+        .where(Slot.account == account, _ANY_STATE, Slot.due_at >= begin, Slot.due_at < end)
+        .order_by(Slot.due_at)
+    )
+    rows = session.execute(query).all()
+    days: Counter[date] = Counter()
+    chosen: list[int] = []
+    for number, due in rows:
+        day = due.astimezone(schedule.tz).date()
+        days[day] += 1
+        if most is None or days[day] <= most:
+            chosen.append(number)
+    posts = _posts(session, chosen)
+    for at in range(0, len(chosen), _AT_ONCE):
+        slots = select(Slot).where(Slot.id.in_(chosen[at : at + _AT_ONCE]))
+        yield from (_entry(slot, posts.get(slot.id), schedule) for slot in session.scalars(slots))
 
 
 def _posts(session: Session, slot_ids: Sequence[int]) -> dict[int, Post]:
@@ -156,9 +211,12 @@ def _entry(slot: Slot, post: Post | None, schedule: Schedule) -> Entry:
     )
 
 
-def _next_pictures(session: Session, account: str, count: int, *, reviewed: bool) -> list[Picture]:
+def _next_pictures(
+    session: Session, account: str, count: int, preferred: str, *, reviewed: bool
+) -> list[Picture]:
     """What the outbox would choose today, one after the other, without locking any of it."""
-    waits = select(Picture).where(Picture.state == PictureState.APPROVED).order_by(Picture.id)
+    waits = select(Picture).where(Picture.state == PictureState.APPROVED)
+    waits = waits.order_by(Picture.checkpoint != preferred, Picture.id)
     if reviewed:
         waits = waits.where(Picture.verdict == Verdict.APPROVED)
     looks = recent_hashes(session, account, 30)

@@ -14,13 +14,14 @@ from pydantic import SecretStr
 from meshibot.captions import WIDEST_SERIAL, Captions, load_captions, marker, own
 from meshibot.captions import Kind as CaptionKind
 from meshibot.config import Account, Settings
-from meshibot.database import Database, Picture
+from meshibot.database import Database, Kind, Picture
 from meshibot.database.migrate import upgrade
 from meshibot.errors import MeshibotError, UsageError
-from meshibot.outbox import Channel, Group, Order, Outbox, Words
+from meshibot.insights.reading import is_read
+from meshibot.outbox import PICTURES, Channel, Group, Order, Outbox, Words
 from meshibot.publishers import publisher_class
 from meshibot.publishers.base import Publisher, lacks, too_long
-from meshibot.schedule import schedule_of
+from meshibot.schedule import AUTO, schedule_of
 from meshibot.stock.inventory import fault_of
 from meshibot.stock.stock import Stock
 
@@ -94,6 +95,12 @@ def captions_of(account: Account, publisher: type[Publisher] | Publisher) -> Cap
             f"{publisher.title} allows: shorten MESHIBOT_ALT_TEXT."
         )
     for caption in captions.widest():
+        if not account.links and publisher.price.link > publisher.price.post and publisher.has_link(caption):
+            dear, cheap = (publisher.price.of_post(with_link=link) for link in (True, False))
+            raise UsageError(
+                f"{publisher.title} makes a link of something in MESHIBOT_CAPTIONS, and a post with one "
+                f"costs ${dear:.3f} in place of ${cheap:.3f}: take it out, or set MESHIBOT_LINKS=yes."
+            )
         if (says := too_long(publisher, caption)) is not None:
             raise UsageError(
                 f"The caption for {marker(WIDEST_SERIAL)} {says}: shorten the template in MESHIBOT_CAPTIONS."
@@ -125,6 +132,12 @@ def require_postable(account: Account, caption: str | None, alt_text: str | None
 def cautions(settings: Settings) -> Iterator[str]:
     """What works, and what whoever posts should know of it, a sentence each."""
     yield from settings.cautions
+    for account in settings.accounts:
+        if account.schedule == AUTO and not is_read(account):
+            yield (
+                f"MESHIBOT_SCHEDULE of {account.name} is auto, and nobody asks how people answer there: its "
+                "hours are drawn blindly (see MESHIBOT_REACTIONS)."
+            )
     yield from _twins(settings)
     for account in settings.accounts:
         with suppress(UsageError):  # said by whoever posts
@@ -187,20 +200,32 @@ def _channel(settings: Settings, account: Account, stack: ExitStack) -> Channel:
     stack.callback(publisher.close)
     require_possible(account, publisher)
     captions = captions_of(account, publisher)
+    _require_stock(settings, account)
     return Channel(
         account.name,
         publisher,
         schedule,
         describe=lambda order: words_for(captions, order),
         prepare=_prepare(settings.home, publisher),
+        mix=account.kinds,
         language=captions.language,
         visibility=account.visibility,
         sensitive=account.sensitive,
+        links=account.links,
         group=_group(settings, account),
         fault=picture_fault(settings),
         preferred=fingerprints(settings.checkpoint_file),
         reviewed=account.review == "required",
     )
+
+
+def _require_stock(settings: Settings, account: Account) -> None:
+    kind = max(map(Kind, account.kinds.kinds), key=PICTURES.__getitem__)
+    if PICTURES[kind] > settings.stock_target and kind is not Kind.SINGLE:
+        raise UsageError(
+            f"MESHIBOT_KINDS of {account.name} has {kind.value}, which takes {PICTURES[kind]} pictures, and "
+            f"MESHIBOT_STOCK_TARGET is {settings.stock_target}: raise it."
+        )
 
 
 def _group(settings: Settings, account: Account) -> Group | None:

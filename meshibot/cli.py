@@ -23,6 +23,7 @@ from meshibot.display import (
     print_pairs,
     print_table,
     say,
+    show_insights,
     show_post,
     show_posts,
     show_settings,
@@ -81,6 +82,7 @@ class PostKind(StrEnum):
 
     SINGLE = "single"
     GRID = "grid"
+    GRID_OF_NINE = "grid9"
 
 
 def _version(asked: bool) -> None:
@@ -101,7 +103,7 @@ def _options(
 @app.command("post-now")
 def post_now(
     account: AccountOption = None,
-    kind: Annotated[PostKind, typer.Option(help="One picture, or a grid of four.")] = PostKind.SINGLE,
+    kind: Annotated[PostKind, typer.Option(help="One picture, or a grid of four or nine.")] = PostKind.SINGLE,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show everything; change nothing.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -132,6 +134,71 @@ def post_now(
 
 
 @app.command()
+def init(
+    account: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A name for the account. (main)")
+    ] = None,
+    publisher: Annotated[str | None, typer.Option(metavar="NETWORK", help="Where it posts to.")] = None,
+    server: Annotated[str | None, typer.Option(metavar="URL", help="The account's server.")] = None,
+    handle: Annotated[str | None, typer.Option(help="The account's handle on Bluesky.")] = None,
+    schedule: Annotated[str | None, typer.Option(metavar="CRON", help="When. (0 23 * * *)")] = None,
+    timezone: Annotated[str | None, typer.Option(metavar="ZONE", help="Such as Asia/Tokyo.")] = None,
+    captions: Annotated[str | None, typer.Option(help="ja, en, or a template.")] = None,
+    secrets: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Lines of NAME=value; - is standard input.")
+    ] = None,
+    into: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the files go. (HOME)")] = None,
+    paid: Annotated[bool, typer.Option("--paid", help="Also ask what a network charges for.")] = False,
+    no_input: Annotated[
+        bool, typer.Option("--no-input", help="Ask nobody; 2 where something lacks.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run/--no-dry-run", help="End with a rehearsal.")] = True,
+) -> None:
+    """Set an account up: questions, a look at it, .env and meshibot.toml, a rehearsal."""
+    current = _settings(said=False)
+
+    from meshibot.database import Kind
+    from meshibot.setup import files
+    from meshibot.setup.init import prepare
+    from meshibot.setup.questions import Questions
+
+    given = {
+        "account": account,
+        "publisher": publisher,
+        "server": server,
+        "handle": handle,
+        "schedule": schedule,
+        "timezone": timezone,
+        "captions": captions,
+        "paid": "yes" if paid else None,
+    }
+    questions = Questions(given, _secrets_of(secrets), asks=not no_input)
+    folder = (into or current.home).absolute()
+    prepared = prepare(questions, folder, _now())
+    _keep_secrets_in(prepared.settings)
+    print_table(("", "looked at", "found"), [(f.level, f.subject, f.says) for f in prepared.findings])
+    if not prepared.sound and not questions.agrees("Write the files all the same?", otherwise=False):
+        raise UsageError("Nothing was written: mend what failed above, then run it again.")
+    for file in files.write(folder, prepared.texts):
+        say(f"Written: {file}")
+        if file.suffix == ".new":
+            say(f"  {file.with_suffix('').name} was there and stays: compare, then move the new one over it.")
+    if dry_run and prepared.sound:
+        from meshibot import posting, preview
+
+        chosen = prepared.settings.accounts[0]
+        with preview.workshop() as workshop:
+            post = posting.rehearse(prepared.settings, chosen, Kind.SINGLE, _now(), workshop)
+            post = preview.keep(post)
+        preview.draw(Path(post["picture"]))
+        show_post(post)
+        say("Nothing was posted: this was a rehearsal.")
+    say(
+        f"Next: `meshibot post-now --account {prepared.account}` posts one, `meshibot run` posts on schedule."
+    )
+
+
+@app.command()
 def run() -> None:
     """Post on schedule until told to stop (SIGTERM or Ctrl-C)."""
     gc.enable()
@@ -140,17 +207,19 @@ def run() -> None:
     from meshibot.assembly import open_bot
     from meshibot.chores import chores
     from meshibot.daemon import Daemon
+    from meshibot.insights.reading import Reader
     from meshibot.stock.stock import Restocker
 
     with open_bot(settings, settings.accounts) as bot:
         restocker = Restocker(bot.stock, settings.stock_target)
+        reader = Reader(bot.database, settings)
         daemon = Daemon(
             bot.database,
             bot.channels,
             fill_stock=restocker,
-            others=tuple(chores(settings, bot.database)),
+            others=tuple(chores(settings, bot.database, reader)),
         )
-        restocker.stopping = daemon.stopping
+        restocker.stopping = reader.stopping = daemon.stopping
         daemon.run()
 
 
@@ -646,17 +715,47 @@ def history(
 
 
 @app.command()
-def status(json: JsonOption = False) -> None:
+def status(
+    alive: Annotated[
+        bool, typer.Option("--alive", help="Say nothing; end with 0 while a daemon lives, 1 otherwise.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
     """How things stand."""
-    settings = _settings()
+    settings = _settings(said=not alive)
 
     from meshibot.status import status as look
 
     document = look(settings, _now())
+    if alive:
+        raise typer.Exit(0 if document["daemon"] and document["daemon"]["running"] else 1)
     if json:
         print_json(document)
     else:
         show_status(document)
+
+
+@app.command()
+def insights(account: AccountOption = None, json: JsonOption = False) -> None:
+    """How people answered to the posts."""
+    settings = _settings()
+    accounts = settings.accounts if account is None else (settings.account(account),)
+
+    from meshibot.insights.tables import insights as of_account
+
+    with _existing(settings) as database:
+        if database is None:
+            documents = []
+        else:
+            with database.read() as session:
+                documents = [of_account(session, each, _now()) for each in accounts]
+    if json:
+        print_json(documents)
+        return
+    for document in documents:
+        show_insights(document)
+    if not documents:
+        say("There is no database yet, and so no post.")
 
 
 @app.command()
@@ -680,6 +779,9 @@ def plan(
     if json:
         print_json(documents)
     else:
+        for each, schedule in pairs:
+            if schedule.auto is not None:
+                say(f"{each.name}: hours are drawn a day or two ahead; `meshibot slots list` has them.")
         print_table(("account", "local", "UTC"), [(d["account"], d["local"], d["due_at"]) for d in documents])
 
 
@@ -1072,6 +1174,21 @@ def _keep_secrets_in(settings: Settings) -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _secrets_of(file: Path | None) -> dict[str, str]:
+    """The lines of a file with secrets, or of standard input. UsageError where it can't be read."""
+    if file is None:
+        return {}
+    from io import StringIO
+
+    from dotenv import dotenv_values
+
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"The file of --secrets, {file}, can't be read: give one in UTF-8.") from error
+    return {name: value for name, value in dotenv_values(stream=StringIO(text)).items() if value}
 
 
 def _existing(settings: Settings) -> AbstractContextManager[Database | None]:

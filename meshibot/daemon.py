@@ -19,7 +19,7 @@ from types import FrameType
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from meshibot import __version__
+from meshibot import __version__, sdnotify
 from meshibot.clock import Clock, SystemClock
 from meshibot.crashpoints import crash_point
 from meshibot.database.session import Database
@@ -34,6 +34,8 @@ POLL = timedelta(seconds=30)
 """The database is asked so often, whatever the wake-up clock says."""
 PLAN = timedelta(hours=1)
 RESTOCK = timedelta(minutes=5)
+STUCK = timedelta(minutes=10)
+"""An account whose thread did not come round for so long hangs: the requests of a post take half of it."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class Daemon:
         }
         self._restocking = Task("filling the stock", self._restock, RESTOCK)
         self._tasks = [*self._posting.values(), self._restocking, *self.others]
+        self._rounds = dict.fromkeys((task.name for task in self._posting.values()), time.monotonic())
+        """When each account's thread last began or ended a piece of work, by the monotonic clock."""
         self._alarm = BackgroundScheduler(
             executors={"default": ThreadPoolExecutor(1)},
             job_defaults={"misfire_grace_time": None},  # however late it is, it rings
@@ -100,8 +104,10 @@ class Daemon:
             self._alarm.start()
             for thread in threads:
                 thread.start()
+            sdnotify.tell("READY=1", f"STATUS=Posting for {', '.join(self._posting)}")
             self._attend()
         finally:
+            sdnotify.tell("STOPPING=1")
             self.stop()
             for thread in threads:
                 thread.join()
@@ -130,13 +136,21 @@ class Daemon:
         planned = time.monotonic()
         while not self._stop.wait(POLL.total_seconds()):
             self._try("the heartbeat", self._presence.beat)
+            if self._comes_round():
+                sdnotify.tell("WATCHDOG=1")
             if time.monotonic() >= planned + PLAN.total_seconds():
                 planned = time.monotonic()
                 self._try("planning", self.plan)
 
+    def _comes_round(self) -> bool:
+        """Whether the thread of every account has worked lately; the watchdog hears of nothing else."""
+        return all(time.monotonic() - at < STUCK.total_seconds() for at in self._rounds.values())
+
     def _keep(self, task: Task) -> None:
         """Do a task until the end."""
         while not self._stop.is_set():
+            if task.name in self._rounds:
+                self._rounds[task.name] = time.monotonic()
             task.bell.clear()  # before the work: who rings during it is heard after it
             self._try(task.name, task.do)
             if not self._stop.is_set():
@@ -162,7 +176,7 @@ class Daemon:
     def _work(self, account: str) -> None:
         """Post what is due, then have the clock ring for what comes due before the next round."""
         while not self._stop.is_set() and self._outbox.step(account) is not None:
-            pass
+            self._rounds[self._posting[account].name] = time.monotonic()
         at = self._outbox.next_moment(account)
         if at is not None and (wait := at - self.clock.now()) < POLL and not self._stop.is_set():
             self._alarm.add_job(

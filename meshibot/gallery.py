@@ -4,7 +4,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from heapq import nsmallest
+from itertools import islice
 from threading import Lock
 
 from sqlalchemy import ColumnElement, exists, func, select
@@ -13,6 +13,8 @@ from sqlalchemy.orm import Session, selectinload
 from meshibot.database import Account, Picture, Post, PostMetrics, PostPicture, PostState
 
 _MOST_CHECKPOINTS = 100
+_FEW = 5000
+_CANDIDATES = 8
 SHOWN = (PostState.POSTED, PostState.DELETED)
 
 
@@ -29,7 +31,7 @@ class Filter:
 
 def page(session: Session, which: Filter, limit: int, before: int | None = None) -> Sequence[Post]:
     """So many posts before the one of this id, with their pictures."""
-    query = select(Post).where(Post.state.in_(SHOWN), *_conditions(which))
+    query = select(Post).where(Post.state.in_(SHOWN), *_conditions(session, which))
     if before is not None:
         query = query.where(Post.id < before)
     query = query.order_by(Post.id.desc()).limit(limit)
@@ -78,7 +80,7 @@ def span(session: Session) -> tuple[datetime, datetime] | None:
     return (min(known), max(known)) if known else None
 
 
-def _conditions(which: Filter) -> Iterator[ColumnElement[bool]]:
+def _conditions(session: Session, which: Filter) -> Iterator[ColumnElement[bool]]:
     if which.account is not None:
         yield Post.account == which.account
     if which.network is not None:
@@ -88,11 +90,20 @@ def _conditions(which: Filter) -> Iterator[ColumnElement[bool]]:
     if which.end is not None:
         yield Post.sent_at < which.end
     if which.checkpoint is not None:
-        yield exists().where(
-            PostPicture.post_id == Post.id,
-            PostPicture.picture_id == Picture.id,
-            Picture.checkpoint == which.checkpoint,
-        )
+        yield _of_checkpoint(session, which.checkpoint)
+
+
+def _of_checkpoint(session: Session, checkpoint: str) -> ColumnElement[bool]:
+    """Few pictures are looked up, and found wherever their posts are; many are met soon on the way down."""
+    own = select(Picture.id).where(Picture.checkpoint == checkpoint)
+    some = session.scalar(select(func.count()).select_from(own.limit(_FEW + 1).subquery())) or 0
+    if some <= _FEW:
+        return Post.id.in_(select(PostPicture.post_id).where(PostPicture.picture_id.in_(own)))
+    return exists().where(
+        PostPicture.post_id == Post.id,
+        PostPicture.picture_id == Picture.id,
+        Picture.checkpoint == checkpoint,
+    )
 
 
 @dataclass
@@ -112,15 +123,10 @@ class Likeness:
         """The post whose picture looks most like this one, and the bits of 64 that differ."""
         with self._lock:
             self._catch_up(session)
-            phash, own = picture.phash, picture.id
-            distances = (
-                ((phash ^ other).bit_count(), place)
-                for place, other in enumerate(self._hashes)
-                if self._pictures[place] != own
-            )
-            best = nsmallest(5, distances)
-            candidates = [(bits, self._pictures[place]) for bits, place in best]
-        for bits, number in candidates:  # one that did not come to be posted is passed over
+            phash = picture.phash
+            distances = bytes([(phash ^ other).bit_count() for other in self._hashes])
+            nearest = list(islice(self._in_order(distances, but=picture.id), _CANDIDATES))
+        for bits, number in nearest:  # one that did not come to be posted is passed over
             found = session.execute(
                 select(Post, Picture)
                 .join(PostPicture, PostPicture.post_id == Post.id)
@@ -131,6 +137,15 @@ class Likeness:
             if found is not None:
                 return found[0], found[1], bits
         return None
+
+    def _in_order(self, distances: bytes, but: int) -> Iterator[tuple[int, int]]:
+        """Distance and picture, the nearest first."""
+        for bits in range(65):
+            place = distances.find(bits)
+            while place >= 0:
+                if self._pictures[place] != but:
+                    yield bits, self._pictures[place]
+                place = distances.find(bits, place + 1)
 
     def _catch_up(self, session: Session) -> None:
         rows = session.execute(

@@ -1,5 +1,6 @@
-"""Settings: environment over `.env` over `meshibot.toml` over defaults; secrets in the first two only.
+"""Settings: environment over credentials in files over `.env` over `meshibot.toml` over defaults.
 
+Secrets come from the first three only.
 `models` says what can be set, `values` reads what is written in a setting, `zones` the machine's time zone,
 `places` finds the files, `layers` puts together what they say, `cautions` says what to know of it, and
 `effective` shows it.

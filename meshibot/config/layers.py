@@ -85,7 +85,7 @@ def _account(name: str, places: Places, *, sole: bool) -> Account:
 
 
 def _layers(model: type[Layered], places: Places, account: str | None = None) -> list[_Layer]:
-    """What environment, `.env` and `meshibot.toml` say for all accounts, or for one of them."""
+    """What environment, credentials, `.env` and `meshibot.toml` say for all accounts, or for one of them."""
     prefix = variable("", account)
     environment = EnvSettingsSource(model, env_prefix=prefix)
     dotenv = DotEnvSettingsSource(
@@ -99,9 +99,20 @@ def _layers(model: type[Layered], places: Places, account: str | None = None) ->
     where = f"of [accounts.{account}] in" if account else "in"
     return [
         _Layer("the environment", environment(), lambda field: variable(field, account)),
+        _Layer(
+            str(places.credentials),
+            _handed(model, places, account),
+            lambda field: f"{variable(field, account)} in {places.credentials}",
+        ),
         _Layer(str(places.dotenv), dotenv(), lambda field: f"{variable(field, account)} in .env"),
         _Layer(str(places.toml_file), toml, lambda field: f"{field} {where} {TOML_NAME}"),
     ]
+
+
+def _handed(model: type[Layered], places: Places, account: str | None) -> dict[str, str]:
+    """What the credentials say for all accounts, or for one of them."""
+    names = {variable(field, account).removeprefix(PREFIX).lower(): field for field in model.model_fields}
+    return {names[name]: value for name, value in places.handed.items() if name in names and value}
 
 
 def _build(kind: type[Model], layers: list[_Layer], given: dict[str, Any]) -> Model:
@@ -215,6 +226,9 @@ def _check_names(places: Places, accounts: tuple[str, ...]) -> tuple[str, ...]:
     for name in map(variable, read_dotenv(places.dotenv)):
         if name not in allowed:
             raise UsageError(_unknown(name, f"in {places.dotenv}", variables))
+    for name in map(variable, places.handed):
+        if name not in allowed:
+            raise UsageError(_unknown(name, f"in {places.credentials}", variables))
     for name in places.toml_general:
         if name not in fields:
             raise UsageError(_unknown(name, f"in {places.toml_file}", fields))

@@ -4,7 +4,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,36 @@ if TYPE_CHECKING:
 DOTENV_NAME = ".env"
 TOML_NAME = "meshibot.toml"
 _NAMES = (DOTENV_NAME, TOML_NAME)
+SECRETS = Path("/run/secrets")
+"""Where containers find theirs."""
+
+
+def read_credentials() -> tuple[Path | None, dict[str, str]]:
+    """The settings in files, one each, that a service manager or a container hands over; where they are.
+
+    `$CREDENTIALS_DIRECTORY` is systemd's, /run/secrets Docker's and Podman's. A file has the name of the
+    variable, in whichever case; files of other programs are passed over. UsageError where the folder that was
+    named is missing, or a file can't be read.
+    """
+    named = os.environ.get("CREDENTIALS_DIRECTORY")
+    folder = Path(named) if named else SECRETS
+    try:
+        files = [file for file in sorted(folder.iterdir()) if file.name.upper().startswith(PREFIX)]
+        values = {
+            file.name.upper().removeprefix(PREFIX).lower(): file.read_text("utf-8").strip("\r\n")
+            for file in files
+            if file.is_file()
+        }
+    except OSError as error:
+        if named is None and folder == SECRETS and not SECRETS.is_dir():
+            return None, {}
+        raise UsageError(
+            f"The credentials in {folder} can't be read ({error.strerror}): see LoadCredential= in the unit, "
+            "or secrets in the compose file."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"A credential in {folder} is no text in UTF-8: write it anew.") from error
+    return (folder, values) if values else (None, {})
 
 
 @dataclass(frozen=True)
@@ -31,6 +61,10 @@ class Places:
     dotenv: Path | None
     toml_file: Path | None
     toml: Mapping[str, Any]
+    credentials: Path | None = None
+    """The folder with settings in files, where there are any."""
+    handed: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What is in them."""
     passed_over: tuple[str, ...] = ()
     """Sentences about files that are there and are not read."""
 
@@ -66,7 +100,8 @@ def find_places() -> Places:
     dotenv = _existing(here / DOTENV_NAME)
     toml_file = _existing(here / TOML_NAME)
     toml = _read_toml(toml_file)
-    said = (EnvSettingsSource(Settings)(), read_dotenv(dotenv), toml)
+    credentials, handed = read_credentials()
+    said = (EnvSettingsSource(Settings)(), handed, read_dotenv(dotenv), toml)
     home = _expanded(next((layer["home"] for layer in said if layer.get("home")), None) or default_home())
     passed_over = [
         f"{here / name} is not read: it is a folder." for name in _NAMES if _is_plain_folder(here / name)
@@ -82,7 +117,7 @@ def find_places() -> Places:
     if toml_file is None:
         toml_file = _existing(home / TOML_NAME)
         toml = _read_toml(toml_file)
-    return Places(dotenv, toml_file, toml, tuple(passed_over))
+    return Places(dotenv, toml_file, toml, credentials, handed, tuple(passed_over))
 
 
 def _expanded(home: object) -> Path:

@@ -103,6 +103,7 @@ class Kind(StrEnum):
 
     SINGLE = "single"
     GRID = "grid"
+    GRID_OF_NINE = "grid9"
     MORPH = "morph"
 
 
@@ -250,7 +251,10 @@ class Picture(Versioned, Base):
     """A sampled image. `file` is a path, relative to the bot's home where it lies inside."""
 
     __tablename__ = "pictures"
-    __table_args__ = (Index("ix_pictures_state", "state", "id"),)
+    __table_args__ = (
+        Index("ix_pictures_state", "state", "id"),
+        Index("ix_pictures_checkpoint", "checkpoint", "id"),
+    )
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     sha256: Mapped[str] = mapped_column(String(64), unique=True)

@@ -182,6 +182,20 @@ def begun_between(session: Session, account: str, since: datetime, until: dateti
     return (session.scalar(sent) or 0) + (session.scalar(under_way) or 0)
 
 
+def captions_begun_between(
+    session: Session, account: str, since: datetime, until: datetime
+) -> Sequence[str | None]:
+    """What those posts say; None for one whose words are not made yet."""
+    sent = select(Post.caption).where(
+        Post.account == account,
+        Post.sent_at >= since,
+        Post.sent_at < until,
+        Post.state.in_([PostState.POSTED, PostState.DELETED, PostState.NEEDS_PERSON]),
+    )
+    under_way = select(Post.caption).where(IS_OPEN, Post.account == account)
+    return (*session.scalars(sent), *session.scalars(under_way))
+
+
 def recent_hashes(session: Session, account: str, posts: int) -> list[int]:
     """Perceptual hashes of the pictures in the account's last `posts` posts that were made or may be."""
     return list(session.scalars(_RECENT_HASHES, {"account": account, "posts": posts}))

@@ -167,6 +167,12 @@ def _schedule(account: Account, now: datetime) -> tuple[Level, str]:
             f"{account.schedule!r} gives no slot outside the quiet hours within a year: change "
             "MESHIBOT_SCHEDULE or MESHIBOT_QUIET_HOURS."
         )
+    if schedule.auto is not None:
+        hours = ", ".join(map(str, schedule.auto.hours))
+        return "ok", (
+            f"{schedule.auto.posts} a day at one of the hours {hours}, drawn a day or two ahead; grace "
+            f"{account.grace}."
+        )
     return "ok", f"{account.schedule!r}: next at {slot['local']}, grace {account.grace}."
 
 
@@ -176,6 +182,11 @@ def _cost(account: Account, now: datetime) -> tuple[Level, str]:
     posts = posts_in_a_month(schedule_of(account), now)
     each = publisher.price.of_post(with_link=with_link)
     says = f"about {posts} posts a month, ${posts * each:.2f} (${each:.3f} each{_as_of(each)})."
+    if account.monthly_budget is not None and posts * each > account.monthly_budget:
+        return "warning", (
+            f"{says} MESHIBOT_MONTHLY_BUDGET is ${account.monthly_budget:.2f}, so slots will be missed: "
+            "raise it, or post less."
+        )
     if each > publisher.price.of_post(with_link=False):
         return "warning", f"{says} The link in MESHIBOT_CAPTIONS makes each post dearer: take it out."
     return "ok", says

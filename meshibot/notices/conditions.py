@@ -5,13 +5,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from meshibot.backup.make import archives
 from meshibot.captions import marker
 from meshibot.config import Settings
-from meshibot.database import Account, AccountState, Daemon, Picture, PictureState, Post, Slot, SlotState
+from meshibot.database import (
+    Account,
+    AccountState,
+    Daemon,
+    Picture,
+    PictureState,
+    Post,
+    Slot,
+    SlotState,
+    Verdict,
+)
 from meshibot.database.models import IS_FOR_A_PERSON
 from meshibot.planner import ON_PURPOSE
 
@@ -44,6 +54,7 @@ def conditions(session: Session, settings: Settings, now: datetime) -> Iterator[
     for account in settings.accounts:
         yield from _missed(session, account.name, now)
     yield from _stock(session, settings, now)
+    yield from _review(session, settings, now)
     yield from _daemons(session, now)
     yield from _backup(session, settings, now)
     yield from _disk(settings)
@@ -112,6 +123,34 @@ def _stock(session: Session, settings: Settings, now: datetime) -> Iterator[Cond
             f"{waiting} pictures wait, and the next 24 hours need {needed}. Run `meshibot stock fill`, or "
             "lower MESHIBOT_MIN_QUANTILE.",
             patience=timedelta(hours=1),  # a daemon that has just started is filling it
+        )
+
+
+def _review(session: Session, settings: Settings, now: datetime) -> Iterator[Condition]:
+    """Slots of a day for which nobody approved a picture, told while there is time to."""
+    names = [account.name for account in settings.accounts if account.review == "required"]
+    if not names:
+        return
+    approved = session.scalar(
+        select(func.count()).where(
+            Picture.state == PictureState.APPROVED, Picture.verdict == Verdict.APPROVED
+        )
+    )
+    needed = session.scalar(
+        select(func.count()).where(
+            Slot.account.in_(names),
+            Slot.state == SlotState.PLANNED,
+            Slot.due_at > now,
+            Slot.due_at <= now + _DAY,
+            ~exists().where(Post.slot_id == Slot.id),
+        )
+    )
+    if (approved or 0) < (needed or 0):
+        yield Condition(
+            "review",
+            "pictures to review",
+            f"{approved} pictures are approved, and the next 24 hours need {needed}. Look at them in "
+            "`meshibot web`, or run `meshibot stock approve`.",
         )
 
 

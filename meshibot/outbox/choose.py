@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 WAITED = "It waited for the quiet hours to end, or for its turn, until its grace was over."
 _TOLD = 5
 """Missed slots that the log names at once."""
+_A_ROUNDING = 1e-9
+"""US dollars: sums of floats."""
 NOT_APPROVED = "What was written for it is a draft, which nobody approved."
 NONE_REVIEWED = "No picture that a person approved was in stock (MESHIBOT_REVIEW is required)."
 
@@ -74,15 +76,23 @@ class Turn:
         return spaced or self.now - due <= self.policy.punctual
 
     @property
-    def budget_used(self) -> bool:
-        """Whether the account's posts of this day are all made, or under way."""
+    def over_budget(self) -> str | None:
+        """Why one more post would be over the account's budget of this day or month; None where it is not."""
         schedule = self.channel.schedule
-        if schedule.daily_budget is None:
-            return False
         midnight = self.now.astimezone(schedule.tz).replace(hour=0, minute=0, second=0, microsecond=0)
-        # To the day's end: what was sent under a clock that ran ahead is none of it.
-        day = (midnight.astimezone(UTC), (midnight + timedelta(days=1)).astimezone(UTC))
-        return queries.begun_between(self.session, self.account.name, *day) >= schedule.daily_budget
+        if schedule.daily_budget is not None:
+            # To the day's end: what was sent under a clock that ran ahead is none of it.
+            day = (midnight.astimezone(UTC), (midnight + timedelta(days=1)).astimezone(UTC))
+            if queries.begun_between(self.session, self.account.name, *day) >= schedule.daily_budget:
+                return f"The daily budget of {schedule.daily_budget} posts is used up."
+        if schedule.monthly_budget is not None:
+            first = midnight.replace(day=1)
+            month = (first.astimezone(UTC), (first + timedelta(days=32)).replace(day=1).astimezone(UTC))
+            captions = queries.captions_begun_between(self.session, self.account.name, *month)
+            spent = sum(map(self.channel.cost, captions)) + self.channel.cost(None)
+            if spent > schedule.monthly_budget + _A_ROUNDING:
+                return f"The monthly budget of ${schedule.monthly_budget:.2f} is used up."
+        return None
 
 
 def claim_next(
@@ -199,14 +209,15 @@ def _post_for_slot(turn: Turn, due: Iterable[Slot], hindrance: str | None) -> Po
             slot.reason = WAITED
             continue
         ahead = queries.post_of_slot(turn.session, slot)
-        if turn.budget_used:
+        over_budget = turn.over_budget
+        if over_budget is not None:
             slot.state = SlotState.MISSED
-            slot.reason = f"The daily budget of {turn.channel.schedule.daily_budget} posts was used up."
+            slot.reason = over_budget
             _log_missed(slot, slot.reason)
             if ahead is not None:
                 turn.settle(ahead, Late(slot.reason))
         elif ahead is None:
-            return new_post(turn, slot, turn.channel.kind)
+            return new_post(turn, slot, turn.channel.kind_at(slot.due_at))
         elif ahead.state is PostState.APPROVED:
             return _begin(turn, slot, ahead)
         else:

@@ -73,7 +73,8 @@ def post_now(
             raise NothingToDo(turn.held_back)
         if hindrance is not None:
             raise hindrance
-        post = _asked_for(turn, kind or channel.kind) or _another(turn, kind or channel.kind)
+        wanted = kind or channel.kind_at(turn.now)
+        post = _asked_for(turn, wanted) or _another(turn, wanted)
     try:
         return _follow(outbox, account, post.id, turn.now + patience)
     except KeyboardInterrupt:
@@ -107,10 +108,11 @@ def _asked_for(turn: Turn, kind: Kind) -> Post | None:
 
 
 def _another(turn: Turn, kind: Kind) -> Post:
-    if turn.budget_used:
+    over_budget = turn.over_budget
+    if over_budget is not None:
         raise NothingToDo(
-            f"The daily budget of {turn.channel.schedule.daily_budget} posts is used up: raise "
-            "DAILY_BUDGET or wait for tomorrow."
+            f"{over_budget} Wait until it begins anew, or raise MESHIBOT_DAILY_BUDGET or "
+            "MESHIBOT_MONTHLY_BUDGET."
         )
     post = new_post(turn, None, kind)
     if post is None and turn.channel.reviewed:

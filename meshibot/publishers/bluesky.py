@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,7 +23,7 @@ from pydantic import Field, PlainValidator
 from meshibot.errors import UsageError
 from meshibot.logs import Redactor
 from meshibot.publishers import prices
-from meshibot.publishers.answers import Row, Step, dicts_in
+from meshibot.publishers.answers import Row, Step, dicts_in, iso_moment
 from meshibot.publishers.base import (
     AccountStopped,
     Count,
@@ -36,13 +36,16 @@ from meshibot.publishers.base import (
     MediaGone,
     MediaRef,
     Price,
+    Reactions,
     Rejected,
     Remark,
     RetryLater,
+    Seen,
     Sent,
     Told,
     Unclear,
     Visibility,
+    count_of,
     picture_size,
     read_picture,
     require_within_limits,
@@ -64,6 +67,9 @@ _POST = "app.bsky.feed.post"
 _BLOB_LIFETIME = timedelta(hours=1)
 """For so long at least a server keeps a picture that is in no post."""
 _BYTES = 3_000
+_PAGES = 32
+_OUT_OF_ORDER = timedelta(days=1)
+"""Records are listed by their keys, which go by the local time of their slots."""
 _TAG_GRAPHEMES = 64
 _DIGITS = "234567abcdefghijklmnopqrstuvwxyz"
 _RKEY = re.compile("[2-7a-j][2-7a-z]{12}")
@@ -188,6 +194,7 @@ class BlueskyPublisher:
     visibilities: ClassVar[tuple[Visibility, ...]] = ("public",)
     marks_sensitive: ClassVar[bool] = False
     price: ClassVar[Price] = prices.FREE
+    reactions_at_once: ClassVar[int] = 25
     limits = Limits(
         caption=300,
         alt_text=2_000,
@@ -296,15 +303,46 @@ class BlueskyPublisher:
         there = self._look(rkey_of(draft))
         return () if there is None else (there,)
 
+    def published(self, since: datetime) -> Iterator[Seen]:
+        """The account's own records, page by page. Their times are those that their makers gave them."""
+        cursor: str | None = None
+        for _ in range(_PAGES):
+            records, cursor = self._records(100, cursor)
+            for record in records:
+                rkey, value = str(record.get("uri", "")).rpartition("/")[2], record.get("value")
+                made = iso_moment(value.get("createdAt")) if isinstance(value, dict) else None
+                if made is not None and made < since:
+                    if made < since - _OUT_OF_ORDER:
+                        return
+                    continue
+                text = str(value.get("text", "")) if isinstance(value, dict) else ""
+                yield Seen(Sent(rkey, self.post_url(rkey)), text, made or since)
+            if cursor is None or not records:
+                return
+        raise RetryLater(f"The posts since {since:%Y-%m-%d %H:%M} UTC are too many to be read to the end.")
+
     def latest(self, count: int) -> tuple[str, ...]:
         """The newest records, up to 100."""
-        where = {"collection": _POST, "limit": str(min(max(count, 1), 100))}
-        response = self._ask("read", "GET", "com.atproto.repo.listRecords", params=where, with_repo=True)
-        records = self._pds.object("read", response).get("records")
-        if not isinstance(records, list):
+        records, _ = self._records(min(max(count, 1), 100), None)
+        values = dicts_in([record.get("value") for record in records])
+        return tuple(str(value.get("text", "")) for value in values)
+
+    def reactions(self, remote_ids: Sequence[str]) -> Mapping[str, Reactions]:
+        """By `app.bsky.feed.getPosts`, which the account's server passes on."""
+        did = self._signed_in().did
+        uris = [f"at://{did}/{_POST}/{rkey}" for rkey in remote_ids]
+        response = self._ask("read", "GET", "app.bsky.feed.getPosts", params={"uris": uris})
+        posts = self._pds.object("read", response).get("posts")
+        if not isinstance(posts, list):
             raise self._pds.unreadable("read", response)
-        values = [record.get("value") for record in dicts_in(records)]
-        return tuple(str(value.get("text", "")) for value in dicts_in(values))
+        return {
+            str(post.get("uri", "")).rpartition("/")[2]: Reactions(
+                likes=count_of(post, "likeCount"),
+                reposts=count_of(post, "repostCount", "quoteCount"),
+                replies=count_of(post, "replyCount"),
+            )
+            for post in dicts_in(posts)
+        }
 
     def delete(self, remote_id: str) -> None:
         """Take a post down; one that is gone already is no error to Bluesky either."""
@@ -385,6 +423,16 @@ class BlueskyPublisher:
         if not isinstance(value, dict):
             raise self._pds.unreadable("read", response)
         return value
+
+    def _records(self, size: int, cursor: str | None) -> tuple[list[dict[str, Any]], str | None]:
+        """The newest posts first, and where the next page begins."""
+        where = {"collection": _POST, "limit": str(size)} | ({"cursor": cursor} if cursor else {})
+        response = self._ask("read", "GET", "com.atproto.repo.listRecords", params=where, with_repo=True)
+        page = self._pds.object("read", response)
+        records = page.get("records")
+        if not isinstance(records, list):
+            raise self._pds.unreadable("read", response)
+        return dicts_in(records), str(page["cursor"]) if page.get("cursor") else None
 
     def _labels(self) -> set[str]:
         """What the account's profile says of itself."""
@@ -519,10 +567,11 @@ def rkey_of(draft: Draft) -> str:
     """
     digest = hashlib.sha256(f"{draft.account}\n{draft.slot or draft.idempotency_key}".encode()).digest()
     below = int.from_bytes(digest[:8], "big")
-    named = _MINUTE.search(draft.slot or "")
-    if named is not None:
-        # Read as if it were UTC: a time zone that is changed must not change the key.
-        moment = datetime.fromisoformat(f"{named[0]}+00:00") + timedelta(microseconds=below % 60_000_000)
+    found = _MINUTE.search(draft.slot or "")
+    # Read as if it were UTC: a time zone that is changed must not change the key.
+    minute = iso_moment(found[0]) if found is not None else None
+    if minute is not None:
+        moment = minute + timedelta(microseconds=below % 60_000_000)
     elif draft.created_at is not None:
         moment = draft.created_at
     else:

@@ -10,7 +10,7 @@ import html
 import math
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -36,13 +36,16 @@ from meshibot.publishers.base import (
     PossibleDuplicate,
     Price,
     PublishError,
+    Reactions,
     Rejected,
     Remark,
     RetryLater,
+    Seen,
     Sent,
     Told,
     Visibility,
     contains_marker,
+    count_of,
     read_picture,
     require_within_limits,
     unfenced,
@@ -123,6 +126,7 @@ class MastodonPublisher:
     visibilities: ClassVar[tuple[Visibility, ...]] = VISIBILITIES
     marks_sensitive: ClassVar[bool] = True
     price: ClassVar[Price] = prices.FREE
+    reactions_at_once: ClassVar[int] = 20
     limits = Limits(
         caption=500,
         alt_text=1_500,
@@ -149,7 +153,7 @@ class MastodonPublisher:
         self._notes = notes
         self._sleep = sleep
         self._account_id: str | None = None
-        self._name = "_"
+        self._name = ""
         said, self._fresh = notes.read() if notes else ({}, False)
         self.limits = _limits_of(said)
 
@@ -173,8 +177,9 @@ class MastodonPublisher:
         return LINK.search(caption) is not None
 
     def post_url(self, remote_id: str) -> str:
-        """The account's server shows any post of its own by its id."""
-        return f"{self._server.address}/@{self._name}/{remote_id}"
+        """On the account's own server; where its name is not known yet, for those who are logged in there."""
+        place = f"@{self._name}" if self._name else "web/statuses"
+        return f"{self._server.address}/{place}/{remote_id}"
 
     def named(self, said: str) -> Sent:
         """By its id, or by its address on the account's own server."""
@@ -220,26 +225,40 @@ class MastodonPublisher:
 
     def find(self, draft: Draft, since: datetime) -> tuple[Sent, ...]:
         """Read the account's own timeline for the serial, by the server's clock."""
+        found = [seen.sent for seen in self.published(since) if contains_marker(seen.text, draft.marker)]
+        return tuple(reversed(found))  # the newest is listed first
+
+    def published(self, since: datetime) -> Iterator[Seen]:
+        """The account's own timeline, page by page."""
         before: str | None = None
-        found: list[Sent] = []
         for _ in range(_PAGES):
             page = self._page(before)
             start = begin_of_look(since, page.response)
             for status, made in page.statuses:
-                within = made is None or made >= start
-                if within and contains_marker(_text_of(status), draft.marker):
-                    sent = self._sent(status, age_of(status.get("created_at"), page.response))
-                    found += [sent] if sent is not None else []
+                sent = self._sent(status, age_of(status.get("created_at"), page.response))
+                if sent is not None and (made is None or made >= start):
+                    yield Seen(sent, _text_of(status), made or start)
             oldest = page.statuses[-1][1] if page.statuses else None
             if page.following in (None, before) or (oldest is not None and oldest < start):
-                return tuple(reversed(found))  # the newest is listed first
+                return
             before = page.following
-        raise RetryLater(f"The timeline since {start:%Y-%m-%d %H:%M} UTC is too long to be read to its end.")
+        raise RetryLater(f"The timeline since {since:%Y-%m-%d %H:%M} UTC is too long to be read to its end.")
 
     def latest(self, count: int) -> tuple[str, ...]:
         """The newest of the account's timeline, up to 40."""
         page = self._page(None, min(max(count, 1), _PAGE_SIZE))
         return tuple(_text_of(status) for status, _ in page.statuses)
+
+    def reactions(self, remote_ids: Sequence[str]) -> Mapping[str, Reactions]:
+        """All in one call, or one by one where the server has no such call (before 4.3, and others)."""
+        return {
+            str(status.get("id", "")): Reactions(
+                likes=count_of(status, "favourites_count"),
+                reposts=count_of(status, "reblogs_count", "quotes_count"),
+                replies=count_of(status, "replies_count"),
+            )
+            for status in self._statuses(remote_ids)
+        }
 
     def delete(self, remote_id: str) -> None:
         """Take a post down with its pictures; one that is gone is down already."""
@@ -406,6 +425,28 @@ class MastodonPublisher:
             return None
         return Sent(remote_id, str(status.get("url") or self.post_url(remote_id)), age)
 
+    def _statuses(self, remote_ids: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Those that are still there."""
+        try:
+            response = self._server.ask("read", "GET", "/api/v1/statuses", params={"id[]": list(remote_ids)})
+        except Rejected as error:
+            if error.http_status not in (404, 405):
+                raise
+        else:
+            body = json_of(response)
+            if not isinstance(body, list):
+                raise self._server.unreadable("read", response)
+            yield from dicts_in(body)
+            return
+        for remote_id in remote_ids:
+            try:
+                response = self._server.ask("read", "GET", f"/api/v1/statuses/{remote_id}")
+            except Rejected as error:
+                if error.http_status != 404:
+                    raise
+            else:
+                yield self._server.object("read", response)
+
     def _page(self, before: str | None, size: int = _PAGE_SIZE) -> "_Page":
         """A page of the account's posts, those before an id where one is given."""
         account = self._account_id or self.check().id
@@ -437,7 +478,7 @@ def _text_of(status: Mapping[str, Any]) -> str:
     """The text of a post, which the server gives as HTML."""
     content = str(status.get("content", ""))
     with_breaks = re.sub(r"<br\s*/?>|</p>", "\n", content, flags=re.IGNORECASE)
-    return html.unescape(re.sub(r"<[^>]*>", "", with_breaks))
+    return html.unescape(re.sub(r"<[^>]*>", "", with_breaks)).strip()
 
 
 def _said(body: Mapping[str, Any]) -> tuple[object, object]:

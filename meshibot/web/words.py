@@ -227,6 +227,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "write_words": ("Words", "文"),
     "take_out": ("Take back what was chosen", "指定を取り消す"),
     "cant_change": ("It can't be changed any more.", "この枠はもう変更できません。"),
+    "and_more": ("and {n} more", "ほか{n}件"),
     "no_slots": ("No slot is in this time.", "この期間に枠はありません。"),
     # training
     "no_run": (

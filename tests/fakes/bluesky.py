@@ -39,6 +39,7 @@ class Bluesky(Network):
         ("GET", "/xrpc/com.atproto.repo.getRecord"): "get",
         ("GET", "/xrpc/com.atproto.repo.listRecords"): "records",
         ("POST", "/xrpc/com.atproto.repo.deleteRecord"): "delete",
+        ("GET", "/xrpc/app.bsky.feed.getPosts"): "several",
     }
     faults: ClassVar[Mapping[str, Refused]] = {
         "expired": wrong("ExpiredToken", "Token has expired"),
@@ -52,6 +53,11 @@ class Bluesky(Network):
         "not_bluesky": Refused(404, b"<!DOCTYPE html><p>Nothing here</p>"),
         "unknown_call": wrong("MethodNotImplemented", "Method Not Implemented", 501),
     }
+
+    @property
+    def did(self) -> str:
+        account = self.options.get("account")
+        return f"did:plc:{account}" if account else DID
 
     def begin(self) -> None:
         self.access: dict[str, float] = {}
@@ -68,11 +74,11 @@ class Bluesky(Network):
         pds = {"id": "#atproto_pds", "type": "AtprotoPersonalDataServer", "serviceEndpoint": host}
         status = self.options.get("status")
         return {
-            "did": DID,
+            "did": self.did,
             "handle": HANDLE,
             "accessJwt": access,
             "refreshJwt": refresh,
-            "didDoc": {"id": DID, "service": [pds]},
+            "didDoc": {"id": self.did, "service": [pds]},
             **({"active": False, "status": status} if status else {"active": True}),
         }
 
@@ -82,7 +88,7 @@ class Bluesky(Network):
             self.logins = [at for at in self.logins if at > self.now() - 300] + [self.now()]
             if len(self.logins) > LOGINS:
                 raise wrong("RateLimitExceeded", "Rate Limit Exceeded", 429)
-        if body.get("identifier") not in (HANDLE, DID) or body.get("password") != PASSWORD:
+        if body.get("identifier") not in (HANDLE, self.did) or body.get("password") != PASSWORD:
             raise wrong("AuthenticationRequired", "Invalid identifier or password", 401)
         return 200, self.session(call)
 
@@ -98,7 +104,7 @@ class Bluesky(Network):
         self.authorize(call)
         status = self.options.get("status")
         active = {"active": False, "status": status} if status else {"active": True}
-        return 200, {"did": DID, "handle": HANDLE, **active}
+        return 200, {"did": self.did, "handle": HANDLE, **active}
 
     def authorize(self, call: Call) -> None:
         token = call.headers.get("authorization", "").removeprefix("Bearer ")
@@ -129,7 +135,7 @@ class Bluesky(Network):
         rkey, record = self.checked(body)
         with self.lock:
             there = self.posts.get(rkey)
-            answer = {"uri": f"at://{DID}/{POST}/{rkey}", "cid": "bafyrei", "validationStatus": "valid"}
+            answer = {"uri": f"at://{self.did}/{POST}/{rkey}", "cid": "bafyrei", "validationStatus": "valid"}
             if there is not None and there["record"] == record:
                 return 200, answer
             if there is not None and "swapRecord" in body:
@@ -144,11 +150,11 @@ class Bluesky(Network):
             if rkey in self.posts:
                 raise wrong("InternalServerError", "Internal Server Error", 500)
             self.posts[rkey] = self.write("post", id=rkey, text=record["text"], record=record)
-        return 200, {"uri": f"at://{DID}/{POST}/{rkey}", "cid": "bafyrei"}
+        return 200, {"uri": f"at://{self.did}/{POST}/{rkey}", "cid": "bafyrei"}
 
     def checked(self, body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """Key and record, as the lexicons have them."""
-        if body.get("repo") not in (DID, HANDLE) or body.get("collection") != POST:
+        if body.get("repo") not in (self.did, HANDLE) or body.get("collection") != POST:
             raise wrong("InvalidRequest", "repo or collection")
         rkey, record = body["rkey"], body["record"]
         if not RKEY.fullmatch(rkey):
@@ -210,29 +216,50 @@ class Bluesky(Network):
 
     def get(self, call: Call) -> Answer:
         """Without a login, and without a lag."""
-        if call.asked("repo") not in (DID, HANDLE):
+        if call.asked("repo") not in (self.did, HANDLE):
             raise wrong("InvalidRequest", "Could not find repo")
         rkey = call.asked("rkey")
         if call.asked("collection") == "app.bsky.actor.profile":
             values = [{"val": label} for label in self.options.get("labels", ["bot"])]
             labels = {"$type": "com.atproto.label.defs#selfLabels", "values": values}
-            return 200, {"uri": f"at://{DID}/app.bsky.actor.profile/self", "value": {"labels": labels}}
+            return 200, {"uri": f"at://{self.did}/app.bsky.actor.profile/self", "value": {"labels": labels}}
         post = self.posts.get(rkey)
         if post is None:
-            raise wrong("RecordNotFound", f"Could not locate record: at://{DID}/{POST}/{rkey}")
-        return 200, {"uri": f"at://{DID}/{POST}/{rkey}", "cid": "bafyrei", "value": post["record"]}
+            raise wrong("RecordNotFound", f"Could not locate record: at://{self.did}/{POST}/{rkey}")
+        return 200, {"uri": f"at://{self.did}/{POST}/{rkey}", "cid": "bafyrei", "value": post["record"]}
 
     def records(self, call: Call) -> Answer:
         """The newest key first, without a login."""
-        if call.asked("repo") not in (DID, HANDLE) or call.asked("collection") != POST:
+        if call.asked("repo") not in (self.did, HANDLE) or call.asked("collection") != POST:
             raise wrong("InvalidRequest", "repo or collection")
-        newest = sorted(self.posts.values(), key=lambda post: post["id"], reverse=True)
-        size = int(call.asked("limit", "50"))
-        return 200, {
-            "records": [
-                {"uri": f"at://{DID}/{POST}/{post['id']}", "value": post["record"]} for post in newest[:size]
-            ]
-        }
+        after = call.asked("cursor")
+        newest = [
+            post
+            for post in sorted(self.posts.values(), key=lambda post: str(post["id"]), reverse=True)
+            if not after or post["id"] < after
+        ][: int(call.asked("limit", "50"))]
+        records = [
+            {"uri": f"at://{self.did}/{POST}/{post['id']}", "value": post["record"]} for post in newest
+        ]
+        return 200, {"records": records} | ({"cursor": newest[-1]["id"]} if newest else {})
+
+    def several(self, call: Call) -> Answer:
+        """As the app's own service sees them; those that are gone are left out."""
+        self.authorize(call)
+        uris = [value for name, value in call.query if name == "uris"]
+        if not 1 <= len(uris) <= 25:
+            raise wrong("InvalidRequest", "Error: Params must have the property uris, of at most 25")
+        posts = []
+        for uri in uris:
+            place, _, rkey = uri.rpartition("/")
+            if place != f"at://{DID}/{POST}":
+                raise wrong("InvalidRequest", f"Error: {uri} must be a valid at-uri")
+            if rkey in self.posts:
+                liked = self.liked(rkey)
+                counts = {"likeCount": liked["likes"], "repostCount": liked["reposts"]}
+                more = {"quoteCount": liked["quotes"], "replyCount": liked["replies"]}
+                posts.append({"uri": uri, "record": self.posts[rkey]["record"], **counts, **more})
+        return 200, {"posts": posts}
 
     def delete(self, call: Call) -> Answer:
         self.authorize(call)

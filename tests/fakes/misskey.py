@@ -28,12 +28,14 @@ class Misskey(Network):
     endpoints: ClassVar[Mapping[tuple[str, str], str]] = {
         ("GET", "/.well-known/nodeinfo"): "nodeinfo",
         ("GET", "/nodeinfo/2.0"): "software",
+        ("POST", r"/api/miauth/([\w-]+)/check"): "miauth",
         ("POST", "/api/i"): "me",
         ("POST", "/api/meta"): "meta",
         ("POST", "/api/drive"): "drive",
         ("POST", "/api/drive/files/create"): "upload",
         ("POST", "/api/notes/create"): "note",
         ("POST", "/api/users/notes"): "timeline",
+        ("POST", "/api/notes/show"): "show",
         ("POST", "/api/notes/delete"): "delete",
     }
     faults: ClassVar[Mapping[str, Refused]] = {
@@ -56,6 +58,11 @@ class Misskey(Network):
     def begin(self) -> None:
         self.lately: dict[str, float] = {}
 
+    def miauth(self, call: Call) -> Answer:
+        if self.options.get("allowed", True):
+            return 200, {"ok": True, "token": TOKEN, "user": {"id": USER}}
+        return 200, {"ok": False}
+
     def authorize(self, call: Call) -> None:
         if call.headers.get("authorization") != f"Bearer {TOKEN}":
             raise wrong(401, "AUTHENTICATION_FAILED", "Authentication failed.")
@@ -69,7 +76,7 @@ class Misskey(Network):
     def me(self, call: Call) -> Answer:
         self.authorize(call)
         return 200, {
-            "id": USER,
+            "id": self.options.get("account", USER),
             "username": "meshibot",
             "isBot": self.options.get("bot", True),
             "isSuspended": self.options.get("suspended", False),
@@ -153,7 +160,7 @@ class Misskey(Network):
     def timeline(self, call: Call) -> Answer:
         self.authorize(call)
         body = call.json()
-        if body.get("userId") != USER:
+        if body.get("userId") != self.options.get("account", USER):
             raise wrong(400, "NO_SUCH_USER")
         if not 1 <= body.get("limit", 10) <= 100 or body.get("withRenotes") is not False:
             raise wrong(400, "INVALID_PARAM")
@@ -162,6 +169,18 @@ class Misskey(Network):
             raise wrong(400, "INVALID_PARAM")
         posts = [post for post in self.seen(call) if not until or int(post["id"]) < int(until)]
         return 200, [self.shown(post) for post in posts[: body.get("limit", 10)]]
+
+    def show(self, call: Call) -> Answer:
+        self.authorize(call)
+        post = self.posts.get(call.json()["noteId"])
+        if post is None:
+            raise wrong(400, "NO_SUCH_NOTE", "No such note.")
+        liked = self.liked(post["id"])
+        return 200, self.shown(post) | {
+            "reactions": {"🍜": liked["likes"] - 1, ":ramen@.:": 1},
+            "renoteCount": liked["reposts"] + liked["quotes"],
+            "repliesCount": liked["replies"],
+        }
 
     def delete(self, call: Call) -> Answer:
         self.authorize(call)

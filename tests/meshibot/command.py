@@ -63,12 +63,13 @@ class Command:
         path.mkdir(exist_ok=True)
         return path
 
-    def start(self, *arguments: str, **settings: str) -> "subprocess.Popen[str]":
+    def start(self, *arguments: str, stdin: int | None = None, **settings: str) -> "subprocess.Popen[str]":
         """Start it and return at once."""
         return subprocess.Popen(
             [sys.executable, "-m", "meshibot", *arguments],
             cwd=self.here,
             env=self.environment(**settings),
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -77,7 +78,7 @@ class Command:
 
     def __call__(self, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
         """Run it to its end."""
-        with self.start(*arguments, **settings) as process:
+        with self.start(*arguments, stdin=None, **settings) as process:
             stdout, stderr = process.communicate(timeout=120)
         return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
 

@@ -19,6 +19,7 @@ from meshibot.database import Daemon as DaemonRow
 from meshibot.database import Database, Picture
 from meshibot.database.migrate import upgrade
 from meshibot.database.queries import ALIVE
+from tests.fakes import bluesky, mastodon, misskey
 from tests.fakes.x import CREDENTIALS, FakeX
 from tests.meshibot import ledger
 from tests.meshibot.command import Command
@@ -80,6 +81,22 @@ def x_settings(fake: FakeX, account: str = "") -> dict[str, str]:
         f"{own}X_ACCESS_TOKEN": CREDENTIALS.access_token,
         f"{own}X_ACCESS_TOKEN_SECRET": CREDENTIALS.access_token_secret,
     }
+
+
+def network_settings(network: str, url: str, account: str = "") -> dict[str, str]:
+    """The settings of an account at a fake of Bluesky, Mastodon or Misskey."""
+    own = f"{account.upper()}_" if account else ""
+    said = {
+        "bluesky": {
+            "HANDLE": bluesky.HANDLE,
+            "APP_PASSWORD": bluesky.PASSWORD,
+            "SERVICE": url,
+        },
+        "mastodon": {"SERVER": url, "TOKEN": mastodon.TOKEN},
+        "misskey": {"SERVER": url, "TOKEN": misskey.TOKEN},
+    }[network]
+    values = {f"{own}{network.upper()}_{name}": value for name, value in said.items()}
+    return values | {f"{own}PUBLISHER": network}
 
 
 def living_daemons(session: Session, now: datetime) -> list[DaemonRow]:

@@ -87,7 +87,16 @@ def test_a_link_in_the_captions_makes_a_month_dear(configured: pytest.MonkeyPatc
         "ok",
         "about 240 posts a month, $4.80 ($0.020 each, by the prices of August 2026).",
     )
+    configured.setenv("MESHIBOT_MONTHLY_BUDGET", "3")
+    cost = findings(load_settings())["account main cost"]
+    assert cost.level == "warning"
+    assert cost.says.endswith("is $3.00, so slots will be missed: raise it, or post less.")
+    configured.delenv("MESHIBOT_MONTHLY_BUDGET")
     configured.setenv("MESHIBOT_CAPTIONS", "example.com {marker}")
+    cost = findings(load_settings())["account main cost"]
+    assert cost.level == "failed"
+    assert "costs $0.205 in place of $0.020: take it out, or set MESHIBOT_LINKS=yes" in cost.says
+    configured.setenv("MESHIBOT_LINKS", "yes")
     cost = findings(load_settings())["account main cost"]
     assert cost.level == "warning"
     assert "$49.20 ($0.205 each" in cost.says

@@ -73,6 +73,7 @@ def test_every_command_there_is_is_explained() -> None:
         "restore",
         "hold",
         "notify",
+        "init",
     }
     assert there_is | {"upgrade"} <= explained
 
@@ -104,12 +105,3 @@ def test_the_example_of_several_accounts_is_sound(tmp_path: Path, monkeypatch: p
         account = accounts[name]
         assert isinstance(account, XSettings)
         assert account.x_credentials.access_token == "planted"
-
-
-def test_the_unit_runs_a_command_in_the_home_that_the_page_names() -> None:
-    unit = (ROOT / "docs" / "meshibot.service").read_text("utf-8")
-    settings = dict(re.findall(r"^(\w+)=(.*)$", unit, re.M))
-    assert settings["ExecStart"] == "/opt/meshibot/bin/meshibot run"
-    assert settings["Environment"] == "MESHIBOT_HOME=/var/lib/meshibot"
-    assert settings["RestartPreventExitStatus"] == "2", "what UsageError ends with"
-    assert settings["LimitCORE"] == "0"

@@ -7,7 +7,7 @@ OpenAPI 2.167 and tweepy 4.17.
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -37,6 +37,7 @@ from meshibot.publishers.base import (
     MediaGone,
     MediaRef,
     Price,
+    Reactions,
     Rejected,
     Remark,
     RetryLater,
@@ -46,6 +47,7 @@ from meshibot.publishers.base import (
     Unclear,
     Visibility,
     contains_marker,
+    count_of,
     read_picture,
     require_within_limits,
     unfenced,
@@ -72,6 +74,8 @@ _ADDRESS = re.compile(
     re.ASCII | re.I,
 )
 """A post's number, or its address with it; the address may go on, with a picture's number or a source."""
+
+_PICTURE = re.compile(r"\s*https://t\.co/\w+$")
 
 _SHOWN = "the text that console.x.com shows"
 _SECRETS = ("x_consumer_key", "x_consumer_secret", "x_access_token", "x_access_token_secret")
@@ -105,6 +109,7 @@ class XPublisher:
     visibilities: ClassVar[tuple[Visibility, ...]] = ("public",)
     marks_sensitive: ClassVar[bool] = False
     price: ClassVar[Price] = prices.X
+    reactions_at_once: ClassVar[int] = 100
     limits = Limits(
         caption=MAX_WEIGHT,
         alt_text=1_000,
@@ -205,7 +210,9 @@ class XPublisher:
             for post in posts:
                 post_id = str(post["id"])
                 sent = Sent(post_id, self.post_url(post_id), age_of(post.get("created_at"), response))
-                yield Seen(sent, str(post.get("text", "")), _made_at(post_id))
+                # X adds an address of its own for the picture.
+                text = _PICTURE.sub("", str(post.get("text", "")))
+                yield Seen(sent, text, _made_at(post_id))
             if not token:
                 return
         raise RetryLater(f"The timeline since {start:%Y-%m-%d %H:%M} UTC is too long to be read to its end.")
@@ -214,6 +221,17 @@ class XPublisher:
         """The newest of the account's timeline: X gives 5 to 100 at once, and has a price on each."""
         response = self._read_page(self._whose_timeline(), None, None, count=min(max(count, 5), 100))
         return tuple(str(post.get("text", "")) for post in self._posts_of(response)[0])
+
+    def reactions(self, remote_ids: Sequence[str]) -> Mapping[str, Reactions]:
+        """All in one call, with a price on each post that is found."""
+        response = self._call("read", lambda: self._client.look_up(remote_ids))
+        page = json_of(response)
+        posts = dicts_in(page.get("data")) if isinstance(page, dict) else []
+        errors = dicts_in(page.get("errors")) if isinstance(page, dict) else []
+        gone = {str(error.get("resource_id")) for error in errors if _is_gone(error)}
+        if len(posts) + len(gone) < len(remote_ids):
+            raise RetryLater("X answered the look at the reactions with something that can't be read.")
+        return {str(post.get("id", "")): _reactions_of(post) for post in posts}
 
     def delete(self, remote_id: str) -> None:
         """Take a post down; one that X no longer knows is down already."""
@@ -319,6 +337,27 @@ class XPublisher:
         if 200 <= response.status_code < 300:
             return response
         raise meaning(ANSWERS, self.title, step, answer_of(response, self._redact))
+
+
+def _is_gone(error: Mapping[str, Any]) -> bool:
+    """Whether X says of a post that it is not there, or not to be seen."""
+    return str(error.get("type", "")).rpartition("/")[2] in (
+        "resource-not-found",
+        "not-authorized-for-resource",
+        "resource-unavailable",
+    )
+
+
+def _reactions_of(post: Mapping[str, Any]) -> Reactions:
+    metrics = post.get("public_metrics")
+    counts = metrics if isinstance(metrics, dict) else {}
+    reposts = "repost_count" if "repost_count" in counts else "retweet_count"  # its name until 2026
+    return Reactions(
+        likes=count_of(counts, "like_count"),
+        reposts=count_of(counts, reposts, "quote_count"),
+        replies=count_of(counts, "reply_count"),
+        views=count_of(counts, "impression_count"),
+    )
 
 
 def _made_at(remote_id: str) -> datetime:

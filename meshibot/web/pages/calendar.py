@@ -1,5 +1,6 @@
 """Slots by month and week, and what a person does with one."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -19,6 +20,9 @@ from meshibot.web.pages.notes import joined, note_of
 from meshibot.web.pages.review import usual_alt_text
 from meshibot.web.site import Call, go, number
 
+MOST = {"month": 3, "week": 24, "day": 300}
+"""Slots of a day that are shown, in each view."""
+
 CHOICES = 24
 """So many pictures of the stock are offered for a slot."""
 
@@ -33,6 +37,8 @@ class Day:
     today: bool
     entries: tuple[agenda.Entry, ...]
     change: agenda.ClockChange | None
+    more: int
+    """Slots besides those that are shown."""
 
 
 def show(call: Call) -> Response:
@@ -42,11 +48,12 @@ def show(call: Call) -> Response:
     now = call.site.now()
     today = now.astimezone(schedule.tz).date()
     at = _date(call.text("at")) or today
-    view = "week" if call.text("view") == "week" else "month"
+    view = call.text("view") if call.text("view") in MOST else "month"
     begin, end, earlier, later = _span(view, at)
     with call.site.database.read() as session:
         first, last = (agenda.day_begin(day, schedule) for day in (begin, end))
-        found = agenda.entries(session, account.name, schedule, first, last, now)
+        found = agenda.entries(session, account.name, schedule, first, last, now, most=MOST[view])
+        written = agenda.per_day(session, account.name, schedule, first, last)
         note = note_of(call, session)
     return call.render(
         "calendar.html",
@@ -58,7 +65,7 @@ def show(call: Call) -> Response:
         title=times.month(call.language, at),
         zone=_zone(schedule),
         quiet=schedule.quiet,
-        days=_days(schedule, begin, end, at.month if view == "month" else None, today, found),
+        days=_days(schedule, begin, end, at.month if view == "month" else None, today, found, written),
         empty=not found,
         earlier=earlier,
         later=later,
@@ -69,6 +76,9 @@ def show(call: Call) -> Response:
 
 def _span(view: str, at: date) -> tuple[date, date, date, date]:
     """First day, the day after the last, and where earlier and later lead; weeks begin on Monday."""
+    if view == "day":
+        day = timedelta(days=1)
+        return at, at + day, at - day, at + day
     if view == "week":
         begin = at - timedelta(days=at.weekday())
         week = timedelta(days=7)
@@ -81,14 +91,21 @@ def _span(view: str, at: date) -> tuple[date, date, date, date]:
 
 
 def _days(
-    schedule: Schedule, begin: date, end: date, month: int | None, today: date, found: list[agenda.Entry]
+    schedule: Schedule,
+    begin: date,
+    end: date,
+    month: int | None,
+    today: date,
+    found: list[agenda.Entry],
+    written: Mapping[date, int],
 ) -> list[Day]:
     changes = {change.day: change for change in agenda.clock_changes(schedule, begin, end)}
     days = []
     for offset in range((end - begin).days):
         day = begin + timedelta(days=offset)
         own = tuple(entry for entry in found if entry.local.date() == day)
-        days.append(Day(day, month in (None, day.month), day == today, own, changes.get(day)))
+        more = max(0, written.get(day, 0) - len(own))
+        days.append(Day(day, month in (None, day.month), day == today, own, changes.get(day), more))
     return days
 
 

@@ -2,6 +2,7 @@
 
 from contextlib import closing
 from datetime import timedelta
+from urllib.parse import parse_qsl
 
 from sqlalchemy import select
 from starlette.responses import Response
@@ -16,7 +17,7 @@ from meshibot.errors import UsageError
 from meshibot.gallery import Filter
 from meshibot.outbox import people
 from meshibot.schedule import schedule_of
-from meshibot.stock import review
+from meshibot.stock import again, review
 from meshibot.views import posts_for_a_person
 from meshibot.web.pages.notes import joined, note_of
 from meshibot.web.site import BY, Call, go, safe_path
@@ -29,6 +30,7 @@ def show(call: Call) -> Response:
     """The start page."""
     site, now = call.site, call.site.now()
     accounts = site.settings.accounts
+    fingerprint = again.fingerprint_of(site.settings.checkpoint_file)
     with site.database.read() as session:
         names = [account.name for account in accounts]
         rows = {row.name: row for row in session.scalars(select(Account))}
@@ -36,7 +38,13 @@ def show(call: Call) -> Response:
             entry
             for account in accounts
             for entry in agenda.upcoming(
-                session, account.name, schedule_of(account), now, 4, reviewed=account.review == "required"
+                session,
+                account.name,
+                schedule_of(account),
+                now,
+                4,
+                reviewed=account.review == "required",
+                preferred=fingerprint,
             )
         ]
         missed = session.scalars(
@@ -104,7 +112,5 @@ def undo(call: Call) -> Response:
         raise UsageError("Say which event is to be taken back.")
     done = undoing.undo(call.site.database, which, call.site.desk, now=call.site.now(), by=BY)
     path, _, query = safe_path(call.text("next")).partition("?")
-    from urllib.parse import parse_qsl
-
     kept = {name: value for name, value in parse_qsl(query) if name not in ("done", "refused")}
     return go(path, **kept | {"done": joined(done)})

@@ -3,6 +3,7 @@
 import json
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from sqlalchemy import select
@@ -22,6 +23,7 @@ from meshibot.publishers.folder import FolderPublisher
 from tests.meshibot.ledger import (
     NOON,
     Killed,
+    Ledger,
     LedgerPublisher,
     MovableClock,
     channel,
@@ -45,6 +47,26 @@ def test_an_unclear_send_that_landed_is_found(
     assert publisher.calls.count("send") == 1
     assert (Phase.RECONCILE, Outcome.ABSENT) in attempts(database)
     assert attempts(database)[-1] == (Phase.RECONCILE, Outcome.FOUND)
+
+
+class TruthfulPublisher(LedgerPublisher):
+    """A network whose looks never lag."""
+
+    find_lags: ClassVar[bool] = False
+
+
+def test_one_look_is_enough_where_it_is_the_truth(database: Database, tmp_path: Path) -> None:
+    clock = MovableClock()
+    publisher = TruthfulPublisher(Ledger(tmp_path / "ledger"), clock)
+    stock(database, tmp_path, 1)
+    box = outbox(database, tmp_path, publisher)
+    slot(database, NOON)
+    publisher.faults["send"].append("unclear")
+    for _ in range(4):
+        box.step("main")
+        clock.move(seconds=1)
+    assert (publisher.calls.count("find"), publisher.calls.count("send")) == (1, 2)
+    assert only_post(database).state is PostState.POSTED
 
 
 def test_an_unclear_send_is_repeated_only_after_several_looks_spread_over_a_minute(

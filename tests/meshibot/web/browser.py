@@ -5,9 +5,9 @@ are skipped, unless `MESHIBOT_BROWSER=required` says that there has to be one, a
 """
 
 import os
-import re
 import shutil
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -53,8 +53,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(bot: Command, *arguments: str) -> Iterator[str]:
-    """The bot's page, in a process of its own; its address."""
+def served_process(bot: Command, *arguments: str) -> "Iterator[tuple[str, subprocess.Popen[str]]]":
+    """The bot's page: its address, and the process of its own that serves it."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
 
@@ -68,14 +68,14 @@ def served(bot: Command, *arguments: str) -> Iterator[str]:
     with bot.start("web", "--port", str(port), *arguments) as process:
         try:
             wait_for(answers)
-            yield url
+            yield url, process
         finally:
             process.terminate()
             process.communicate(timeout=30)
 
 
-def once_of(line: str) -> str:
-    """The link in what `meshibot web` prints."""
-    found = re.search(r"http://\S+", line)
-    assert found is not None
-    return found[0]
+@contextmanager
+def served(bot: Command, *arguments: str) -> Iterator[str]:
+    """The bot's page; its address."""
+    with served_process(bot, *arguments) as (url, _):
+        yield url

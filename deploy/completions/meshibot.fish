@@ -1,0 +1,1 @@
+complete --command meshibot --no-files --arguments "(env _MESHIBOT_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) meshibot)" --condition "env _MESHIBOT_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) meshibot"

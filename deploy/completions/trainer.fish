@@ -1,0 +1,1 @@
+complete --command trainer --no-files --arguments "(env _TRAINER_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) trainer)" --condition "env _TRAINER_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) trainer"

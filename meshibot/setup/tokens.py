@@ -1,0 +1,97 @@
+"""Tokens that a network makes for us, once its account's owner says so in a browser."""
+
+import base64
+import hashlib
+import secrets
+import sys
+import uuid
+from collections.abc import Mapping
+from contextlib import closing
+from typing import Any
+from urllib.parse import urlencode
+
+from meshibot.errors import MeshibotError
+from meshibot.publishers.server import Server, common_answers
+from meshibot.setup.questions import Questions
+
+_OUT_OF_BAND = "urn:ietf:wg:oauth:2.0:oob"
+_SCOPES = "read:accounts read:statuses write:media write:statuses"
+_PERMISSIONS = "write:notes,write:drive,read:account"
+_HOME = "https://pypi.org/project/meshibot/"
+
+
+def _said(body: Mapping[str, Any]) -> tuple[object, object]:
+    return body.get("error_description") or body.get("error"), body.get("error")
+
+
+def _server(title: str, address: str) -> Server:
+    return Server(title, address, common_answers("the server's address", "then try again."), _said)
+
+
+def mastodon_token(address: str, questions: Questions) -> str:
+    """Register an app, have the owner allow it, and take the code that the server shows.
+
+    OAuth 2 with an out-of-band redirect and PKCE (docs.joinmastodon.org, Obtaining client app access).
+    """
+    verifier = secrets.token_urlsafe(48)
+    challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+    with closing(_server("Mastodon", address)) as server:
+        app = server.object(
+            "read",
+            server.ask(
+                "read",
+                "POST",
+                "/api/v1/apps",
+                json={
+                    "client_name": "meshibot",
+                    "redirect_uris": _OUT_OF_BAND,
+                    "scopes": _SCOPES,
+                    "website": _HOME,
+                },
+            ),
+        )
+        client = {"client_id": str(app.get("client_id")), "redirect_uri": _OUT_OF_BAND, "scope": _SCOPES}
+        link = urlencode(
+            {"response_type": "code", **client, "code_challenge": challenge, "code_challenge_method": "S256"}
+        )
+        _show(f"{address}/oauth/authorize?{link}")
+        code = questions.ask("code", "The code that it shows then")
+        answer = server.object(
+            "read",
+            server.ask(
+                "read",
+                "POST",
+                "/oauth/token",
+                json={
+                    "grant_type": "authorization_code",
+                    "code": code,
+                    "client_secret": str(app.get("client_secret")),
+                    "code_verifier": verifier,
+                    **client,
+                },
+            ),
+        )
+    return _token(answer.get("access_token"), address)
+
+
+def misskey_token(address: str, questions: Questions) -> str:
+    """MiAuth: a link with a number of our own, and the token once the owner has clicked."""
+    number = str(uuid.uuid4())
+    _show(f"{address}/miauth/{number}?{urlencode({'name': 'meshibot', 'permission': _PERMISSIONS})}")
+    questions.wait("Press Enter when you have allowed it there: ")
+    with closing(_server("Misskey", address)) as server:
+        answer = server.object("read", server.ask("read", "POST", f"/api/miauth/{number}/check", json={}))
+    return _token(answer.get("token"), address)
+
+
+def _show(link: str) -> None:
+    print(
+        f"Open this in a browser, as the account that is to post, and allow it:\n\n  {link}\n",
+        file=sys.stderr,
+    )
+
+
+def _token(value: object, address: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise MeshibotError(f"{address} gave no token: was it allowed in the browser? Try again.")
+    return value
