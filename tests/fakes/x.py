@@ -90,6 +90,10 @@ class FakeX:
         """Set the fake's clock ahead: media expire, timestamps move on."""
         self._control("advance", {"seconds": seconds})
 
+    def repost(self, text: str) -> None:
+        """Have the account repost what somebody else said."""
+        self._control("repost", {"text": text})
+
     def set_window(self, remaining: int) -> None:
         """How many requests the rate limit still lets through."""
         self._control("window", {"remaining": remaining})

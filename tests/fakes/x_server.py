@@ -346,6 +346,7 @@ class X:
             raise invalid(f"The `max_results` query parameter value [{size}] is not between 5 and 100.")
         start = 0.0
         fields = query.get("tweet.fields", "").split(",")
+        left_out = query.get("exclude", "").split(",")
         if "start_time" in query:
             start = (
                 datetime.strptime(query["start_time"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
@@ -359,7 +360,9 @@ class X:
                     **({"created_at": _iso(post["at"])} if "created_at" in fields else {}),
                 }
                 for post_id, post in sorted(self.posts.items(), reverse=True)
-                if post["at"] >= start and (hidden_since is None or post["at"] < hidden_since)
+                if not (post.get("repost") and "retweets" in left_out)
+                and post["at"] >= start
+                and (hidden_since is None or post["at"] < hidden_since)
             ]
         offset = int(query.get("pagination_token", "0"))
         page = seen[offset : offset + size]
@@ -470,6 +473,10 @@ class Handler(BaseHTTPRequestHandler):
                 x.chaos = Chaos(body["share"], random.Random(body["seed"]), body["faults"])
             elif verb == "advance":
                 x.ahead += body["seconds"]
+            elif verb == "repost":
+                x.posts[f"{2 * 10**18 + len(x.posts)}"] = {
+                    "text": body["text"], "at": x.now(), "media_ids": [], "repost": True
+                }  # fmt: skip
             elif verb == "window":
                 x.window = {"limit": body["remaining"], "remaining": body["remaining"]}
         self.reply(200, {"schemas": x.schemas is not None})

@@ -441,6 +441,13 @@ def test_the_look_ends_where_the_attempt_began(x: XPublisher, fake_x: FakeX, dra
     assert x.find(draft, datetime.now(UTC) + timedelta(hours=2)) == ()
 
 
+def test_what_the_account_reposts_is_no_post_of_its_own(x: XPublisher, fake_x: FakeX, draft: Draft) -> None:
+    """Another bot's No.0042, say."""
+    fake_x.repost(f"RT @another: {draft.caption}")
+    assert x.find(draft, soon()) == ()
+    assert x.latest(5) == ()
+
+
 def test_how_old_a_post_is_is_told_by_xs_own_clock(x: XPublisher, fake_x: FakeX, draft: Draft) -> None:
     x.send(draft, x.upload(draft))
     fake_x.advance(7200)
