@@ -4,11 +4,13 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from meshibot.captions import marker
 from meshibot.database.models import (
+    OPEN_STATES,
+    WRITTEN_AHEAD,
     Account,
     AccountState,
     Attempt,
@@ -52,6 +54,9 @@ LEVELS = {
 }
 """How loud a decision is told; one that is not named is a warning."""
 
+HOLDING_STATES = (*OPEN_STATES, *WRITTEN_AHEAD, PostState.NEEDS_PERSON)
+"""The states of a post whose pictures nobody else may have."""
+
 OUTCOMES: tuple[tuple[type[PublishError], Outcome], ...] = (
     (PossibleDuplicate, Outcome.DUPLICATE),
     (Unclear, Outcome.UNCLEAR),
@@ -76,8 +81,6 @@ def advance(post: Post, state: PostState) -> None:
 def write(session: Session, post: Post, account: Account, change: Change, now: datetime) -> None:
     """Make post, pictures and account what was decided; whoever held the post holds it no more."""
     known = (post.state, post.reason) == (change.state, change.reason)
-    # One that had ended had put its pictures back in stock, where another may have taken them since.
-    held = PictureState.APPROVED if post.state in PICTURES_BECOME else PictureState.RESERVED
     post.state, post.reason, post.lease_owner = change.state, change.reason, None
     post.not_before = change.at or post.not_before
     post.attempts += change.failed
@@ -88,7 +91,7 @@ def write(session: Session, post: Post, account: Account, change: Change, now: d
     if change.sent is not None:
         post.remote_id, post.url, post.posted_at = change.sent.remote_id, change.sent.url or None, now
     if change.state in PICTURES_BECOME and _may_settle(session, post, change.state):
-        _settle_pictures(session, post, held, change.pictures or PICTURES_BECOME[change.state])
+        _settle_pictures(session, post, change.pictures or PICTURES_BECOME[change.state])
     if change.account_waits_until is not None:
         account.not_before = change.account_waits_until
     if change.account_stops is not None:
@@ -117,17 +120,31 @@ def restart(account: Account) -> None:
     account.not_before = None
 
 
-def _settle_pictures(session: Session, post: Post, held: PictureState, state: PictureState) -> None:
+def _settle_pictures(session: Session, post: Post, state: PictureState) -> None:
     mine = select(PostPicture.picture_id).where(PostPicture.post_id == post.id)
+    theirs = [PictureState.RESERVED]
+    if state is PictureState.POSTED:
+        theirs.append(PictureState.APPROVED)  # it was given up, and its pictures put back in stock
     session.execute(
         update(Picture)
-        .where(Picture.id.in_(mine), Picture.state == held)
+        .where(Picture.id.in_(mine), Picture.state.in_(theirs), ~_held_by_another(post))
         .values(
             state=state,
             reason=post.reason if state is PictureState.REJECTED else None,
             version=Picture.version + 1,
         )
         .execution_options(synchronize_session=False)
+    )
+
+
+def _held_by_another(post: Post) -> ColumnElement[bool]:
+    """Of a picture that is back in stock: another open post may have taken it since, of another group."""
+    return exists().where(
+        or_(Post.group_key.is_(None), Post.group_key != (post.group_key or "")),
+        PostPicture.picture_id == Picture.id,
+        PostPicture.post_id == Post.id,
+        Post.id != post.id,
+        Post.state.in_(HOLDING_STATES),
     )
 
 

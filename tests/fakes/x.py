@@ -23,7 +23,7 @@ CREDENTIALS = OAuth1Credentials(
 
 ROOT = Path(__file__).resolve().parents[2]
 
-Endpoint = Literal["tweets", "delete", "upload", "metadata", "me", "timeline"]
+Endpoint = Literal["tweets", "delete", "upload", "metadata", "me", "timeline", "lookup"]
 
 
 class FakeX:

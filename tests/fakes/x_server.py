@@ -43,6 +43,7 @@ MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"GIF8")
 
 ENDPOINTS = {
     ("POST", r"/2/tweets"): "tweets",
+    ("GET", r"/2/tweets"): "lookup",
     ("DELETE", r"/2/tweets/(?P<id>\d+)"): "delete",
     ("POST", r"/2/media/upload"): "upload",
     ("POST", r"/2/media/metadata"): "metadata",
@@ -371,6 +372,36 @@ class X:
             meta["next_token"] = str(offset + size)
         return 200, {"data": page, "meta": meta} if page else {"meta": meta}
 
+    def lookup(self, query: dict[str, str]) -> tuple[int, object]:
+        """Posts by their ids; of those that are gone, an error each in an answer of 200."""
+        ids = query.get("ids", "").split(",")
+        if not 1 <= len(ids) <= 100 or not all(each.isdigit() for each in ids):
+            raise invalid("The `ids` query parameter value is not valid.")
+        metrics = {
+            "like_count": 5,
+            "repost_count": 2,
+            "quote_count": 1,
+            "reply_count": 3,
+            "impression_count": 120,
+            "bookmark_count": 0,
+        }
+        shown = {"public_metrics": metrics} if "public_metrics" in query.get("post.fields", "") else {}
+        with self.lock:
+            found = [
+                {"id": each, "text": self.posts[each]["text"], **shown} for each in ids if each in self.posts
+            ]
+        errors = [
+            {
+                "resource_id": each,
+                "resource_type": "tweet",
+                "title": "Not Found Error",
+                "type": "https://api.twitter.com/2/problems/resource-not-found",
+            }
+            for each in ids
+            if each not in self.posts
+        ]
+        return 200, ({"data": found} if found else {}) | ({"errors": errors} if errors else {})
+
 
 class Schemas:
     """X's OpenAPI document, for bodies both ways."""
@@ -386,6 +417,7 @@ class Schemas:
         "upload": "MediaUploadResponse",
         "me": "GetUsersMeResponse",
         "timeline": "GetUsersPostsResponse",
+        "lookup": "GetPostsByIdsResponse",
         "delete": "DeletePostsResponse",
     }
 
@@ -556,6 +588,7 @@ class Handler(BaseHTTPRequestHandler):
             "metadata": lambda: x.describe(sent),
             "me": lambda: (200, {"data": {"id": x.user_id, "name": "飯bot", "username": USERNAME}}),
             "timeline": lambda: x.timeline(identifier, query, hidden_since),
+            "lookup": lambda: x.lookup(query),
         }
         deed: Callable[[], tuple[int, object]] = acts[endpoint]
         return deed()
