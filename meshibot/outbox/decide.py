@@ -20,6 +20,7 @@ from meshibot.publishers.base import (
     RetryLater,
     Sent,
     Unclear,
+    WordsRejected,
 )
 
 # ---- what may come of a post --------------------------------------------------------------------
@@ -165,6 +166,8 @@ class Change:
     account_waits_until: datetime | None = None
     """The network's word to the account, whatever the post."""
     account_stops: str | None = None
+    pictures: PictureState | None = None
+    """What becomes of its pictures, where that is not as usual."""
 
 
 PICTURES_BECOME = {
@@ -197,7 +200,8 @@ def decide(result: Result, on: Situation) -> Change:
                 account_waits_until=_knock(error, on),
             )
         case Failed(Rejected() as error):
-            return Change(PostState.REJECTED, error.reason)
+            words = isinstance(error, WordsRejected)
+            return Change(PostState.REJECTED, error.reason, pictures=PictureState.APPROVED if words else None)
         case Failed(error):
             return _again(error, on)
         case Interrupted():

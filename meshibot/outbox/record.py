@@ -91,7 +91,7 @@ def write(session: Session, post: Post, account: Account, change: Change, now: d
     if change.sent is not None:
         post.remote_id, post.url, post.posted_at = change.sent.remote_id, change.sent.url or None, now
     if change.state in PICTURES_BECOME and _may_settle(session, post, change.state):
-        _settle_pictures(session, post, PICTURES_BECOME[change.state])
+        _settle_pictures(session, post, change.pictures or PICTURES_BECOME[change.state])
     if change.account_waits_until is not None:
         account.not_before = change.account_waits_until
     if change.account_stops is not None:

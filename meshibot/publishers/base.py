@@ -8,7 +8,7 @@ import io
 import math
 import mimetypes
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
@@ -227,6 +227,10 @@ class Rejected(PublishError):  # noqa: N818
     """Certainly nothing was published, and the same draft will never be accepted."""
 
 
+class WordsRejected(Rejected):
+    """The same because of what is said with it, not of the pictures: others may show them."""
+
+
 class AccountStopped(PublishError):  # noqa: N818
     """Certainly nothing was published, and nothing will be until a person does `what_to_do`.
 
@@ -396,6 +400,45 @@ class Lists(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Reactions:
+    """How people answered to a post, as the network counts now. None: it does not say."""
+
+    likes: int | None = None
+    reposts: int | None = None
+    """Those with words of their own among them."""
+    replies: int | None = None
+    views: int | None = None
+
+
+@runtime_checkable
+class Measures(Protocol):
+    """A publisher whose network says how people answered to the account's posts."""
+
+    reactions_at_once: ClassVar[int]
+    """Posts in a call."""
+
+    def reactions(self, remote_ids: Sequence[str]) -> Mapping[str, Reactions]:
+        """Those of some of the account's posts by their ids; a post that is gone is left out.
+
+        Costs `price.read` a post. Raises RetryLater, Rejected or AccountStopped.
+        """
+        ...
+
+
+def reactions_at_once(publisher: type[Publisher] | Publisher) -> int:
+    """Of how many posts a call tells the reactions; 0 where the network can't be asked for them."""
+    posts: int = getattr(publisher, "reactions_at_once", 0)
+    return posts
+
+
+def count_of(document: Mapping[str, Any], *names: str) -> int | None:
+    """The sum of what a network counts under these names; None where it has none of them."""
+    found = [document.get(name) for name in names]
+    counts = [number for number in found if isinstance(number, int) and not isinstance(number, bool)]
+    return max(0, sum(counts)) if counts else None
+
+
 def lacks(publisher: type[Publisher] | Publisher, visibility: Visibility, *, sensitive: bool) -> str | None:
     """Which of an account's wishes the network can't fulfil, in a sentence; None where it can."""
     if visibility not in publisher.visibilities:
@@ -435,9 +478,9 @@ def require_within_limits(
             f"The caption lacks its serial {draft.marker}, by which an unclear post is found again."
         )
     if (says := too_long(publisher, draft.caption)) is not None:
-        raise Rejected(f"The caption {says}: shorten the template in MESHIBOT_CAPTIONS.")
+        raise WordsRejected(f"The caption {says}: shorten the template in MESHIBOT_CAPTIONS.")
     if len(draft.alt_text) > limits.alt_text:
-        raise Rejected(
+        raise WordsRejected(
             f"The alt text has {len(draft.alt_text)} of the {limits.alt_text} characters that {title} allows."
         )
     if media is not None and len(media) != len(draft.media):

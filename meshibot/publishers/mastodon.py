@@ -10,7 +10,7 @@ import html
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -36,6 +36,7 @@ from meshibot.publishers.base import (
     PossibleDuplicate,
     Price,
     PublishError,
+    Reactions,
     Rejected,
     Remark,
     RetryLater,
@@ -44,6 +45,7 @@ from meshibot.publishers.base import (
     Told,
     Visibility,
     contains_marker,
+    count_of,
     read_picture,
     require_within_limits,
     unfenced,
@@ -124,6 +126,7 @@ class MastodonPublisher:
     visibilities: ClassVar[tuple[Visibility, ...]] = VISIBILITIES
     marks_sensitive: ClassVar[bool] = True
     price: ClassVar[Price] = prices.FREE
+    reactions_at_once: ClassVar[int] = 20
     limits = Limits(
         caption=500,
         alt_text=1_500,
@@ -150,7 +153,7 @@ class MastodonPublisher:
         self._notes = notes
         self._sleep = sleep
         self._account_id: str | None = None
-        self._name = "_"
+        self._name = ""
         said, self._fresh = notes.read() if notes else ({}, False)
         self.limits = _limits_of(said)
 
@@ -174,8 +177,9 @@ class MastodonPublisher:
         return LINK.search(caption) is not None
 
     def post_url(self, remote_id: str) -> str:
-        """The account's server shows any post of its own by its id."""
-        return f"{self._server.address}/@{self._name}/{remote_id}"
+        """On the account's own server; where its name is not known yet, for those who are logged in there."""
+        place = f"@{self._name}" if self._name else "web/statuses"
+        return f"{self._server.address}/{place}/{remote_id}"
 
     def named(self, said: str) -> Sent:
         """By its id, or by its address on the account's own server."""
@@ -244,6 +248,17 @@ class MastodonPublisher:
         """The newest of the account's timeline, up to 40."""
         page = self._page(None, min(max(count, 1), _PAGE_SIZE))
         return tuple(_text_of(status) for status, _ in page.statuses)
+
+    def reactions(self, remote_ids: Sequence[str]) -> Mapping[str, Reactions]:
+        """All in one call, or one by one where the server has no such call (before 4.3, and others)."""
+        return {
+            str(status.get("id", "")): Reactions(
+                likes=count_of(status, "favourites_count"),
+                reposts=count_of(status, "reblogs_count", "quotes_count"),
+                replies=count_of(status, "replies_count"),
+            )
+            for status in self._statuses(remote_ids)
+        }
 
     def delete(self, remote_id: str) -> None:
         """Take a post down with its pictures; one that is gone is down already."""
@@ -409,6 +424,28 @@ class MastodonPublisher:
         if not _ID.fullmatch(remote_id):
             return None
         return Sent(remote_id, str(status.get("url") or self.post_url(remote_id)), age)
+
+    def _statuses(self, remote_ids: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Those that are still there."""
+        try:
+            response = self._server.ask("read", "GET", "/api/v1/statuses", params={"id[]": list(remote_ids)})
+        except Rejected as error:
+            if error.http_status not in (404, 405):
+                raise
+        else:
+            body = json_of(response)
+            if not isinstance(body, list):
+                raise self._server.unreadable("read", response)
+            yield from dicts_in(body)
+            return
+        for remote_id in remote_ids:
+            try:
+                response = self._server.ask("read", "GET", f"/api/v1/statuses/{remote_id}")
+            except Rejected as error:
+                if error.http_status != 404:
+                    raise
+            else:
+                yield self._server.object("read", response)
 
     def _page(self, before: str | None, size: int = _PAGE_SIZE) -> "_Page":
         """A page of the account's posts, those before an id where one is given."""

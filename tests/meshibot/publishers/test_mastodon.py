@@ -19,6 +19,7 @@ from meshibot.publishers.base import (
     Rejected,
     RetryLater,
     Unclear,
+    WordsRejected,
 )
 from meshibot.publishers.mastodon import MastodonPublisher, MastodonSettings
 from meshibot.publishers.server import Notes
@@ -289,12 +290,12 @@ def test_limits_are_learned_with_the_first_picture_and_kept_for_a_day(fakes: Fak
     mastodon = opened(fake, notes=notes)
     assert mastodon.limits.caption == 500
     long = a_draft(tmp_path, "a longer caption than this server takes No.0042")
-    said = outcome(lambda: mastodon.upload(long), Rejected)
+    said = outcome(lambda: mastodon.upload(long), WordsRejected)
     assert "has 47 of the 20 characters that Mastodon allows" in said
     assert fake.requests("upload") == 0
     later = opened(fake, notes=notes)
     assert later.limits.caption == 20, "before anything is asked"
-    outcome(lambda: later.upload(long), Rejected)
+    outcome(lambda: later.upload(long), WordsRejected)
     assert fake.requests("instance") == 1
 
 

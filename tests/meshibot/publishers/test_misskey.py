@@ -16,6 +16,7 @@ from meshibot.publishers.base import (
     Rejected,
     RetryLater,
     Unclear,
+    WordsRejected,
 )
 from meshibot.publishers.misskey import MisskeyPublisher, MisskeySettings
 from meshibot.publishers.server import Notes
@@ -102,7 +103,7 @@ SENDING: list[tuple[str, dict[str, Any], type[PublishError], str]] = [
     ("garbage", {}, Unclear, "its answer names no post"),
     ("rate_limited", {}, RetryLater, "rate limit is used up for posting until 20"),
     ("redirect", {}, RetryLater, "a redirect that is not followed; look at MESHIBOT_MISSKEY_SERVER"),
-    ("prohibited", {}, Rejected, "CONTAINS_PROHIBITED_WORDS"),
+    ("prohibited", {}, WordsRejected, "refuses the words of the post: Cannot post because"),
     ("file_gone", {}, MediaGone, "no longer has the uploaded picture"),
     ("revoked", {}, AccountStopped, "refuses the token (401"),
     ("revoked_as_before", {}, AccountStopped, "refuses the token (403"),
@@ -179,7 +180,7 @@ def test_a_servers_own_limits_are_learned_and_kept(fakes: Fakes, tmp_path: Path)
     fake = fakes("misskey", max_text=20, max_file_mb=2)
     notes = Notes.of(tmp_path, "misskey", "misskey.example")
     long = a_draft(tmp_path, "a longer caption than this server takes No.0042")
-    said = outcome(lambda: opened(fake, notes).upload(long), Rejected)
+    said = outcome(lambda: opened(fake, notes).upload(long), WordsRejected)
     assert "has 47 of the 20 characters that Misskey allows" in said
     limits = opened(fake, notes).limits
     assert (limits.caption, limits.image_bytes) == (20, 2_000_000)
