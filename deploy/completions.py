@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from typer.completion import get_completion_script
+from typer._completion_shared import get_completion_script
 
 HERE = Path(__file__).parent / "completions"
 NAMES = {"bash": "{}.bash", "zsh": "_{}", "fish": "{}.fish"}
