@@ -27,7 +27,7 @@ def _x(questions: Questions) -> Answers:
     _say(
         questions,
         "At console.x.com: log in as the account that is to post, make an app with 'Read and write', buy\n"
-        "a few credits, and open the app's 'Keys and tokens'. Label the account as automated in its settings.",
+        "a few credits, and open the app's 'Keys and tokens'. Label the account as automated there.",
     )
     names = {
         "x_consumer_key": "Consumer key",
