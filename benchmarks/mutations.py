@@ -72,6 +72,98 @@ class Named:
 TRAINING = "trainer/training"
 NAMED = (
     Named(
+        "no version check when a claim is held",
+        "meshibot/outbox/claim.py",
+        "        if not account.lease_owner == post.lease_owner == claim.owner:\n"
+        "            raise LeaseLost\n        account.lease_expires_at",
+        "        account.lease_expires_at",
+        "tests/meshibot/outbox/test_claim.py",
+    ),
+    Named(
+        "no last look at the claim before a post leaves",
+        "meshibot/outbox/claim.py",
+        "            raise LeaseLost\n        left = ",
+        "            pass\n        left = ",
+        "tests/meshibot/outbox/test_claim.py",
+    ),
+    Named(
+        "no last look at the clocks before a post leaves",
+        "meshibot/outbox/claim.py",
+        "if left <= 0 or is_free(",
+        "if left <= -1e9 and is_free(",
+        "tests/meshibot/outbox/test_claim.py",
+    ),
+    Named(
+        "retweets counted in the look",
+        "meshibot/publishers/x/publisher.py",
+        'exclude=["replies", "retweets"]',
+        'exclude=["replies"]',
+        "tests/meshibot/publishers/x/test_publisher.py",
+    ),
+    Named(
+        "the newest match taken for ours",
+        "meshibot/outbox/reconcile.py",
+        "Published(made_since[0])",
+        "Published(made_since[-1])",
+        "tests/meshibot/outbox/test_reconcile.py",
+    ),
+    Named(
+        "a post that needs a person left out of the budget",
+        "meshibot/database/queries.py",
+        "PostState.DELETED, PostState.NEEDS_PERSON]",
+        "PostState.DELETED]",
+        "tests/meshibot/outbox/test_choose.py",
+    ),
+    Named(
+        "sends for a stopped account",
+        "meshibot/outbox/deliver.py",
+        "if now > post.deadline or account.state is AccountState.STOPPED:",
+        "if now > post.deadline:",
+        "tests/meshibot/outbox/test_reconcile.py",
+    ),
+    Named(
+        "waits without a cap of a day",
+        "meshibot/outbox/decide.py",
+        " now + LONGEST_WAIT)",
+        " datetime.max.replace(tzinfo=now.tzinfo))",
+        "tests/meshibot/outbox/test_decide.py",
+    ),
+    Named(
+        "looks not reset at a new send",
+        "meshibot/outbox/reconcile.py",
+        "if before is None or before.sent_at != post.sent_at:",
+        "if before is None:",
+        "tests/meshibot/outbox/test_reconcile.py",
+    ),
+    Named(
+        "the folder not synced",
+        "trainer/files.py",
+        "    sync_folder(path.parent)\n",
+        "",
+        "tests/trainer/test_files.py",
+    ),
+    Named(
+        "logging shows its own errors",
+        "meshibot/logs.py",
+        "logging.raiseExceptions = False",
+        "logging.raiseExceptions = True",
+        "tests/meshibot/test_logs.py",
+    ),
+    Named(
+        "a late answer overwrites what is posted",
+        "meshibot/outbox/deliver.py",
+        "        if post.remote_id is None:\n",
+        "        if True:\n",
+        "tests/meshibot/outbox/test_claim.py",
+    ),
+    Named(
+        "the look begins at the moment in place of a day before",
+        "meshibot/outbox/reconcile.py",
+        "post.created_at - timedelta(days=1)",
+        "post.created_at",
+        "tests/meshibot/outbox/test_reconcile.py",
+    ),
+    Named(
         "the checkpoint ships the latest generator",
         f"{TRAINING}/snapshots.py",
         "                networks.generator_average,",
@@ -352,7 +444,8 @@ def print_named(timeout: float) -> None:
         for change in NAMED:
             source = (ROOT / change.path).read_text(encoding="utf-8")
             assert source.count(change.old) == 1, f"{change.path} no longer holds {change.old!r} once"
-            tests = [os.path.normpath(f"tests/trainer/training/{change.tests}")]
+            folder = "" if change.tests.startswith("tests/") else "tests/trainer/training/"
+            tests = [os.path.normpath(f"{folder}{change.tests}")]
             changed = source.replace(change.old, change.new).encode()
             seen = noticed(tree, change.path, changed, tests, timeout)
             print(f"| {change.name} | `{tests[0]}` | {'yes' if seen else '**no**'} |", flush=True)

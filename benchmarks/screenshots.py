@@ -1,6 +1,6 @@
 """Screenshots of `meshibot web`, in docs/images: a bot with a stock and some weeks of posts, and a browser.
 
-    python -m benchmarks.screenshots [--home FOLDER] [--all FOLDER [--run RUN]]
+    python -m benchmarks.screenshots [--home FOLDER [--picture N]] [--all FOLDER [--run RUN]]
 
 Every picture in them is sampled from the checkpoint in the package. `--home` keeps the bot's home for the
 next time; `--all` writes every page instead, wide and narrow, light and dark, in both languages, to be
@@ -147,6 +147,7 @@ def main() -> None:
     parser.add_argument("--home", type=Path)
     parser.add_argument("--all", type=Path)
     parser.add_argument("--run", type=Path)
+    parser.add_argument("--picture", type=int, default=POSTED, help="which one is reviewed")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.home or Path(temporary)
@@ -174,8 +175,14 @@ def main() -> None:
                             path=options.all / f"{label}-{name}.png", full_page="grid" not in path
                         )
                 elif name in ("1280-light-en", "1280-dark-ja"):
-                    for path in ("/review", "/calendar"):
-                        page.goto(url + path)
+                    for path, address in (
+                        ("/review", f"/review?picture={options.picture}"),
+                        ("/calendar", "/calendar"),
+                    ):
+                        page.set_viewport_size(
+                            {"width": 1280, "height": 1000 if path == "/calendar" else 800}
+                        )
+                        page.goto(url + address)
                         page.wait_for_load_state("networkidle")
                         language = name[-2:]
                         shoot(page, IMAGES / f"web{path.replace('/', '-')}-{language}.webp")

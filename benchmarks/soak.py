@@ -6,8 +6,9 @@
 Real daemons, processes of their own, work on one database. Their accounts are on fakes of the networks by
 turns, each a process with a ledger of its own, which spoil a share of all requests in every way they know and
 would take the same post twice where the network would. With `--group` all accounts post the same pictures.
-Every few seconds a daemon is killed and another one started at once. A person starts accounts that
-were stopped, and does nothing else. The delays of the outbox are shrunk, its rules are not.
+Every few seconds a daemon is killed and another one started at once; every few seconds one is suspended
+beyond its lease, wherever it is, and wakes when others have taken over its work. A person starts accounts
+that were stopped, and does nothing else. The delays of the outbox are shrunk, its rules are not.
 
 Prints a table in Markdown; ends with 1 when a post was made twice, or a slot has no end or no reason for it.
 """
@@ -15,6 +16,7 @@ Prints a table in Markdown; ends with 1 when a post was made twice, or a slot ha
 import argparse
 import logging
 import multiprocessing
+import os
 import random
 import re
 import shutil
@@ -65,6 +67,10 @@ EVERY = 0.12
 """Seconds between two slots of all accounts."""
 KILLS = (2.0, 6.0)
 """Seconds between two kills of three daemons, at least and at most; fewer live as long each."""
+SLEEPS = (1.0, 4.0)
+"""Seconds between two suspensions, at least and at most."""
+ASLEEP = (5.0, 9.0)
+"""Seconds that one lasts: longer than a lease, and than the looks take for one whose answer was lost."""
 NO_PROGRESS = 180.0
 """Seconds without a slot that ended, after which what is left counts as stuck."""
 
@@ -102,6 +108,7 @@ class Result:
 
     seconds: float = 0.0
     kills: int = 0
+    suspensions: int = 0
     deaths: int = 0
     """Daemons that ended by themselves."""
     restarts_by_person: int = 0
@@ -138,6 +145,7 @@ class Result:
             ("**stuck**", f"**{len(self.stuck)}**"),
             ("**posted, and not known or said so**", f"**{len(self.untrue)}**"),
             ("daemons killed", self.kills),
+            ("daemons suspended beyond their lease", self.suspensions),
             ("daemons that ended by themselves", self.deaths),
             ("unexpected exceptions in their logs", self.unexpected),
             ("stopped accounts started by the person", self.restarts_by_person),
@@ -283,19 +291,36 @@ class Crew:
     size: int
     rng: random.Random
     kills: int = 0
+    suspensions: int = 0
     deaths: int = 0
 
     def __post_init__(self) -> None:
         self._workers = [self._start() for _ in range(self.size)]
         self._next = time.monotonic() + self.rng.uniform(*KILLS) * max(1.0, 3 / self.size)
+        self._asleep: ForkServerProcess | None = None
+        self._turn = time.monotonic() + self.rng.uniform(*SLEEPS)
+        """When the one that is suspended wakes, or else when the next one is."""
 
     def _start(self) -> ForkServerProcess:
         worker = processes.Process(target=work, args=self.arguments)
         worker.start()
         return worker
 
+    def _suspend_or_wake(self) -> None:
+        if time.monotonic() < self._turn:
+            return
+        if self._asleep is not None:
+            _signal(self._asleep, signal.SIGCONT)
+            self._asleep = None
+            self._turn = time.monotonic() + self.rng.uniform(*SLEEPS)
+        else:
+            self._asleep = self.rng.choice(self._workers)
+            self.suspensions += _signal(self._asleep, signal.SIGSTOP)
+            self._turn = time.monotonic() + self.rng.uniform(*ASLEEP)
+
     def tend(self) -> None:
-        """Kill one where it is time, and replace the dead."""
+        """Kill one, and suspend or wake one, where it is time; and replace the dead."""
+        self._suspend_or_wake()
         if time.monotonic() >= self._next:
             victim = self.rng.randrange(self.size)
             self._workers[victim].kill()
@@ -314,6 +339,7 @@ class Crew:
         SIGTERM itself may end one that has only just been started: it has nothing under way.
         """
         for worker in self._workers:
+            _signal(worker, signal.SIGCONT)
             worker.terminate()
         for worker in self._workers:
             worker.join(60)
@@ -321,6 +347,17 @@ class Crew:
                 self.deaths += 1
                 worker.kill()
                 worker.join()
+
+
+def _signal(worker: ForkServerProcess, number: signal.Signals) -> bool:
+    """Whether it was there to get it."""
+    if worker.pid is None or not worker.is_alive():
+        return False
+    try:
+        os.kill(worker.pid, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 # ---- the soak -----------------------------------------------------------------------------------
@@ -343,7 +380,7 @@ def soak(trial: Trial, url: str, folder: Path) -> Result:
         finally:
             crew.dismiss()
         result.seconds = time.monotonic() - began
-        result.kills, result.deaths = crew.kills, crew.deaths
+        result.kills, result.deaths, result.suspensions = crew.kills, crew.deaths, crew.suspensions
         log = (folder / "daemons.log").read_text(encoding="utf-8")
         result.unexpected = log.count("Traceback (most recent call last)")
         account_for(database, fakes, result, last)
@@ -383,7 +420,12 @@ def wait_for_the_end(database: Database, crew: Crew, result: Result, last: datet
             return
         if now_left != left:
             left, since = now_left, time.monotonic()
-            print(f"\r{left} slots are open, {crew.kills} kills ", end="", file=sys.stderr, flush=True)
+            print(
+                f"\r{left} slots are open, {crew.kills} kills, {crew.suspensions} suspensions ",
+                end="",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 def count_open(database: Database, last: datetime) -> int:

@@ -14,13 +14,14 @@ from pydantic import SecretStr
 from meshibot.captions import WIDEST_SERIAL, Captions, load_captions, marker, own
 from meshibot.captions import Kind as CaptionKind
 from meshibot.config import Account, Settings
-from meshibot.database import Database, Picture
+from meshibot.database import Database, Kind, Picture
 from meshibot.database.migrate import upgrade
 from meshibot.errors import MeshibotError, UsageError
-from meshibot.outbox import Channel, Group, Order, Outbox, Words
+from meshibot.insights.reading import is_read
+from meshibot.outbox import PICTURES, Channel, Group, Order, Outbox, Words
 from meshibot.publishers import publisher_class
 from meshibot.publishers.base import Publisher, lacks, too_long
-from meshibot.schedule import schedule_of
+from meshibot.schedule import AUTO, schedule_of
 from meshibot.stock.inventory import fault_of
 from meshibot.stock.stock import Stock
 
@@ -131,6 +132,12 @@ def require_postable(account: Account, caption: str | None, alt_text: str | None
 def cautions(settings: Settings) -> Iterator[str]:
     """What works, and what whoever posts should know of it, a sentence each."""
     yield from settings.cautions
+    for account in settings.accounts:
+        if account.schedule == AUTO and not is_read(account):
+            yield (
+                f"MESHIBOT_SCHEDULE of {account.name} is auto, and nobody asks how people answer there: its "
+                "hours are drawn blindly (see MESHIBOT_REACTIONS)."
+            )
     yield from _twins(settings)
     for account in settings.accounts:
         with suppress(UsageError):  # said by whoever posts
@@ -193,12 +200,14 @@ def _channel(settings: Settings, account: Account, stack: ExitStack) -> Channel:
     stack.callback(publisher.close)
     require_possible(account, publisher)
     captions = captions_of(account, publisher)
+    _require_stock(settings, account)
     return Channel(
         account.name,
         publisher,
         schedule,
         describe=lambda order: words_for(captions, order),
         prepare=_prepare(settings.home, publisher),
+        mix=account.kinds,
         language=captions.language,
         visibility=account.visibility,
         sensitive=account.sensitive,
@@ -208,6 +217,15 @@ def _channel(settings: Settings, account: Account, stack: ExitStack) -> Channel:
         preferred=fingerprints(settings.checkpoint_file),
         reviewed=account.review == "required",
     )
+
+
+def _require_stock(settings: Settings, account: Account) -> None:
+    kind = max(map(Kind, account.kinds.kinds), key=PICTURES.__getitem__)
+    if PICTURES[kind] > settings.stock_target and kind is not Kind.SINGLE:
+        raise UsageError(
+            f"MESHIBOT_KINDS of {account.name} has {kind.value}, which takes {PICTURES[kind]} pictures, and "
+            f"MESHIBOT_STOCK_TARGET is {settings.stock_target}: raise it."
+        )
 
 
 def _group(settings: Settings, account: Account) -> Group | None:

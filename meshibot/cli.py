@@ -23,6 +23,7 @@ from meshibot.display import (
     print_pairs,
     print_table,
     say,
+    show_insights,
     show_post,
     show_posts,
     show_settings,
@@ -81,6 +82,7 @@ class PostKind(StrEnum):
 
     SINGLE = "single"
     GRID = "grid"
+    GRID_OF_NINE = "grid9"
 
 
 def _version(asked: bool) -> None:
@@ -101,7 +103,7 @@ def _options(
 @app.command("post-now")
 def post_now(
     account: AccountOption = None,
-    kind: Annotated[PostKind, typer.Option(help="One picture, or a grid of four.")] = PostKind.SINGLE,
+    kind: Annotated[PostKind, typer.Option(help="One picture, or a grid of four or nine.")] = PostKind.SINGLE,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show everything; change nothing.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -205,17 +207,19 @@ def run() -> None:
     from meshibot.assembly import open_bot
     from meshibot.chores import chores
     from meshibot.daemon import Daemon
+    from meshibot.insights.reading import Reader
     from meshibot.stock.stock import Restocker
 
     with open_bot(settings, settings.accounts) as bot:
         restocker = Restocker(bot.stock, settings.stock_target)
+        reader = Reader(bot.database, settings)
         daemon = Daemon(
             bot.database,
             bot.channels,
             fill_stock=restocker,
-            others=tuple(chores(settings, bot.database)),
+            others=tuple(chores(settings, bot.database, reader)),
         )
-        restocker.stopping = daemon.stopping
+        restocker.stopping = reader.stopping = daemon.stopping
         daemon.run()
 
 
@@ -732,6 +736,29 @@ def status(
 
 
 @app.command()
+def insights(account: AccountOption = None, json: JsonOption = False) -> None:
+    """How people answered to the posts."""
+    settings = _settings()
+    accounts = settings.accounts if account is None else (settings.account(account),)
+
+    from meshibot.insights.tables import insights as of_account
+
+    with _existing(settings) as database:
+        if database is None:
+            documents = []
+        else:
+            with database.read() as session:
+                documents = [of_account(session, each, _now()) for each in accounts]
+    if json:
+        print_json(documents)
+        return
+    for document in documents:
+        show_insights(document)
+    if not documents:
+        say("There is no database yet, and so no post.")
+
+
+@app.command()
 def plan(
     account: AccountOption = None,
     start: Annotated[
@@ -752,6 +779,9 @@ def plan(
     if json:
         print_json(documents)
     else:
+        for each, schedule in pairs:
+            if schedule.auto is not None:
+                say(f"{each.name}: hours are drawn a day or two ahead; `meshibot slots list` has them.")
         print_table(("account", "local", "UTC"), [(d["account"], d["local"], d["due_at"]) for d in documents])
 
 

@@ -195,6 +195,8 @@ def show_status(status: Json) -> None:
         when = f"next post {slot['local']}" if slot else "no slot within a year"
         print(f"account {account['name']} ({account['publisher']}): {when}{stopped}")
     print(f"stock: {status['stock']['waiting']} of {status['stock']['target']} pictures wait")
+    if "approved" in status["stock"]:
+        print(f"review: {status['stock']['approved']} of them are approved, and only those are posted")
     daemon = status["daemon"]
     if daemon and daemon["running"]:
         print(f"daemon: runs on {daemon['host']} (pid {daemon['pid']}) since {daemon['started_at']}")
@@ -206,3 +208,31 @@ def show_status(status: Json) -> None:
         print(f"missed {slot['local']} ({slot['account']}): {slot['reason']}")
     if status["recent"]:
         show_posts(status["recent"])
+
+
+def show_insights(document: Json) -> None:
+    """One account's: how much was counted, what it costs, and the tables."""
+    name = f"{document['account']} ({document['publisher']})"
+    if not document["is_read"]:
+        say(f"{name}: reactions are not read here: see MESHIBOT_REACTIONS.")
+    say(f"{name}: {document['counted']} of {document['posts']} posts are counted, when a day old.")
+    if document["most_a_post"] and document["is_read"]:
+        say(
+            f"{name}: reading cost ${document['spent_this_month']:.3f} this month, and costs up to "
+            f"${document['most_a_post']:.3f} a post."
+        )
+    rows = [
+        (
+            document["account"],
+            by,
+            line["value"],
+            line["posts"],
+            f"{line['mean']:.1f}",
+            f"{line['low']:.1f}-{line['high']:.1f}",
+        )
+        for by, lines in document["by"].items()
+        for line in lines
+    ]
+    if rows:
+        likely = f"{document['level']:.0%} interval"
+        print_table(("account", "by", "", "posts", "reactions a post", likely), rows)

@@ -1,10 +1,11 @@
-"""From a sampled picture to the file that is published: scaled up, or four in a grid, and labelled inside.
+"""From a sampled picture to the file that is published: scaled up, or several in a grid, and labelled inside.
 
 The label is XMP with IPTC's digital source type, so that a file which leaves the network still says that it
 was generated (https://www.iptc.org/std/photometadata/specification/, Digital Source Type).
 """
 
 import io
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -60,17 +61,17 @@ def scale_up(image: Image.Image, side: int = SIDE) -> Image.Image:
 
 
 def grid(images: Sequence[Image.Image], side: int = SIDE) -> Image.Image:
-    """Four pictures, two by two, with a small gap between them, at `side` pixels in all."""
-    if len(images) != 4:
-        raise ValueError(f"A grid holds 4 pictures, not {len(images)}.")
+    """Four or nine pictures, as many down as across, with small gaps between, at `side` pixels in all."""
+    if len(images) not in (4, 9):
+        raise ValueError(f"A grid holds 4 or 9 pictures, not {len(images)}.")
+    across = math.isqrt(len(images))
     gap = max(2, side // 128)
-    tile = (side - gap) // 2
+    tile = (side - gap * (across - 1)) // across
     canvas = Image.new("RGB", (side, side), _GAP_COLOUR)
     for position, image in enumerate(images):
-        row, column = divmod(position, 2)
-        # From the far edge, so that an odd pixel widens the gap and not the border.
-        left = column * (side - tile)
-        top = row * (side - tile)
+        row, column = divmod(position, across)
+        # From edge to edge, so that an odd pixel widens a gap and not the border.
+        left, top = (place * (side - tile) // (across - 1) for place in (column, row))
         canvas.paste(scale_up(image, tile), (left, top))
     return canvas
 
@@ -113,7 +114,7 @@ def render(
     side: int = SIDE,
     max_bytes: int,
 ) -> None:
-    """Make the file that is published out of one sampled picture, or out of four, and write it atomically.
+    """Make the file that is published out of one sampled picture, or of several, and write it atomically.
 
     Raises PictureError naming the file that can't be read or written.
     """

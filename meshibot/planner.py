@@ -6,16 +6,21 @@ daemon, and a clock that jumps back all meet the same row. The jitter is drawn h
 
 import random
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from meshibot.database.models import Account, Post, Slot, SlotState
-from meshibot.schedule import PlannedSlot, Schedule, plan
+from meshibot.insights.first_day import first_days
+from meshibot.insights.hours import Heard, choose
+from meshibot.schedule import Auto, PlannedSlot, Schedule, at_hours, plan
 
 HORIZON = timedelta(hours=48)
 """How far ahead slots are written."""
+
+MEMORY = timedelta(days=3 * 365)
+"""How far back reactions tell at which hour to post."""
 
 CATCH_UP = timedelta(days=31)
 """How far back slots are written after a time without a daemon, to be recorded as missed."""
@@ -36,15 +41,102 @@ def write_slots(session: Session, account: str, schedule: Schedule, now: datetim
     """
     row = session.get_one(Account, account, with_for_update=True)
     start = now if row.planned_until is None else max(min(row.planned_until, now), now - CATCH_UP)
+    until = now + HORIZON
     # Slots whose own time is past may lie ahead by their jitter: the schedule still has them.
     early = start - schedule.jitter - timedelta(minutes=1)
-    days = (now + HORIZON - early) / timedelta(days=1) + 1  # local days may be short of an hour
-    known = plan(schedule.cron, schedule.tz, early, days, schedule.quiet)
-    fresh = [slot for slot in known if start <= slot.due_at < now + HORIZON]
+    if schedule.auto is not None:
+        until = _midnight_before(until, schedule.tz)  # hours are drawn for whole days
+        known = drawn_ahead(session, account, schedule, schedule.auto, (early, until), now, rng)
+    else:
+        days = (until - early) / timedelta(days=1) + 1  # local days may be short of an hour
+        known = plan(schedule.cron, schedule.tz, early, days, schedule.quiet)
+    fresh = [slot for slot in known if start <= slot.due_at < until]
     written = _insert(session, account, fresh, schedule, rng)
     _adapt(session, account, known, schedule, now, rng)
-    row.planned_until = now + HORIZON
+    row.planned_until = until
     return written
+
+
+def drawn_ahead(
+    session: Session,
+    account: str,
+    schedule: Schedule,
+    auto: Auto,
+    span: tuple[datetime, datetime],
+    now: datetime,
+    rng: random.Random,
+) -> list[PlannedSlot]:
+    """The slots of a span of whole days where hours are drawn: those that the days have, and what they lack.
+
+    A day never gets more than it is to have, whatever was done to those that it has. On the present day only
+    what is still to come is drawn from.
+    """
+    there = _by_day(session, account, schedule, span)
+    heard: list[Heard] | None = None
+    known: list[PlannedSlot] = []
+    first, end, today = (moment.astimezone(schedule.tz).date() for moment in (*span, now))
+    for day in (first + timedelta(days=number) for number in range((end - first).days)):
+        possible = _possible(day, auto.hours, schedule)
+        slots = there.get(day, [])
+        own = {hour for hour, slot in possible.items() if any(_is(slot, row) for row in slots)}
+        # What today's settings don't explain: a person's, or made by a schedule before.
+        others = [row for row in slots if not any(_is(possible[hour], row) for hour in own)]
+        room = max(0, auto.posts - sum(row.pinned or row.state is SlotState.TAKEN for row in others))
+        hours = sorted(own)[:room]
+        left = [
+            hour for hour, slot in possible.items() if hour not in own and (day < today or slot.due_at > now)
+        ]
+        if len(hours) < room and left:
+            if heard is None:
+                heard = heard_of(session, account, schedule.tz, now)
+            hours += choose(left, room - len(hours), heard, rng)
+        known += [possible[hour] for hour in hours]
+    return known
+
+
+def _midnight_before(moment: datetime, tz: tzinfo) -> datetime:
+    return moment.astimezone(tz).replace(hour=0, minute=0, second=0, microsecond=0).astimezone(UTC)
+
+
+def heard_of(session: Session, account: str, tz: tzinfo, now: datetime) -> list[Heard]:
+    """How people answered to the account's posts of the last years."""
+    days = first_days(session, account, tz, now - MEMORY)
+    return [Heard(day.hour, day.reactions, (now - day.post.due_at) / timedelta(days=1)) for day in days]
+
+
+def _possible(day: date, hours: Iterable[int], schedule: Schedule) -> dict[int, PlannedSlot]:
+    midnight = datetime(day.year, day.month, day.day, tzinfo=schedule.tz)
+    slots = plan(at_hours(tuple(hours)), schedule.tz, midnight, 1, schedule.quiet)
+    return {int(slot.minute[11:13]): slot for slot in slots if not slot.quiet}
+
+
+def _by_day(
+    session: Session, account: str, schedule: Schedule, span: tuple[datetime, datetime]
+) -> dict[date, list[Slot]]:
+    """The slots that are written, and not given up for another schedule, by the local day of their keys."""
+    begin, end = span
+    query = select(Slot).where(
+        Slot.account == account,
+        Slot.state.in_(list(SlotState)),
+        Slot.due_at >= begin - timedelta(days=1),
+        Slot.due_at < end + timedelta(days=1),
+    )
+    days: dict[date, list[Slot]] = {}
+    for slot in session.scalars(query):
+        if slot.reason != _CHANGED:
+            days.setdefault(_day_of(slot, schedule.tz), []).append(slot)
+    return days
+
+
+def _day_of(slot: Slot, tz: tzinfo) -> date:
+    try:
+        return date.fromisoformat(slot.key.partition("|")[2][:10])
+    except ValueError:
+        return slot.due_at.astimezone(tz).date()
+
+
+def _is(planned: PlannedSlot, slot: Slot) -> bool:
+    return slot.key.partition("|")[2] == planned.minute
 
 
 def _insert(

@@ -1,6 +1,6 @@
 """From cron lines to the moments at which an account posts. It is pure: the planner writes them down."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING
@@ -13,8 +13,19 @@ from meshibot.quiet import QuietHours
 if TYPE_CHECKING:
     from meshibot.config import Account as AccountSettings
 
+AUTO = "auto"
+"""In place of cron lines: the hours are drawn by what people answered to."""
+
 _MARGIN = timedelta(days=1)  # no zone's clock change is larger
 _MINUTE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class Auto:
+    """So many posts a day, at some of these hours. None of them is quiet."""
+
+    hours: tuple[int, ...]
+    posts: int
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,8 @@ class Schedule:
     quiet: QuietHours | None = None
     daily_budget: int | None = None
     """Most posts in a local day."""
+    auto: Auto | None = None
+    """Where the hours of a day are drawn as it comes near; `cron` then has as many of those allowed."""
     monthly_budget: float | None = None
     """Most US dollars in a local month."""
 
@@ -74,7 +87,8 @@ def cron_lines(cron: str) -> tuple[str, ...]:
 
 def schedule_of(account: "AccountSettings") -> Schedule:
     """When the account posts. Raises UsageError for a cron line that can't be understood."""
-    lines = cron_lines(account.schedule)
+    auto = _auto_of(account) if account.schedule == AUTO else None
+    lines = cron_lines(account.schedule if auto is None else at_hours(spread(auto)))
     return Schedule(
         "; ".join(lines),
         account.timezone,
@@ -82,8 +96,38 @@ def schedule_of(account: "AccountSettings") -> Schedule:
         account.grace,
         account.quiet_hours,
         account.daily_budget,
-        account.monthly_budget,
+        monthly_budget=account.monthly_budget,
+        auto=auto,
     )
+
+
+def _auto_of(account: "AccountSettings") -> Auto:
+    """UsageError where there are more posts than hours, or no hour is left by the quiet ones."""
+    quiet = account.quiet_hours
+    hours = tuple(
+        hour for hour in account.auto_hours if quiet is None or datetime(2024, 1, 1, hour) not in quiet
+    )
+    if not hours:
+        raise UsageError(
+            f"MESHIBOT_AUTO_HOURS has no hour outside the quiet hours {quiet}: allow others, or change "
+            "MESHIBOT_QUIET_HOURS."
+        )
+    if account.auto_posts > len(hours):
+        raise UsageError(
+            f"MESHIBOT_AUTO_POSTS is {account.auto_posts}, and only {len(hours)} hours are allowed outside "
+            "the quiet ones: lower it, or allow more in MESHIBOT_AUTO_HOURS."
+        )
+    return Auto(hours, account.auto_posts)
+
+
+def at_hours(hours: Sequence[int]) -> str:
+    """The cron line of a day with posts at these hours."""
+    return f"0 {','.join(map(str, hours))} * * *"
+
+
+def spread(auto: Auto) -> tuple[int, ...]:
+    """As many of the allowed hours as there are posts, far apart: they stand for days not drawn yet."""
+    return tuple(auto.hours[(2 * n + 1) * len(auto.hours) // (2 * auto.posts)] for n in range(auto.posts))
 
 
 def plan(

@@ -8,7 +8,17 @@ from sqlalchemy.orm import Session
 
 from meshibot.config import Account, Settings
 from meshibot.database import Account as AccountRow
-from meshibot.database import AccountState, Daemon, Database, Picture, PictureState, Slot, SlotState, queries
+from meshibot.database import (
+    AccountState,
+    Daemon,
+    Database,
+    Picture,
+    PictureState,
+    Slot,
+    SlotState,
+    Verdict,
+    queries,
+)
 from meshibot.database.migrate import open_existing
 from meshibot.schedule import Schedule, schedule_of
 from meshibot.views import (
@@ -25,6 +35,7 @@ _WEEK = timedelta(days=7)
 _NOTHING_STORED: dict[str, Any] = {
     "accounts": {},
     "waiting": 0,
+    "approved": 0,
     "needs_person": [],
     "open_posts": [],
     "missed": [],
@@ -45,8 +56,11 @@ def status(settings: Settings, now: datetime) -> Json:
         )
         slot = row.pop("slot") or next_slot(account, schedule_of(account), now)
         accounts.append({"name": account.name, "publisher": account.publisher, **row, "next_slot": slot})
-    waiting = stored.pop("waiting")
-    return {"accounts": accounts, "stock": {"waiting": waiting, "target": settings.stock_target}, **stored}
+    waiting, approved = stored.pop("waiting"), stored.pop("approved")
+    stock = {"waiting": waiting, "target": settings.stock_target}
+    if any(account.review == "required" for account in settings.accounts):
+        stock["approved"] = approved
+    return {"accounts": accounts, "stock": stock, **stored}
 
 
 def next_slot(account: Account, schedule: Schedule, now: datetime) -> Json | None:
@@ -60,6 +74,11 @@ def next_slot(account: Account, schedule: Schedule, now: datetime) -> Json | Non
 def _stored(database: Database, settings: Settings, now: datetime) -> Json:
     with database.read() as session:
         waiting = session.scalar(select(func.count()).where(Picture.state == PictureState.APPROVED))
+        approved = session.scalar(
+            select(func.count()).where(
+                Picture.state == PictureState.APPROVED, Picture.verdict == Verdict.APPROVED
+            )
+        )
         accounts: dict[str, Json] = {
             row.name: {"state": row.state.value, "stopped_reason": row.stopped_reason, "slot": None}
             for row in session.scalars(select(AccountRow))
@@ -72,6 +91,7 @@ def _stored(database: Database, settings: Settings, now: datetime) -> Json:
         return {
             "accounts": accounts,
             "waiting": waiting or 0,
+            "approved": approved or 0,
             "needs_person": [
                 post_json(post, settings) for post in posts_for_a_person(session, list(accounts))
             ],

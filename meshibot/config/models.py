@@ -18,6 +18,7 @@ from meshibot.backup.keep import Keep
 from meshibot.config import values
 from meshibot.config.zones import machine_zone
 from meshibot.errors import UsageError
+from meshibot.kinds import Mix
 from meshibot.layered import Layered
 from meshibot.publishers import PUBLISHERS, publisher_class
 from meshibot.publishers.settings import PublisherSettings, Secret
@@ -77,8 +78,12 @@ class Account(PublisherSettings):
         "folder", description=" or ".join(PUBLISHERS)
     )
     schedule: Annotated[str, PlainValidator(values.schedule)] = Field(
-        "0 23 * * *", description="cron lines such as '0 23 * * *', with ';' between several"
+        "0 23 * * *", description="cron lines such as '0 23 * * *', with ';' between several, or auto"
     )
+    auto_hours: Annotated[tuple[int, ...], NoDecode, PlainValidator(values.hours)] = Field(
+        tuple(range(24)), description="hours of the day such as 7, 12, 18-23"
+    )
+    auto_posts: int = Field(1, ge=1, le=24, description="a whole number of posts a day, from 1 to 24")
     timezone: Annotated[ZoneInfo, PlainValidator(values.zone)] = Field(
         default_factory=machine_zone, description="a time zone such as Asia/Tokyo"
     )
@@ -88,6 +93,10 @@ class Account(PublisherSettings):
     )
     quiet_hours: Annotated[QuietHours | None, PlainValidator(values.quiet_hours)] = Field(
         None, description="a span of local time such as 01:00-06:00"
+    )
+    kinds: Annotated[Mix, NoDecode, PlainValidator(values.kinds), PlainSerializer(str)] = Field(
+        default_factory=Mix,
+        description="a kind and other ones for weekdays such as 'single, sat grid, sun grid9'",
     )
     captions: Annotated[str | tuple[str, ...] | Path, NoDecode, PlainValidator(values.captions)] = Field(
         "ja", description="ja, en, a template such as 'Ramen at {time} {marker}', or a .txt file of templates"
@@ -107,6 +116,9 @@ class Account(PublisherSettings):
     )
     review: Literal["off", "required"] = Field(
         "off", description="required (posts only what a person approved) or off"
+    )
+    reactions: Literal["off", "free", "paid"] = Field(
+        "free", description="free (asked for where that costs nothing), paid (where it costs as well) or off"
     )
     daily_budget: int | None = Field(
         None, ge=1, description="a whole number of posts, the most that a day may have"

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from meshibot.backup.keep import Keep
 from meshibot.errors import UsageError
+from meshibot.kinds import Mix
 from meshibot.quiet import QuietHours
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -51,13 +52,40 @@ def backup_keep(value: object) -> Keep | None:
     return None if text.lower() == "none" else Keep.parse(text)
 
 
+def kinds(value: object) -> Mix:
+    """`single, sat grid` to what is meant by it, or a table of the same."""
+    if isinstance(value, Mix):
+        return value
+    try:
+        return Mix.parse(value)
+    except UsageError as error:  # what is wrong is said with the setting's name in its own layer
+        raise ValueError("no mix of kinds") from error
+
+
 def schedule(value: object) -> str:
     """Cron lines, in a list or with `;` between them, cleaned of what means nothing."""
     lines = value if isinstance(value, list) else str(value).split(";")
     cleaned = [" ".join(str(line).split()) for line in lines if str(line).strip()]
     if not cleaned:
         raise ValueError("no line")
-    return "; ".join(cleaned)
+    return "auto" if [line.lower() for line in cleaned] == ["auto"] else "; ".join(cleaned)
+
+
+def hours(value: object) -> tuple[int, ...]:
+    """`7, 12, 18-23` to the hours that are meant, the earliest first; 22-2 goes over midnight."""
+    parts = value if isinstance(value, list | tuple) else str(value).split(",")
+    found: set[int] = set()
+    for part in parts:
+        said = re.fullmatch(r"\s*(\d{1,2})(?:\s*-\s*(\d{1,2}))?\s*", str(part))
+        if said is None:
+            raise ValueError("not hours")
+        first, last = int(said[1]), int(said[2] or said[1])
+        if max(first, last) > 23:
+            raise ValueError("no such hour")
+        found |= {hour % 24 for hour in range(first, last + 1 + (24 if last < first else 0))}
+    if not found:
+        raise ValueError("no hour")
+    return tuple(sorted(found))
 
 
 def zone(value: object) -> ZoneInfo:

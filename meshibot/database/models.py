@@ -103,6 +103,7 @@ class Kind(StrEnum):
 
     SINGLE = "single"
     GRID = "grid"
+    GRID_OF_NINE = "grid9"
     MORPH = "morph"
 
 

@@ -167,6 +167,12 @@ def _schedule(account: Account, now: datetime) -> tuple[Level, str]:
             f"{account.schedule!r} gives no slot outside the quiet hours within a year: change "
             "MESHIBOT_SCHEDULE or MESHIBOT_QUIET_HOURS."
         )
+    if schedule.auto is not None:
+        hours = ", ".join(map(str, schedule.auto.hours))
+        return "ok", (
+            f"{schedule.auto.posts} a day at one of the hours {hours}, drawn a day or two ahead; grace "
+            f"{account.grace}."
+        )
     return "ok", f"{account.schedule!r}: next at {slot['local']}, grace {account.grace}."
 
 

@@ -15,6 +15,7 @@ timeline; what stays unclear is held for a person; no slot disappears without a 
 | `drafts`, `failures` | what the network gets; what an exception means |
 | `deliver` | the main way: picture, upload, send, record |
 | `reconcile` | looks for what may exist |
+| `identity` | whose account it is, and at which serial it goes on |
 | `outbox` | one step of an account, all of it |
 | `people` | what a person does |
 

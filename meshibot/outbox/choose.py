@@ -217,7 +217,7 @@ def _post_for_slot(turn: Turn, due: Iterable[Slot], hindrance: str | None) -> Po
             if ahead is not None:
                 turn.settle(ahead, Late(slot.reason))
         elif ahead is None:
-            return new_post(turn, slot, turn.channel.kind)
+            return new_post(turn, slot, turn.channel.kind_at(slot.due_at))
         elif ahead.state is PostState.APPROVED:
             return _begin(turn, slot, ahead)
         else:

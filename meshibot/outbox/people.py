@@ -73,7 +73,8 @@ def post_now(
             raise NothingToDo(turn.held_back)
         if hindrance is not None:
             raise hindrance
-        post = _asked_for(turn, kind or channel.kind) or _another(turn, kind or channel.kind)
+        wanted = kind or channel.kind_at(turn.now)
+        post = _asked_for(turn, wanted) or _another(turn, wanted)
     try:
         return _follow(outbox, account, post.id, turn.now + patience)
     except KeyboardInterrupt:

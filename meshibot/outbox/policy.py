@@ -1,16 +1,17 @@
 """What the outbox goes by: how patient it is, and what it needs to know of an account."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from meshibot.database.models import Kind, Picture
 from meshibot.database.queries import sound
+from meshibot.kinds import Mix
 from meshibot.publishers.base import Publisher, Visibility
 from meshibot.schedule import Schedule
 
-PICTURES = {Kind.SINGLE: 1, Kind.GRID: 4, Kind.MORPH: 2}
+PICTURES = {Kind.SINGLE: 1, Kind.GRID: 4, Kind.GRID_OF_NINE: 9, Kind.MORPH: 2}
 """How many pictures a post of each kind shows."""
 
 
@@ -93,8 +94,8 @@ class Channel:
     """Pure and quick. A MeshibotError rejects the post."""
     prepare: Callable[[Order, Words], Path]
     """Makes the file that is uploaded; may be called again. A MeshibotError rejects the post."""
-    kind: Kind = Kind.SINGLE
-    """What its slots show."""
+    mix: Mix = field(default_factory=Mix)
+    """What its slots show on which weekday."""
     links: bool = False
     """Whether its captions may have links where the network charges for them."""
     language: str | None = None
@@ -113,3 +114,7 @@ class Channel:
         """What a post of these words costs, in US dollars; None: of words that are not made yet."""
         with_link = self.links if caption is None else self.publisher.has_link(caption)
         return self.publisher.price.of_post(with_link=with_link)
+
+    def kind_at(self, moment: datetime) -> Kind:
+        """What a post shows that is due then."""
+        return Kind(self.mix.on(moment.astimezone(self.schedule.tz).date()))

@@ -8,7 +8,7 @@ import io
 import math
 import mimetypes
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
@@ -398,6 +398,45 @@ class Lists(Protocol):
         Raises RetryLater where the list can't be read to its end, Rejected or AccountStopped.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Reactions:
+    """How people answered to a post, as the network counts now. None: it does not say."""
+
+    likes: int | None = None
+    reposts: int | None = None
+    """Those with words of their own among them."""
+    replies: int | None = None
+    views: int | None = None
+
+
+@runtime_checkable
+class Measures(Protocol):
+    """A publisher whose network says how people answered to the account's posts."""
+
+    reactions_at_once: ClassVar[int]
+    """Posts in a call."""
+
+    def reactions(self, remote_ids: Sequence[str]) -> Mapping[str, Reactions]:
+        """Those of some of the account's posts by their ids; a post that is gone is left out.
+
+        Costs `price.read` a post. Raises RetryLater, Rejected or AccountStopped.
+        """
+        ...
+
+
+def reactions_at_once(publisher: type[Publisher] | Publisher) -> int:
+    """Of how many posts a call tells the reactions; 0 where the network can't be asked for them."""
+    posts: int = getattr(publisher, "reactions_at_once", 0)
+    return posts
+
+
+def count_of(document: Mapping[str, Any], *names: str) -> int | None:
+    """The sum of what a network counts under these names; None where it has none of them."""
+    found = [document.get(name) for name in names]
+    counts = [number for number in found if isinstance(number, int) and not isinstance(number, bool)]
+    return max(0, sum(counts)) if counts else None
 
 
 def lacks(publisher: type[Publisher] | Publisher, visibility: Visibility, *, sensitive: bool) -> str | None:

@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -36,6 +36,7 @@ from meshibot.publishers.base import (
     MediaGone,
     MediaRef,
     Price,
+    Reactions,
     Rejected,
     Remark,
     RetryLater,
@@ -44,6 +45,7 @@ from meshibot.publishers.base import (
     Told,
     Unclear,
     Visibility,
+    count_of,
     picture_size,
     read_picture,
     require_within_limits,
@@ -192,6 +194,7 @@ class BlueskyPublisher:
     visibilities: ClassVar[tuple[Visibility, ...]] = ("public",)
     marks_sensitive: ClassVar[bool] = False
     price: ClassVar[Price] = prices.FREE
+    reactions_at_once: ClassVar[int] = 25
     limits = Limits(
         caption=300,
         alt_text=2_000,
@@ -323,6 +326,23 @@ class BlueskyPublisher:
         records, _ = self._records(min(max(count, 1), 100), None)
         values = dicts_in([record.get("value") for record in records])
         return tuple(str(value.get("text", "")) for value in values)
+
+    def reactions(self, remote_ids: Sequence[str]) -> Mapping[str, Reactions]:
+        """By `app.bsky.feed.getPosts`, which the account's server passes on."""
+        did = self._signed_in().did
+        uris = [f"at://{did}/{_POST}/{rkey}" for rkey in remote_ids]
+        response = self._ask("read", "GET", "app.bsky.feed.getPosts", params={"uris": uris})
+        posts = self._pds.object("read", response).get("posts")
+        if not isinstance(posts, list):
+            raise self._pds.unreadable("read", response)
+        return {
+            str(post.get("uri", "")).rpartition("/")[2]: Reactions(
+                likes=count_of(post, "likeCount"),
+                reposts=count_of(post, "repostCount", "quoteCount"),
+                replies=count_of(post, "replyCount"),
+            )
+            for post in dicts_in(posts)
+        }
 
     def delete(self, remote_id: str) -> None:
         """Take a post down; one that is gone already is no error to Bluesky either."""

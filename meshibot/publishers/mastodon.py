@@ -10,7 +10,7 @@ import html
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -36,6 +36,7 @@ from meshibot.publishers.base import (
     PossibleDuplicate,
     Price,
     PublishError,
+    Reactions,
     Rejected,
     Remark,
     RetryLater,
@@ -44,6 +45,7 @@ from meshibot.publishers.base import (
     Told,
     Visibility,
     contains_marker,
+    count_of,
     read_picture,
     require_within_limits,
     unfenced,
@@ -124,6 +126,7 @@ class MastodonPublisher:
     visibilities: ClassVar[tuple[Visibility, ...]] = VISIBILITIES
     marks_sensitive: ClassVar[bool] = True
     price: ClassVar[Price] = prices.FREE
+    reactions_at_once: ClassVar[int] = 20
     limits = Limits(
         caption=500,
         alt_text=1_500,
@@ -245,6 +248,17 @@ class MastodonPublisher:
         """The newest of the account's timeline, up to 40."""
         page = self._page(None, min(max(count, 1), _PAGE_SIZE))
         return tuple(_text_of(status) for status, _ in page.statuses)
+
+    def reactions(self, remote_ids: Sequence[str]) -> Mapping[str, Reactions]:
+        """All in one call, or one by one where the server has no such call (before 4.3, and others)."""
+        return {
+            str(status.get("id", "")): Reactions(
+                likes=count_of(status, "favourites_count"),
+                reposts=count_of(status, "reblogs_count", "quotes_count"),
+                replies=count_of(status, "replies_count"),
+            )
+            for status in self._statuses(remote_ids)
+        }
 
     def delete(self, remote_id: str) -> None:
         """Take a post down with its pictures; one that is gone is down already."""
@@ -410,6 +424,28 @@ class MastodonPublisher:
         if not _ID.fullmatch(remote_id):
             return None
         return Sent(remote_id, str(status.get("url") or self.post_url(remote_id)), age)
+
+    def _statuses(self, remote_ids: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Those that are still there."""
+        try:
+            response = self._server.ask("read", "GET", "/api/v1/statuses", params={"id[]": list(remote_ids)})
+        except Rejected as error:
+            if error.http_status not in (404, 405):
+                raise
+        else:
+            body = json_of(response)
+            if not isinstance(body, list):
+                raise self._server.unreadable("read", response)
+            yield from dicts_in(body)
+            return
+        for remote_id in remote_ids:
+            try:
+                response = self._server.ask("read", "GET", f"/api/v1/statuses/{remote_id}")
+            except Rejected as error:
+                if error.http_status != 404:
+                    raise
+            else:
+                yield self._server.object("read", response)
 
     def _page(self, before: str | None, size: int = _PAGE_SIZE) -> "_Page":
         """A page of the account's posts, those before an id where one is given."""

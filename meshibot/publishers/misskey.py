@@ -6,7 +6,7 @@ misskey.io's 2025.4.1.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -31,6 +31,7 @@ from meshibot.publishers.base import (
     MediaRef,
     Price,
     PublishError,
+    Reactions,
     Rejected,
     Remark,
     RetryLater,
@@ -41,6 +42,7 @@ from meshibot.publishers.base import (
     Visibility,
     WordsRejected,
     contains_marker,
+    count_of,
     read_picture,
     require_within_limits,
     unfenced,
@@ -161,6 +163,7 @@ class MisskeyPublisher:
     visibilities: ClassVar[tuple[Visibility, ...]] = VISIBILITIES
     marks_sensitive: ClassVar[bool] = True
     price: ClassVar[Price] = prices.FREE
+    reactions_at_once: ClassVar[int] = 10
     limits = Limits(
         caption=3_000,
         alt_text=512,
@@ -271,6 +274,25 @@ class MisskeyPublisher:
         """The newest of the account's timeline, up to 100."""
         notes, _ = self._page(None, min(max(count, 1), _PAGE_SIZE))
         return tuple(str(note.get("text") or "") for note in notes)
+
+    def reactions(self, remote_ids: Sequence[str]) -> Mapping[str, Reactions]:
+        """One by one: there is no call for several."""
+        found: dict[str, Reactions] = {}
+        for remote_id in remote_ids:
+            try:
+                response = self._ask("read", "notes/show", json={"noteId": remote_id})
+            except _NoNote:
+                continue
+            note = self._server.object("read", response)
+            kinds = note.get("reactions")
+            by_kind = sum(count_of(kinds, kind) or 0 for kind in kinds) if isinstance(kinds, dict) else None
+            counted = count_of(note, "reactionCount")
+            found[remote_id] = Reactions(
+                likes=by_kind if counted is None else counted,
+                reposts=count_of(note, "renoteCount"),
+                replies=count_of(note, "repliesCount"),
+            )
+        return found
 
     def delete(self, remote_id: str) -> None:
         """Take a post down; its picture stays in the drive. One that is gone is down already."""

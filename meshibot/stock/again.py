@@ -31,37 +31,37 @@ def make(checkpoint: Path, picture: Picture, side: int, target: Path) -> None:
 
 def origin(checkpoint: Path, fingerprint: str) -> dict[str, Any] | None:
     """What the configured checkpoint says of itself, where it is that of the fingerprint; None otherwise."""
-    try:
-        at = checkpoint.stat()
-    except OSError:
+    if fingerprint_of(checkpoint) != fingerprint:
         return None
-    found = _read(checkpoint, at.st_mtime_ns, at.st_size)
-    return found if found["fingerprint"] == fingerprint else None
+    at = checkpoint.stat()
+    return _read(checkpoint, at.st_mtime_ns, at.st_size)
 
 
-def fingerprint(checkpoint: Path) -> str:
-    """The SHA-256 of the configured checkpoint; nothing where it can't be read."""
+def fingerprint_of(checkpoint: Path) -> str:
+    """The SHA-256 of the configured checkpoint; nothing where it can't be read. Hashed once."""
     try:
         at = checkpoint.stat()
-        return str(_read(checkpoint, at.st_mtime_ns, at.st_size)["fingerprint"])
+        return _hashed(checkpoint, at.st_mtime_ns, at.st_size)
     except OSError:
         return ""
 
 
 @lru_cache(maxsize=2)
-def _read(checkpoint: Path, _: int, __: int) -> dict[str, Any]:
-    """Once for each content: hashing the file is the dear part."""
+def _hashed(checkpoint: Path, _: int, __: int) -> str:
+    with checkpoint.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@lru_cache(maxsize=2)
+def _read(checkpoint: Path, _: int, __: int) -> dict[str, Any] | None:
     from trainer.checkpoint import read_metadata
     from trainer.errors import TrainerError
 
     try:
         metadata = read_metadata(checkpoint)
     except TrainerError:
-        return {"fingerprint": ""}
-    with checkpoint.open("rb") as file:
-        fingerprint = hashlib.file_digest(file, "sha256").hexdigest()
+        return None
     return {
-        "fingerprint": fingerprint,
         "name": checkpoint.name,
         "step": metadata.step,
         "resolution": metadata.resolution,

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.applications import Starlette
@@ -11,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from meshibot.errors import ChangedMeanwhile, DatabaseFailure, DatabaseNewer, MeshibotError, UsageError
+from meshibot.errors import DatabaseFailure, DatabaseNewer, MeshibotError, UsageError
+from meshibot.logs import Redactor
 from meshibot.web.guard import Guard
 from meshibot.web.pages import calendar, door, gallery, health, home, images, picture, review, training
 from meshibot.web.site import Call, Site, language_of
@@ -59,7 +60,7 @@ def make_app(site: Site, hosts: frozenset[str]) -> Guard:
     routes: list[BaseRoute] = [
         Route(path, _endpoint(site, pages), methods=list(pages)) for path, pages in methods.items()
     ]
-    routes.append(Mount("/static", _Kept(StaticFiles(packages=[("meshibot.web", "static")]))))
+    routes.append(Mount("/static", _Checked(packages=[("meshibot.web", "static")])))
     app = Starlette(
         routes=routes,
         exception_handlers={HTTPException: _answer(site, _no_page), Exception: _answer(site, _broken)},
@@ -91,7 +92,8 @@ def _called(site: Site, request: Request, body: bytes, page: Page) -> Response:
     try:
         return page(call)
     except MeshibotError as error:
-        return call.render("error.html", _status(error), says=str(error))
+        says = Redactor(site.settings.secrets)(str(error))
+        return call.render("error.html", _status(error), says=says)
     except HTTPException as error:
         return _no_page(call, error)
 
@@ -99,11 +101,7 @@ def _called(site: Site, request: Request, body: bytes, page: Page) -> Response:
 def _status(error: MeshibotError) -> int:
     if isinstance(error, DatabaseFailure | DatabaseNewer):
         return 503
-    if isinstance(error, UsageError):
-        return 400
-    if isinstance(error, ChangedMeanwhile):
-        return 409
-    return 409
+    return 400 if isinstance(error, UsageError) else 409
 
 
 def _answer(
@@ -127,17 +125,11 @@ def _broken(call: Call, error: Exception) -> Response:
     return call.render("error.html", 500, says="Something is wrong here: `meshibot web` has logged what.")
 
 
-class _Kept:
-    """Static files, which a browser may keep for an hour and then asks whether they changed."""
+class _Checked(StaticFiles):
+    """Static files, of which a browser asks each time whether they changed: a 304 is quick, and never old."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def sending(message: dict[str, object]) -> None:
-            if message["type"] == "http.response.start":
-                headers = list(message["headers"])  # type: ignore[call-overload]
-                message["headers"] = [*headers, (b"cache-control", b"no-cache")]
-            await send(message)
-
-        await self.app(scope, receive, sending)  # type: ignore[arg-type]
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """As Starlette makes it, with that said."""
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response

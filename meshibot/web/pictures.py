@@ -1,6 +1,7 @@
 """Pictures in the sizes that pages show, made once each and kept by content. Never by a path of a request."""
 
 import hashlib
+import io
 import logging
 import re
 import time
@@ -79,12 +80,14 @@ class Pictures:
         except Exception as error:  # noqa: BLE001 (Pillow raises a dozen kinds for files that are damaged)
             log.warning("%s can't be shown: %s", source.name, type(error).__name__)
             return False
-        import io
-
         buffer = io.BytesIO()
         sized.save(buffer, "WEBP", quality=_QUALITY, method=4)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        atomic_write(target, buffer.getvalue())
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            atomic_write(target, buffer.getvalue())
+        except OSError as error:
+            log.warning("%s can't be written: %s", target, error.strerror)
+            return False
         return True
 
     def sweep(self) -> None:

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 OWN_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
-_THREADS = 4
+_THREADS = 2
 """Pages are made in so many at once; each holds a connection to the database."""
 _CONNECTIONS = 64
 _BUSY_SECONDS = 5

@@ -23,7 +23,7 @@ from meshibot.slots import Desk
 from meshibot.web import times
 from meshibot.web.access import Access
 from meshibot.web.pictures import Pictures
-from meshibot.web.words import LANGUAGES, NAMES, Language, say
+from meshibot.web.words import LANGUAGES, NAMES, Language, preferred, say
 
 BY = "web page"
 """Who acts, in the events."""
@@ -169,8 +169,6 @@ def _environment() -> Environment:
 
 def language_of(request: Request, settings: Settings) -> Language:
     """Cookie, then Accept-Language, then what the first account's captions are in."""
-    from meshibot.web.words import preferred
-
     chosen = request.cookies.get(LANGUAGE_COOKIE)
     for known in LANGUAGES:
         if known == chosen:

@@ -39,6 +39,7 @@ class Bluesky(Network):
         ("GET", "/xrpc/com.atproto.repo.getRecord"): "get",
         ("GET", "/xrpc/com.atproto.repo.listRecords"): "records",
         ("POST", "/xrpc/com.atproto.repo.deleteRecord"): "delete",
+        ("GET", "/xrpc/app.bsky.feed.getPosts"): "several",
     }
     faults: ClassVar[Mapping[str, Refused]] = {
         "expired": wrong("ExpiredToken", "Token has expired"),
@@ -241,6 +242,24 @@ class Bluesky(Network):
             {"uri": f"at://{self.did}/{POST}/{post['id']}", "value": post["record"]} for post in newest
         ]
         return 200, {"records": records} | ({"cursor": newest[-1]["id"]} if newest else {})
+
+    def several(self, call: Call) -> Answer:
+        """As the app's own service sees them; those that are gone are left out."""
+        self.authorize(call)
+        uris = [value for name, value in call.query if name == "uris"]
+        if not 1 <= len(uris) <= 25:
+            raise wrong("InvalidRequest", "Error: Params must have the property uris, of at most 25")
+        posts = []
+        for uri in uris:
+            place, _, rkey = uri.rpartition("/")
+            if place != f"at://{DID}/{POST}":
+                raise wrong("InvalidRequest", f"Error: {uri} must be a valid at-uri")
+            if rkey in self.posts:
+                liked = self.liked(rkey)
+                counts = {"likeCount": liked["likes"], "repostCount": liked["reposts"]}
+                more = {"quoteCount": liked["quotes"], "replyCount": liked["replies"]}
+                posts.append({"uri": uri, "record": self.posts[rkey]["record"], **counts, **more})
+        return 200, {"posts": posts}
 
     def delete(self, call: Call) -> Answer:
         self.authorize(call)

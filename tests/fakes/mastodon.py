@@ -44,6 +44,8 @@ class Mastodon(Network):
         ("GET", r"/api/v1/media/([\w-]+)"): "probe",
         ("POST", "/api/v1/statuses"): "status",
         ("GET", r"/api/v1/accounts/([\w-]+)/statuses"): "timeline",
+        ("GET", "/api/v1/statuses"): "several",
+        ("GET", r"/api/v1/statuses/([\w-]+)"): "one",
         ("DELETE", r"/api/v1/statuses/([\w-]+)"): "delete",
     }
     faults: ClassVar[Mapping[str, Refused]] = {
@@ -232,6 +234,31 @@ class Mastodon(Network):
             address = f"http://{call.headers['host']}/api/v1/accounts/{call.name}/statuses"
             extra["link"] = f'<{address}?limit={size}&max_id={page[-1]["id"]}>; rel="next"'
         return 200, (page, extra)
+
+    def several(self, call: Call) -> Answer:
+        """Since 4.3, on Mastodon."""
+        self.authorize(call)
+        if self.software_name != "mastodon" or self.version < (4, 3):
+            raise Refused(404, {"error": "Record not found"})
+        ids = [value for name, value in call.query if name == "id[]"]
+        if not 1 <= len(ids) <= 20:
+            raise Refused(422, {"error": "Too many ids"})
+        return 200, [self.counted(post_id, call) for post_id in ids if post_id in self.posts]
+
+    def one(self, call: Call) -> Answer:
+        self.authorize(call)
+        if call.name not in self.posts:
+            raise Refused(404, {"error": "Record not found"})
+        return 200, self.counted(call.name, call)
+
+    def counted(self, post_id: str, call: Call) -> dict[str, Any]:
+        liked = self.liked(post_id)
+        return self.shown(self.posts[post_id], call) | {
+            "favourites_count": liked["likes"],
+            "reblogs_count": liked["reposts"],
+            "quotes_count": liked["quotes"],
+            "replies_count": liked["replies"],
+        }
 
     def delete(self, call: Call) -> Answer:
         self.authorize(call)

@@ -35,6 +35,7 @@ class Misskey(Network):
         ("POST", "/api/drive/files/create"): "upload",
         ("POST", "/api/notes/create"): "note",
         ("POST", "/api/users/notes"): "timeline",
+        ("POST", "/api/notes/show"): "show",
         ("POST", "/api/notes/delete"): "delete",
     }
     faults: ClassVar[Mapping[str, Refused]] = {
@@ -168,6 +169,18 @@ class Misskey(Network):
             raise wrong(400, "INVALID_PARAM")
         posts = [post for post in self.seen(call) if not until or int(post["id"]) < int(until)]
         return 200, [self.shown(post) for post in posts[: body.get("limit", 10)]]
+
+    def show(self, call: Call) -> Answer:
+        self.authorize(call)
+        post = self.posts.get(call.json()["noteId"])
+        if post is None:
+            raise wrong(400, "NO_SUCH_NOTE", "No such note.")
+        liked = self.liked(post["id"])
+        return 200, self.shown(post) | {
+            "reactions": {"🍜": liked["likes"] - 1, ":ramen@.:": 1},
+            "renoteCount": liked["reposts"] + liked["quotes"],
+            "repliesCount": liked["replies"],
+        }
 
     def delete(self, call: Call) -> Answer:
         self.authorize(call)

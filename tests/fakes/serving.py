@@ -199,6 +199,11 @@ class Network:
         with self.lock:
             return [post for post in reversed(self.posts.values()) if hidden is None or post["at"] < hidden]
 
+    def liked(self, post_id: str) -> dict[str, int]:
+        """How people answered to a post: as the test says, or as its id has it. The same on every network."""
+        said: dict[str, dict[str, int]] = self.options.get("reactions", {})
+        return said.get(post_id, {"likes": 5, "reposts": 2, "quotes": 1, "replies": 3})
+
     def error(self, status: int) -> object:
         """The body of an error that is nobody's fault."""
         return {"error": f"status {status}"}

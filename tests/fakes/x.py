@@ -23,7 +23,7 @@ CREDENTIALS = OAuth1Credentials(
 
 ROOT = Path(__file__).resolve().parents[2]
 
-Endpoint = Literal["tweets", "delete", "upload", "metadata", "me", "timeline"]
+Endpoint = Literal["tweets", "delete", "upload", "metadata", "me", "timeline", "lookup"]
 
 
 class FakeX:
@@ -89,6 +89,10 @@ class FakeX:
     def advance(self, seconds: float) -> None:
         """Set the fake's clock ahead: media expire, timestamps move on."""
         self._control("advance", {"seconds": seconds})
+
+    def repost(self, text: str) -> None:
+        """Have the account repost what somebody else said."""
+        self._control("repost", {"text": text})
 
     def set_window(self, remaining: int) -> None:
         """How many requests the rate limit still lets through."""

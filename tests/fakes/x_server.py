@@ -43,6 +43,7 @@ MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"GIF8")
 
 ENDPOINTS = {
     ("POST", r"/2/tweets"): "tweets",
+    ("GET", r"/2/tweets"): "lookup",
     ("DELETE", r"/2/tweets/(?P<id>\d+)"): "delete",
     ("POST", r"/2/media/upload"): "upload",
     ("POST", r"/2/media/metadata"): "metadata",
@@ -346,6 +347,7 @@ class X:
             raise invalid(f"The `max_results` query parameter value [{size}] is not between 5 and 100.")
         start = 0.0
         fields = query.get("tweet.fields", "").split(",")
+        left_out = query.get("exclude", "").split(",")
         if "start_time" in query:
             start = (
                 datetime.strptime(query["start_time"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
@@ -359,7 +361,9 @@ class X:
                     **({"created_at": _iso(post["at"])} if "created_at" in fields else {}),
                 }
                 for post_id, post in sorted(self.posts.items(), reverse=True)
-                if post["at"] >= start and (hidden_since is None or post["at"] < hidden_since)
+                if not (post.get("repost") and "retweets" in left_out)
+                and post["at"] >= start
+                and (hidden_since is None or post["at"] < hidden_since)
             ]
         offset = int(query.get("pagination_token", "0"))
         page = seen[offset : offset + size]
@@ -367,6 +371,36 @@ class X:
         if offset + size < len(seen):
             meta["next_token"] = str(offset + size)
         return 200, {"data": page, "meta": meta} if page else {"meta": meta}
+
+    def lookup(self, query: dict[str, str]) -> tuple[int, object]:
+        """Posts by their ids; of those that are gone, an error each in an answer of 200."""
+        ids = query.get("ids", "").split(",")
+        if not 1 <= len(ids) <= 100 or not all(each.isdigit() for each in ids):
+            raise invalid("The `ids` query parameter value is not valid.")
+        metrics = {
+            "like_count": 5,
+            "repost_count": 2,
+            "quote_count": 1,
+            "reply_count": 3,
+            "impression_count": 120,
+            "bookmark_count": 0,
+        }
+        shown = {"public_metrics": metrics} if "public_metrics" in query.get("post.fields", "") else {}
+        with self.lock:
+            found = [
+                {"id": each, "text": self.posts[each]["text"], **shown} for each in ids if each in self.posts
+            ]
+        errors = [
+            {
+                "resource_id": each,
+                "resource_type": "tweet",
+                "title": "Not Found Error",
+                "type": "https://api.twitter.com/2/problems/resource-not-found",
+            }
+            for each in ids
+            if each not in self.posts
+        ]
+        return 200, ({"data": found} if found else {}) | ({"errors": errors} if errors else {})
 
 
 class Schemas:
@@ -383,6 +417,7 @@ class Schemas:
         "upload": "MediaUploadResponse",
         "me": "GetUsersMeResponse",
         "timeline": "GetUsersPostsResponse",
+        "lookup": "GetPostsByIdsResponse",
         "delete": "DeletePostsResponse",
     }
 
@@ -470,6 +505,10 @@ class Handler(BaseHTTPRequestHandler):
                 x.chaos = Chaos(body["share"], random.Random(body["seed"]), body["faults"])
             elif verb == "advance":
                 x.ahead += body["seconds"]
+            elif verb == "repost":
+                x.posts[f"{2 * 10**18 + len(x.posts)}"] = {
+                    "text": body["text"], "at": x.now(), "media_ids": [], "repost": True
+                }  # fmt: skip
             elif verb == "window":
                 x.window = {"limit": body["remaining"], "remaining": body["remaining"]}
         self.reply(200, {"schemas": x.schemas is not None})
@@ -549,6 +588,7 @@ class Handler(BaseHTTPRequestHandler):
             "metadata": lambda: x.describe(sent),
             "me": lambda: (200, {"data": {"id": x.user_id, "name": "飯bot", "username": USERNAME}}),
             "timeline": lambda: x.timeline(identifier, query, hidden_since),
+            "lookup": lambda: x.lookup(query),
         }
         deed: Callable[[], tuple[int, object]] = acts[endpoint]
         return deed()

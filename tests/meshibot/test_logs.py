@@ -124,6 +124,21 @@ def test_a_picture_that_is_uploaded_is_not_in_the_log(
     assert "Updated body" not in said
 
 
+def test_a_log_that_cannot_be_written_says_nothing_of_what_it_would_have_written(
+    capsys: pytest.CaptureFixture[str], stream: io.StringIO
+) -> None:
+    """Python's own words of that hold the bare arguments."""
+
+    class Full(io.StringIO):
+        def write(self, _: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    configure_logging(logging.DEBUG, secrets=SECRETS, stream=Full())
+    logging.getLogger("library").error("the token is %s", SECRETS[2])
+    logging.getLogger().handlers.clear()
+    assert capsys.readouterr().err == ""
+
+
 def test_the_scheduler_is_heard_only_where_it_fails(stream: io.StringIO) -> None:
     configure_logging(logging.DEBUG, stream=stream)
     scheduler = logging.getLogger("apscheduler.scheduler")

@@ -57,8 +57,24 @@ def test_grid_puts_four_pictures_in_reading_order_with_a_gap(side: int) -> None:
     for place, colour in zip(corners + middles, colours * 2, strict=True):
         assert sheet.getpixel(place) == colour
     assert sheet.getpixel((side // 2, side // 2)) not in colours
-    with pytest.raises(ValueError, match="4 pictures"):
+    with pytest.raises(ValueError, match="4 or 9 pictures"):
         grid([bowl()])
+
+
+@pytest.mark.parametrize("side", [1024, 1025, 1026, 103])
+def test_a_grid_of_nine_has_equal_pictures_and_gaps_up_to_a_pixel(side: int) -> None:
+    colours = [(28 * number, 255 - 28 * number, 0) for number in range(9)]
+    sheet = grid([Image.new("RGB", (16, 16), colour) for colour in colours], side)
+    assert sheet.size == (side, side)
+    row = [sheet.getpixel((x, side // 6)) for x in range(side)]
+    widths = [row.count(colour) for colour in colours[:3]]
+    assert len(set(widths)) == 1
+    assert row[0] == colours[0]
+    assert row[-1] == colours[2]
+    third = [side // 6, side // 2, side - side // 6]
+    assert [sheet.getpixel((x, y)) for y in third for x in third] == colours
+    between = row.index(colours[1]) - widths[0]
+    assert abs(between - (side - 3 * widths[0] - between)) <= 1
 
 
 @pytest.mark.parametrize("media_type", MEDIA_TYPES)

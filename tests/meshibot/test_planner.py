@@ -1,18 +1,20 @@
 """Every slot is written once, ahead of time, and follows a schedule that changes."""
 
 import random
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import select
 
-from meshibot.database import Account, Database, Slot, SlotState
+from meshibot.database import Account, Database, Kind, Post, PostMetrics, PostState, Slot, SlotState
 from meshibot.planner import HORIZON, write_slots
 from meshibot.quiet import QuietHours
-from meshibot.schedule import Schedule
+from meshibot.schedule import Auto, Schedule, at_hours
 from tests.meshibot.ledger import new_database
 
 TOKYO = ZoneInfo("Asia/Tokyo")
@@ -137,3 +139,83 @@ def test_what_a_person_did_to_a_slot_stays(database: Database) -> None:
     for schedule in (hourly, Schedule("0 21 * * *", BERLIN), hourly):
         assert write(database, schedule, NOON) in (0, 1)
         assert {slot.key: (slot.due_at, slot.state) for slot in slots(database) if slot.pinned} == before
+
+
+# ---- hours that are drawn ------------------------------------------------------------------------
+
+
+def auto(posts: int = 2, hours: tuple[int, ...] = tuple(range(7, 24)), **said: Any) -> Schedule:
+    return Schedule(at_hours(hours[:posts]), TOKYO, auto=Auto(hours, posts), **said)
+
+
+def by_day(database: Database, *states: SlotState) -> Counter[str]:
+    return Counter(slot.key[5:15] for slot in slots(database) if slot.state in states)
+
+
+def test_drawn_days_are_whole_and_stay_as_they_were_drawn(database: Database) -> None:
+    """Every hour of a month the planner looks: each day has what was asked for, at allowed hours."""
+    for hour in range(24 * 12):
+        write(database, auto(), NOON + timedelta(hours=hour), seed=hour)
+    days = by_day(database, SlotState.PLANNED)
+    assert set(days.values()) == {2}
+    assert 12 <= len(days) <= 14
+    assert {slot.due_at.astimezone(TOKYO).hour for slot in slots(database)} <= set(range(7, 24))
+    assert len({slot.key[-5:] for slot in slots(database)}) > 6, "they are drawn, not fixed"
+
+
+def test_never_more_than_asked_whatever_was_done(database: Database) -> None:
+    write(database, auto(), NOON)
+    with database.write() as session:
+        rows = session.scalars(select(Slot).order_by(Slot.due_at)).all()
+        rows[0].state = SlotState.TAKEN
+        rows[1].state, rows[1].pinned = SlotState.SKIPPED, True
+        rows[2].due_at += timedelta(days=1)
+        rows[2].pinned = True
+    before = {slot.key: slot.state for slot in slots(database)}
+    for seed in range(5):
+        write(database, auto(), NOON + timedelta(minutes=seed), seed=seed)
+    assert {slot.key: slot.state for slot in slots(database)} == before
+
+
+def test_fewer_posts_a_day_and_other_hours_take_effect(database: Database) -> None:
+    write(database, auto(3), NOON)
+    write(database, auto(1), NOON)
+    assert set(by_day(database, SlotState.PLANNED).values()) == {1}
+    write(database, auto(2, (9, 10)), NOON)
+    ahead = [slot for slot in slots(database) if slot.state is SlotState.PLANNED]
+    assert {slot.key[-5:] for slot in ahead} <= {"09:00", "10:00"}
+    assert by_day(database, SlotState.PLANNED)["2026-11-25"] == 2
+    write(database, Schedule("0 12 * * *", TOKYO), NOON)
+    assert {slot.key[-5:] for slot in slots(database) if slot.state is SlotState.PLANNED} == {"12:00"}
+    write(database, auto(), NOON)
+    assert by_day(database, SlotState.PLANNED)["2026-11-25"] == 2
+
+
+def test_days_without_a_daemon_are_written_to_be_missed(database: Database) -> None:
+    write(database, auto(), NOON)
+    write(database, auto(), NOON + timedelta(days=10))
+    days = by_day(database, SlotState.PLANNED)
+    assert set(days.values()) <= {1, 2}
+    assert len(days) == 12
+
+
+def test_the_hour_that_people_answer_to_is_drawn_most(database: Database) -> None:
+    with database.write() as session:
+        for number in range(120):
+            at = NOON - timedelta(days=2 + number // 4, hours=-(number % 4))
+            post = Post(
+                account="main", publisher="toy", serial=number + 1, kind=Kind.SINGLE, state=PostState.POSTED,
+                not_before=at, due_at=at, deadline=at, created_at=at, sent_at=at, posted_at=at,
+            )  # fmt: skip
+            session.add(post)
+            session.flush()
+            likes = 30 if at.astimezone(TOKYO).hour == 22 else 5
+            for days in (0.5, 1.1, 2.0):
+                when = at + timedelta(days=days)
+                session.add(PostMetrics(post_id=post.id, measured_at=when, likes=likes))
+    schedule = auto(1, (21, 22, 23))
+    drawn: Counter[str] = Counter()
+    for day in range(30):
+        write(database, schedule, NOON + timedelta(days=day), seed=day)
+    drawn.update(slot.key[-5:] for slot in slots(database))
+    assert drawn["22:00"] >= 28

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshibot.config.models import account_model
 from meshibot.errors import UsageError
 from meshibot.quiet import QuietHours
-from meshibot.schedule import cron_lines, plan
+from meshibot.schedule import Auto, Schedule, cron_lines, plan, schedule_of
 
 TOKYO = ZoneInfo("Asia/Tokyo")
 NEW_YORK = ZoneInfo("America/New_York")
@@ -123,3 +124,26 @@ def test_quiet_hours_span_midnight() -> None:
     for text in ("", "23:30", "23:30-", "7-9", "09:00-09:00", "25:00-26:00", "1:00-2:00-3:00"):
         with pytest.raises(UsageError, match="QUIET_HOURS"):
             QuietHours.parse(text)
+
+
+def drawn(**said: object) -> Schedule:
+    return schedule_of(account_model().model_validate({"name": "main", "schedule": "auto", **said}))
+
+
+def test_auto_allows_hours_outside_the_quiet_ones_and_stands_for_as_many_slots() -> None:
+    schedule = drawn(auto_hours="7, 12, 22-2", auto_posts=2, quiet_hours="23:30-07:00")
+    assert schedule.auto == Auto((7, 12, 22, 23), 2)
+    slots = plan(schedule.cron, schedule.tz, datetime(2026, 11, 24, tzinfo=schedule.tz), 10)
+    assert len(slots) == 20
+    assert {int(slot.minute[11:13]) for slot in slots} <= {7, 12, 22, 23}
+    assert drawn().auto == Auto(tuple(range(24)), 1)
+
+
+def test_what_auto_can_not_be_is_a_sentence() -> None:
+    with pytest.raises(UsageError, match="AUTO_POSTS is 3, and only 2 hours"):
+        drawn(auto_hours="7,12", auto_posts=3)
+    with pytest.raises(UsageError, match="no hour outside the quiet hours 00:00-08:00"):
+        drawn(auto_hours="1-7", quiet_hours="00:00-08:00")
+    for wrong in ("", "24", "7;8", "noon", "7-"):
+        with pytest.raises(ValueError, match="auto_hours"):
+            drawn(auto_hours=wrong)

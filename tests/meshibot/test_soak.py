@@ -16,6 +16,7 @@ def test_sixty_slots_on_sqlite(tmp_path: Path) -> None:
     result = soak(SHORT, f"sqlite:///{tmp_path / 'bot.sqlite'}", tmp_path)
     assert result.sound, result
     assert result.kills > 2
+    assert result.suspensions > 2
     assert result.faults > 20
 
 
@@ -24,6 +25,7 @@ def test_sixty_slots_on_postgresql(tmp_path: Path, postgres_url: str) -> None:
     result = soak(SHORT, postgres_url, tmp_path)
     assert result.sound, result
     assert result.kills > 2
+    assert result.suspensions > 2
     assert result.faults > 20
 
 

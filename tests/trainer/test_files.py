@@ -1,5 +1,6 @@
 """A file is the old one or the new one, never half of one."""
 
+import os
 import stat
 import subprocess
 import sys
@@ -51,3 +52,22 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     assert target.read_bytes() == b"old"
     assert len(list(tmp_path.iterdir())) == 2, "the unfinished file lies beside it, hidden"
     assert all(path.name.startswith(".") for path in tmp_path.iterdir() if path != target)
+
+
+def test_a_new_file_and_its_name_survive_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is on the disk before it has its name, and the folder after that."""
+    order: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def noted_fsync(descriptor: int) -> None:
+        order.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        fsync(descriptor)
+
+    def noted_replace(path: Path, target: Path) -> Path:
+        order.append("name")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(Path, "replace", noted_replace)
+    replace_file(tmp_path / "bowl.jpg", b"new")
+    assert order == ["file", "name", "folder"]

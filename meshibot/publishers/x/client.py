@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import requests
 import tweepy
@@ -88,6 +88,12 @@ class Client(tweepy.Client):  # type: ignore[misc]
         """`POST /2/media/metadata`."""
         return self.request(
             "POST", "/2/media/metadata", json={"id": media_id, "metadata": {"alt_text": {"text": alt_text}}}
+        )
+
+    def look_up(self, post_ids: Sequence[str]) -> requests.Response:
+        """`GET /2/tweets` with public metrics, by the parameter's documented name: tweepy has its old one."""
+        return self.request(
+            "GET", "/2/tweets", params={"ids": ",".join(post_ids), "post.fields": "public_metrics"}
         )
 
     def post(self, text: str, media_ids: list[str], fence: Fence) -> requests.Response:

@@ -7,7 +7,7 @@ OpenAPI 2.167 and tweepy 4.17.
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -37,6 +37,7 @@ from meshibot.publishers.base import (
     MediaGone,
     MediaRef,
     Price,
+    Reactions,
     Rejected,
     Remark,
     RetryLater,
@@ -46,6 +47,7 @@ from meshibot.publishers.base import (
     Unclear,
     Visibility,
     contains_marker,
+    count_of,
     read_picture,
     require_within_limits,
     unfenced,
@@ -107,6 +109,7 @@ class XPublisher:
     visibilities: ClassVar[tuple[Visibility, ...]] = ("public",)
     marks_sensitive: ClassVar[bool] = False
     price: ClassVar[Price] = prices.X
+    reactions_at_once: ClassVar[int] = 100
     limits = Limits(
         caption=MAX_WEIGHT,
         alt_text=1_000,
@@ -219,6 +222,17 @@ class XPublisher:
         response = self._read_page(self._whose_timeline(), None, None, count=min(max(count, 5), 100))
         return tuple(str(post.get("text", "")) for post in self._posts_of(response)[0])
 
+    def reactions(self, remote_ids: Sequence[str]) -> Mapping[str, Reactions]:
+        """All in one call, with a price on each post that is found."""
+        response = self._call("read", lambda: self._client.look_up(remote_ids))
+        page = json_of(response)
+        posts = dicts_in(page.get("data")) if isinstance(page, dict) else []
+        errors = dicts_in(page.get("errors")) if isinstance(page, dict) else []
+        gone = {str(error.get("resource_id")) for error in errors if _is_gone(error)}
+        if len(posts) + len(gone) < len(remote_ids):
+            raise RetryLater("X answered the look at the reactions with something that can't be read.")
+        return {str(post.get("id", "")): _reactions_of(post) for post in posts}
+
     def delete(self, remote_id: str) -> None:
         """Take a post down; one that X no longer knows is down already."""
         try:
@@ -323,6 +337,27 @@ class XPublisher:
         if 200 <= response.status_code < 300:
             return response
         raise meaning(ANSWERS, self.title, step, answer_of(response, self._redact))
+
+
+def _is_gone(error: Mapping[str, Any]) -> bool:
+    """Whether X says of a post that it is not there, or not to be seen."""
+    return str(error.get("type", "")).rpartition("/")[2] in (
+        "resource-not-found",
+        "not-authorized-for-resource",
+        "resource-unavailable",
+    )
+
+
+def _reactions_of(post: Mapping[str, Any]) -> Reactions:
+    metrics = post.get("public_metrics")
+    counts = metrics if isinstance(metrics, dict) else {}
+    reposts = "repost_count" if "repost_count" in counts else "retweet_count"  # its name until 2026
+    return Reactions(
+        likes=count_of(counts, "like_count"),
+        reposts=count_of(counts, reposts, "quote_count"),
+        replies=count_of(counts, "reply_count"),
+        views=count_of(counts, "impression_count"),
+    )
 
 
 def _made_at(remote_id: str) -> datetime:

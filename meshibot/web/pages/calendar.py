@@ -20,7 +20,7 @@ from meshibot.web.pages.notes import joined, note_of
 from meshibot.web.pages.review import usual_alt_text
 from meshibot.web.site import Call, go, number
 
-MOST = {"month": 6, "week": 24, "day": 300}
+MOST = {"month": 3, "week": 24, "day": 300}
 """Slots of a day that are shown, in each view."""
 
 CHOICES = 24

@@ -2,6 +2,7 @@
 
 from contextlib import closing
 from datetime import timedelta
+from urllib.parse import parse_qsl
 
 from sqlalchemy import select
 from starlette.responses import Response
@@ -29,7 +30,7 @@ def show(call: Call) -> Response:
     """The start page."""
     site, now = call.site, call.site.now()
     accounts = site.settings.accounts
-    fingerprint = again.fingerprint(site.settings.checkpoint_file)
+    fingerprint = again.fingerprint_of(site.settings.checkpoint_file)
     with site.database.read() as session:
         names = [account.name for account in accounts]
         rows = {row.name: row for row in session.scalars(select(Account))}
@@ -111,7 +112,5 @@ def undo(call: Call) -> Response:
         raise UsageError("Say which event is to be taken back.")
     done = undoing.undo(call.site.database, which, call.site.desk, now=call.site.now(), by=BY)
     path, _, query = safe_path(call.text("next")).partition("?")
-    from urllib.parse import parse_qsl
-
     kept = {name: value for name, value in parse_qsl(query) if name not in ("done", "refused")}
     return go(path, **kept | {"done": joined(done)})

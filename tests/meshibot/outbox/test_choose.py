@@ -22,6 +22,7 @@ from meshibot.database import (
     SlotState,
 )
 from meshibot.errors import MeshibotError, NothingToDo
+from meshibot.kinds import Mix
 from meshibot.outbox import Outbox, people
 from meshibot.quiet import QuietHours
 from meshibot.schedule import Schedule
@@ -413,3 +414,32 @@ def test_a_slot_that_is_skipped_posts_nothing(box: Outbox, database: Database, c
         assert box.step("main") is None
         clock.move(hours=2)
     assert the_slot(database).state is SlotState.SKIPPED
+
+
+def test_a_slot_shows_what_its_weekday_has_on_the_clocks_of_the_account(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    """NOON is a Tuesday; sixteen hours later it is Wednesday in Tokyo, and in Greenwich too."""
+    stock(database, tmp_path, 30)
+    tokyo = Schedule("0 * * * *", ZoneInfo("Asia/Tokyo"), grace=timedelta(days=1))
+    mix = Mix.parse("single, wed grid, thu grid9")
+    box = Outbox(
+        database,
+        clock=clock,
+        channels=[replace(channel(tmp_path, publisher, schedule=tokyo), mix=mix)],
+    )
+    for hours in (0, 4, 28):
+        slot(database, NOON + timedelta(hours=hours))
+    clock.move(hours=4)
+    while box.step("main") is not None:
+        clock.move(minutes=6)
+    clock.move(hours=24)
+    while box.step("main") is not None:
+        clock.move(minutes=6)
+    with database.read() as session:
+        posts = session.scalars(select(Post).order_by(Post.due_at)).all()
+        assert [(post.kind, len(post.pictures)) for post in posts] == [
+            (Kind.SINGLE, 1),
+            (Kind.GRID, 4),
+            (Kind.GRID_OF_NINE, 9),
+        ]

@@ -1,5 +1,6 @@
 """What may exist is looked for, never sent blind, and in the end a person is asked."""
 
+import json
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import ClassVar
@@ -8,6 +9,8 @@ import pytest
 from sqlalchemy import select
 
 from meshibot.database import (
+    Account,
+    AccountState,
     Database,
     Outcome,
     Phase,
@@ -206,3 +209,81 @@ def test_one_that_may_exist_where_its_account_no_longer_posts_needs_a_person(
     people.resolve(database, post.id, clock=clock)
     elsewhere.step("main")
     assert (only_post(database).state, only_post(database).publisher) == (PostState.POSTED, "folder")
+
+
+class Watched(LedgerPublisher):
+    """It keeps from when on it was asked to look."""
+
+    since: list[datetime]
+
+    def find(self, draft: Draft, since: datetime) -> tuple[Sent, ...]:
+        self.since.append(since)
+        return super().find(draft, since)
+
+
+def test_a_look_begins_a_day_before_the_post(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    """The clock may have been wrong when it was made."""
+    watched = Watched(publisher.ledger, clock)
+    watched.since = []
+    stock(database, tmp_path, 1)
+    slot(database, NOON)
+    watched.faults["send"].append("lost")
+    look_until_settled(outbox(database, tmp_path, watched), clock)
+    assert watched.since == [NOON - timedelta(days=1)]
+
+
+def test_of_several_with_its_number_the_one_that_was_made_first_is_ours(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    """A person may have said it again."""
+    stock(database, tmp_path, 1)
+    slot(database, NOON)
+    publisher.faults["send"].append("lost")
+    box = outbox(database, tmp_path, publisher)
+    box.step("main")
+    (line,) = publisher.ledger.posts()
+    again = json.dumps({**line, "id": "r2", "text": f"Look: {line['text']}", "key": "another"})
+    with publisher.ledger.path.open("a") as file:
+        file.write(f"{again}\n")
+    box.step("main")
+    assert only_post(database).remote_id == "r1"
+
+
+def test_looks_for_an_earlier_send_do_not_count_for_a_later_one(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    stock(database, tmp_path, 1)
+    slot(database, NOON)
+    publisher.faults["send"].extend(["unclear", "lost"])
+    publisher.lag = 70
+    box = outbox(database, tmp_path, publisher)
+    look_until_settled(box, clock, 4)
+    assert publisher.calls.count("find") == 3
+    people.resolve(database, 1, clock=clock)
+    look_until_settled(box, clock)
+    assert only_post(database).state is PostState.POSTED
+    assert publisher.calls.count("send") == 2
+    assert len(publisher.ledger.posts()) == 1
+
+
+def test_an_account_that_is_stopped_during_the_upload_sends_nothing(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    stock(database, tmp_path, 1)
+    slot(database, NOON)
+
+    def stop() -> None:
+        with database.write() as session:
+            account = session.get_one(Account, "main")
+            account.state, account.stopped_reason = AccountState.STOPPED, "No credits."
+
+    publisher.during["upload"] = stop
+    box = outbox(database, tmp_path, publisher)
+    box.step("main")
+    assert publisher.calls == ["upload"]
+    assert only_post(database).state is PostState.RETRY
+    people.resume(database, "main", clock=clock)
+    box.step("main")
+    assert publisher.calls == ["upload", "send"]

@@ -17,8 +17,10 @@ from meshibot.publishers.base import (
     Draft,
     Idempotency,
     Lists,
+    Measures,
     MediaRef,
     Publisher,
+    Reactions,
     Rejected,
     contains_marker,
     too_long,
@@ -27,7 +29,7 @@ from meshibot.publishers.settings import PublisherSettings
 from meshibot.publishers.x import XPublisher, XSettings
 from tests.fakes.network import Fakes
 from tests.fakes.x import FakeX
-from tests.meshibot.publishers.openings import OPENINGS
+from tests.meshibot.publishers.openings import OPENINGS, at
 
 SINCE = datetime.now(UTC) - timedelta(minutes=1)
 
@@ -95,6 +97,38 @@ def test_what_was_published_is_listed_newest_first_where_the_network_can(
     assert {each.sent for each in seen} == set(sent)
     assert [contains_marker(each.text, "No.0043") for each in seen if each.at > SINCE] in ([True, False], [])
     assert all(each.at.tzinfo is not None for each in seen)
+
+
+def test_reactions_are_counted_and_a_post_that_is_gone_is_left_out(
+    publisher: Publisher, tmp_path: Path
+) -> None:
+    if not isinstance(publisher, Measures):
+        assert publisher.name in ("folder", "toy")
+        return
+    sent = []
+    for serial in (42, 43, 44):
+        draft = make_draft(tmp_path, serial)
+        sent.append(publisher.send(draft, publisher.upload(draft)).remote_id)
+    views = 120 if publisher.name == "x" else None
+    said = Reactions(likes=5, reposts=3, replies=3, views=views)
+    assert publisher.reactions(sent[:2]) == {sent[0]: said, sent[1]: said}
+    publisher.delete(sent[1])
+    assert publisher.reactions(sent) == {sent[0]: said, sent[2]: said}
+    assert publisher.reactions(sent[1:2]) == {}
+
+
+def test_a_server_without_a_call_for_several_posts_is_asked_for_each(fakes: Fakes, tmp_path: Path) -> None:
+    fake = fakes("mastodon", software="gotosocial", version="0.19.0")
+    publisher = at("mastodon", fake.url)
+    assert isinstance(publisher, Measures)
+    sent = []
+    for serial in (42, 43):
+        draft = make_draft(tmp_path, serial)
+        sent.append(publisher.send(draft, publisher.upload(draft)).remote_id)
+    publisher.delete(sent[0])
+    assert publisher.reactions(sent) == {sent[1]: Reactions(likes=5, reposts=3, replies=3)}
+    assert (fake.requests("several"), fake.requests("one")) == (1, 2)
+    publisher.close()
 
 
 def test_one_serial_is_not_taken_for_another(publisher: Publisher, tmp_path: Path) -> None:

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from meshibot import undo
+from meshibot.config import Settings
+from meshibot.config.models import account_model
 from meshibot.database import Database, Picture, PictureState, Verdict
 from meshibot.errors import ChangedMeanwhile, NothingToDo, UsageError
+from meshibot.notices.conditions import conditions
 from meshibot.outbox import Outbox, people
 from meshibot.outbox.choose import NONE_REVIEWED
 from meshibot.slots import Desk
@@ -185,3 +188,24 @@ def test_slots_are_changed_by_commands(tmp_path: Path) -> None:
     assert bot.json("slots", "add", f"{tomorrow[:10]}T13:30")["state"] == "planned"
     assert "neither" in bot.refused("slots", "skip", "soon", status=2)
     assert "take the @ out" in bot.refused("slots", "put", tomorrow, "--caption", "hi @you", status=2)
+
+
+def test_that_too_few_are_approved_is_told_in_time(database: Database, tmp_path: Path) -> None:
+    account = account_model().model_validate({"name": "main", "review": "required"})
+    settings = Settings.model_validate({"home": tmp_path, "accounts": (account,), "backup_keep": "none"})
+    for hours in (2, 5):
+        slot(database, NOON + timedelta(hours=hours))
+
+    def told() -> list[str]:
+        with database.read() as session:
+            return [each.text for each in conditions(session, settings, NOON) if each.key == "review"]
+
+    judge(database, 1, Verdict.APPROVED)
+    assert told()[0].startswith("1 pictures are approved, and the next 24 hours need 2. ")
+    judge(database, 2, Verdict.APPROVED)
+    assert told() == []
+
+
+def test_status_says_how_many_are_approved(tmp_path: Path) -> None:
+    bot = stocked(Command(tmp_path, {"REVIEW": "required"}))
+    assert "review: 0 of them are approved, and only those are posted" in bot("status").stdout

@@ -30,6 +30,7 @@ from meshibot.database import (
     SlotState,
     Verdict,
 )
+from meshibot.errors import MeshibotError
 from meshibot.web.app import PAGES
 from meshibot.web.pictures import MISSING
 from meshibot.web.site import Site
@@ -201,6 +202,13 @@ def test_no_secret_is_on_any_page(client: TestClient, site: Site, monkeypatch: p
     account = site.settings.accounts[0].model_copy(update={"x_access_token": SecretStr("very-secret-value")})
     monkeypatch.setitem(site.settings.__dict__, "accounts", (account,))
     make_post(site, PostState.POSTED)
+
+    def fails(*_: object, **__: object) -> None:
+        raise MeshibotError("The network said: very-secret-value.")
+
+    monkeypatch.setattr("meshibot.web.pages.review.review.judge", fails)
+    failed = client.post("/review", data={"picture": "1:2", "said": "approved"})
+    assert (failed.status_code, "The network said: [redacted]." in failed.text) == (409, True)
     for method, path, _ in PAGES:
         if method == "GET":
             answer = client.get(path.format(picture=1, sha256="0", side=256, step=1))

@@ -67,6 +67,16 @@ def soon() -> datetime:
     return datetime.now(UTC) - timedelta(minutes=1)
 
 
+def test_reactions_are_asked_for_as_x_documents_it(x: XPublisher, fake_x: FakeX, draft: Draft) -> None:
+    sent = x.send(draft, x.upload(draft))
+    (found,) = x.reactions([sent.remote_id]).values()
+    assert (found.likes, found.reposts, found.replies, found.views) == (5, 3, 3, 120)
+    fake_x.set_fault("lookup", "empty")
+    with pytest.raises(RetryLater, match="can't be read"):
+        x.reactions([sent.remote_id])
+    assert fake_x.ledger("broken", "refused") == [], fake_x.ledger("broken", "refused")
+
+
 def test_a_post_carries_picture_label_and_alt_text(x: XPublisher, fake_x: FakeX, draft: Draft) -> None:
     sent = x.send(draft, x.upload(draft))
     (post,) = fake_x.posts()
@@ -114,7 +124,7 @@ def test_bodies_and_answers_fit_the_official_openapi_document(
     sent = x.send(draft, x.upload(draft))
     x.find(draft, soon())
     x.delete(sent.remote_id)
-    assert fake_x.ledger("broken", "refused") == []
+    assert fake_x.ledger("broken", "refused") == [], fake_x.ledger("broken", "refused")
     with at_address(fake_x.url) as publisher:
         unknown = publisher._client.request("POST", "/2/tweets", json={"text": "No.0043", "made_by_ai": True})
     assert unknown.status_code == 400, "the fake has to notice what X would refuse"
@@ -439,6 +449,13 @@ def test_the_look_ends_where_the_attempt_began(x: XPublisher, fake_x: FakeX, dra
     x.send(draft, x.upload(draft))
     assert x.find(draft, datetime.now(UTC) + timedelta(minutes=50))
     assert x.find(draft, datetime.now(UTC) + timedelta(hours=2)) == ()
+
+
+def test_what_the_account_reposts_is_no_post_of_its_own(x: XPublisher, fake_x: FakeX, draft: Draft) -> None:
+    """Another bot's No.0042, say."""
+    fake_x.repost(f"RT @another: {draft.caption}")
+    assert x.find(draft, soon()) == ()
+    assert x.latest(5) == ()
 
 
 def test_how_old_a_post_is_is_told_by_xs_own_clock(x: XPublisher, fake_x: FakeX, draft: Draft) -> None:

@@ -1,0 +1,95 @@
+"""What `meshibot insights` says: reactions a post by hour, weekday, kind, checkpoint and score."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from meshibot.config import Account
+from meshibot.database import Post, PostState
+from meshibot.insights.first_day import FirstDay, first_days
+from meshibot.insights.rates import LEVEL, dispersion, rate
+from meshibot.insights.reading import cost_a_post, is_read, spent
+from meshibot.publishers import publisher_class
+from meshibot.views import instant
+
+Json = dict[str, Any]
+
+_BANDS = (0.25, 0.5, 0.75)
+_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+BY: Mapping[str, Callable[[FirstDay], str]] = {
+    "hour": lambda day: f"{day.hour:02d}:00",
+    "weekday": lambda day: _WEEKDAYS[day.local.weekday()],
+    "kind": lambda day: day.post.kind.value,
+    "checkpoint": lambda day: ", ".join(
+        dict.fromkeys(link.picture.checkpoint[:12] for link in day.post.pictures)
+    ),
+    "score": lambda day: _band(min((link.picture.quantile for link in day.post.pictures), default=0.0)),
+}
+"""What posts are told apart by. A score is where its weakest picture stands among held-out photographs."""
+
+
+def insights(session: Session, account: Account, now: datetime) -> Json:
+    """One account's."""
+    days = list(first_days(session, account.name, account.timezone))
+    posted = select(func.count()).where(Post.account == account.name, Post.state == PostState.POSTED)
+    month = now.astimezone(account.timezone).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return {
+        "account": account.name,
+        "publisher": account.publisher,
+        "is_read": is_read(account),
+        "posts": session.scalar(posted) or 0,
+        "counted": len(days),
+        "level": LEVEL,
+        "spent_this_month": spent(session, account, month.astimezone(UTC)),
+        "most_a_post": cost_a_post(publisher_class(account.publisher)),
+        "by": {name: _table(days, value) for name, value in BY.items()},
+        "days": [_day_json(day) for day in days],
+    }
+
+
+def _table(days: Iterable[FirstDay], value: Callable[[FirstDay], str]) -> list[Json]:
+    groups: dict[str, list[int]] = {}
+    for day in days:
+        groups.setdefault(value(day), []).append(day.reactions)
+    phi = dispersion(groups.values())
+    names = sorted(groups, key=_place)
+    return [{"value": name, **asdict(rate(groups[name], phi))} for name in names]
+
+
+def _place(value: str) -> tuple[int, str]:
+    return (_WEEKDAYS.index(value) if value in _WEEKDAYS else 0, value)
+
+
+def _band(quantile: float) -> str:
+    edges: Sequence[float] = (0.0, *_BANDS, 1.0)
+    number = sum(quantile >= edge for edge in _BANDS)
+    return f"{edges[number]:.2f}-{edges[number + 1]:.2f}"
+
+
+def _day_json(day: FirstDay) -> Json:
+    """A post and what people said of its pictures: labels for a filter, see `meshibot review export`."""
+    return {
+        "post": day.post.id,
+        "local": day.local.isoformat(timespec="minutes"),
+        "kind": day.post.kind.value,
+        "reactions": day.reactions,
+        "likes": day.likes,
+        "reposts": day.reposts,
+        "replies": day.replies,
+        "views": day.views,
+        "posted_at": instant(day.post.posted_at),
+        "pictures": [
+            {
+                "id": link.picture.id,
+                "checkpoint": link.picture.checkpoint,
+                "seed": link.picture.seed,
+                "quantile": link.picture.quantile,
+            }
+            for link in day.post.pictures
+        ],
+    }
