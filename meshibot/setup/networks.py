@@ -25,8 +25,9 @@ def _folder(_: Questions) -> Answers:
 
 def _x(questions: Questions) -> Answers:
     _say(
+        questions,
         "At console.x.com: log in as the account that is to post, make an app with 'Read and write', buy\n"
-        "a few credits, and open the app's 'Keys and tokens'. Label the account as automated in its settings."
+        "a few credits, and open the app's 'Keys and tokens'. Label the account as automated there.",
     )
     names = {
         "x_consumer_key": "Consumer key",
@@ -38,7 +39,7 @@ def _x(questions: Questions) -> Answers:
 
 
 def _mastodon(questions: Questions) -> Answers:
-    _say("Choose a server whose rules allow bots and pictures made by AI; `check` shows them.")
+    _say(questions, "Choose a server whose rules allow bots and pictures made by AI; `check` shows them.")
     server = _address(questions.ask("server", "The account's server, such as example.social"))
     if questions.has_secret("mastodon_token") or not questions.asks:
         token = questions.secret("mastodon_token", "")
@@ -58,7 +59,10 @@ def _misskey(questions: Questions) -> Answers:
 
 def _bluesky(questions: Questions) -> Answers:
     handle = questions.ask("handle", "The account's handle, such as ramen.bsky.social")
-    _say("Make an app password at bsky.app, Settings, Privacy and security; never the account's own.")
+    _say(
+        questions,
+        "Make an app password at bsky.app, Settings, Privacy and security; never the account's own.",
+    )
     answers = {
         "bluesky_handle": handle,
         "bluesky_app_password": questions.secret("bluesky_app_password", "App password"),
@@ -84,5 +88,7 @@ def _address(said: str) -> str:
     return address
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+def _say(questions: Questions, text: str) -> None:
+    """Advice, for those who are asked."""
+    if questions.asks:
+        print(text, file=sys.stderr)

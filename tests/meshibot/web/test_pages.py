@@ -203,7 +203,7 @@ def test_no_secret_is_on_any_page(client: TestClient, site: Site, monkeypatch: p
     monkeypatch.setitem(site.settings.__dict__, "accounts", (account,))
     make_post(site, PostState.POSTED)
 
-    def fails(*_: object) -> None:
+    def fails(*_: object, **__: object) -> None:
         raise MeshibotError("The network said: very-secret-value.")
 
     monkeypatch.setattr("meshibot.web.pages.review.review.judge", fails)
