@@ -170,7 +170,8 @@ def _twins(settings: Settings) -> Iterator[str]:
 def words_for(captions: Captions, order: Order) -> Words:
     """What is said with a post."""
     return Words(
-        captions.caption(order.serial, order.at, order.kind.value), captions.alt_text(order.kind.value)
+        captions.caption(order.serial, order.at, order.kind.value, order.lately),
+        captions.alt_text(order.kind.value),
     )
 
 
@@ -208,6 +209,7 @@ def _channel(settings: Settings, account: Account, stack: ExitStack) -> Channel:
         describe=lambda order: words_for(captions, order),
         prepare=_prepare(settings.home, publisher),
         mix=account.kinds,
+        captions_apart=account.captions_apart,
         language=captions.language,
         visibility=account.visibility,
         sensitive=account.sensitive,

@@ -12,7 +12,7 @@ from meshibot.assembly import (
     require_possible,
     words_for,
 )
-from meshibot.captions import marker
+from meshibot.captions import Said, marker
 from meshibot.config import Account, Settings
 from meshibot.database import Account as AccountRow
 from meshibot.database import AccountState, Database, Kind, Picture, PostState
@@ -20,9 +20,9 @@ from meshibot.database.migrate import open_existing
 from meshibot.database.models import OPEN_STATES
 from meshibot.database.queries import choose_pictures
 from meshibot.errors import NothingToDo
-from meshibot.outbox import PICTURES, Order, people
+from meshibot.outbox import PICTURES, Order, drafts, people
 from meshibot.publishers import publisher_class
-from meshibot.schedule import schedule_of
+from meshibot.schedule import Schedule, schedule_of
 from meshibot.stock.sampler import sample_in_child
 from meshibot.stock.stock import picture_of, recent_hashes, sampling_request
 from meshibot.views import Json, load_post, picture_json, post_json, weakest
@@ -61,8 +61,11 @@ def rehearse(settings: Settings, account: Account, kind: Kind, now: datetime, fo
     captions = captions_of(account, publisher)
     with open_existing(settings.database_address) as database:
         serial = _next_serial(database, account.name)
+        said = _lately(database, account, serial, schedule)
         pictures = _pictures(settings, database, account, kind, folder, now)
-    order = Order(account.name, serial, marker(serial), kind, tuple(pictures), now.astimezone(schedule.tz))
+    order = Order(
+        account.name, serial, marker(serial), kind, tuple(pictures), now.astimezone(schedule.tz), lately=said
+    )
     words = words_for(captions, order)
     file = render_media(
         settings.home, pictures, words.alt_text, folder / f"{account.name}-{serial:04d}.jpg", publisher
@@ -98,6 +101,13 @@ def _next_serial(database: Database | None, account: str) -> int:
     with database.read() as session:
         row = session.get(AccountRow, account)
         return row.next_serial if row else 1
+
+
+def _lately(database: Database | None, account: Account, serial: int, schedule: Schedule) -> tuple[Said, ...]:
+    if database is None:
+        return ()
+    with database.read() as session:
+        return drafts.lately(session, account.name, serial, account.captions_apart, schedule.tz)
 
 
 def _pictures(

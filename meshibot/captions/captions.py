@@ -10,7 +10,7 @@ from typing import get_args
 
 from meshibot.captions import own, words
 from meshibot.captions.own import ALT_TEXT_FIELDS, CAPTION_FIELDS, Template
-from meshibot.captions.words import Kind, Language, Part
+from meshibot.captions.words import Kind, Language, Occasion
 from meshibot.errors import UsageError
 from meshibot.quiet import QuietHours
 
@@ -38,13 +38,23 @@ class Line:
     """A line, or an owner's template, and when it is said; None is at any time."""
 
     text: str
-    when: Part | QuietHours | None = None
+    when: Occasion | QuietHours | None = None
 
     def suits(self, at: datetime) -> bool:
         """Whether it may be said at this moment, in the account's own time zone."""
         if self.when is None:
             return True
         return words.is_in(self.when, at) if isinstance(self.when, str) else at in self.when
+
+
+@dataclass(frozen=True)
+class Said:
+    """The caption of an earlier post, and what it was made of."""
+
+    caption: str
+    serial: int
+    at: datetime
+    kind: Kind
 
 
 @dataclass(frozen=True)
@@ -65,10 +75,28 @@ class Captions:
         """What is said, at whatever time."""
         return tuple(line.text for line in self.turns)
 
-    def caption(self, serial: int, at: datetime, kind: Kind = "single") -> str:
-        """The caption of one post. `at` is the slot in the account's own time zone."""
+    def caption(self, serial: int, at: datetime, kind: Kind = "single", lately: Sequence[Said] = ()) -> str:
+        """The caption of one post. `at` is the slot in the account's own time zone.
+
+        No line of `lately`, the newest first, is said again; where all that suit are among them, the one that
+        was said the longest ago.
+        """
         suitable = [line for line in self.turns if line.suits(at)]
-        return self._say(suitable[serial % len(suitable)], serial, at, kind)
+        turn = serial % len(suitable)
+        in_turn = [*suitable[turn:], *suitable[:turn]]
+        return self._say(min(in_turn, key=lambda line: self._recency(line, lately)), serial, at, kind)
+
+    def _recency(self, line: Line, lately: Sequence[Said]) -> int:
+        """0 for what was not said lately, and the more the later it was."""
+        for ago, said in enumerate(lately):
+            if self._was(line, said):
+                return len(lately) - ago
+        return 0
+
+    def _was(self, line: Line, said: Said) -> bool:
+        if self.labelled:  # whatever the label was then
+            return said.caption.partition("\n")[0] == line.text
+        return said.caption == self._say(line, said.serial, said.at, said.kind)
 
     def alt_text(self, kind: Kind = "single") -> str:
         """What the picture is, in the caption's language, for those who don't see it."""
@@ -168,7 +196,7 @@ def _checked(template: Template) -> Line:
         raise UsageError(
             f"{_SETTING} is empty: set it to ja, en or a template such as 'Ramen at {{time}} {{marker}}'."
         )
-    return Line(text, template.hours)
+    return Line(text, template.when)
 
 
 def _shuffled(lines: Sequence[Line], account: str) -> tuple[Line, ...]:

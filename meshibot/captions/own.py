@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from string import Formatter
 
+from meshibot.captions.words import SEASONS, WEEKDAYS, Occasion
 from meshibot.errors import UsageError
 from meshibot.quiet import QuietHours
 
@@ -36,14 +37,19 @@ _SAYS_GENERATED = re.compile(
     re.IGNORECASE,
 )
 _HEADING = re.compile(r"\[\s*([0-9:\s-]+)\]")
+_OCCASIONS: dict[str, Occasion] = {
+    "new year": "new year",
+    **{str(day): day for day in WEEKDAYS},
+    **{str(season): season for season in SEASONS},
+}
 
 
 @dataclass(frozen=True)
 class Template:
-    """One text with fields, and the hours for which it is; None is any."""
+    """One text with fields, and the hours or the occasion for which it is; None is any."""
 
     text: str
-    hours: QuietHours | None = None
+    when: QuietHours | Occasion | None = None
 
 
 def meant_language(setting: str) -> str | None:
@@ -54,6 +60,7 @@ def meant_language(setting: str) -> str | None:
 def read_file(path: Path) -> tuple[Template, ...]:
     """One template a line; `[22:00-05:00]` alone on a line begins those that are for these hours only.
 
+    `[friday]`, `[winter]` and `[new year]` begin those of a weekday, a season, the days around the new year.
     Blank lines, and lines that begin with `# `, say nothing.
     """
     try:
@@ -64,12 +71,14 @@ def read_file(path: Path) -> tuple[Template, ...]:
             f"The captions in {path} can't be read ({why}): give a text file in UTF-8."
         ) from error
     found: list[Template] = []
-    hours: QuietHours | None = None
+    when: QuietHours | Occasion | None = None
     for number, line in enumerate(map(str.strip, text.splitlines()), start=1):
         if (heading := _HEADING.fullmatch(line)) is not None:
-            hours = _hours(heading[1], f"Line {number} of {path}")
+            when = _hours(heading[1], f"Line {number} of {path}")
+        elif (occasion := _occasion(line)) is not None:
+            when = occasion
         elif line and line != "#" and not line.startswith("# "):
-            found.append(Template(line, hours))
+            found.append(Template(line, when))
     if not found:
         raise UsageError(f"{path} holds no caption: write one on each line.")
     _require_every_hour(found, path)
@@ -134,11 +143,22 @@ def _hours(text: str, where: str) -> QuietHours:
 
 def _require_every_hour(templates: Sequence[Template], path: Path) -> None:
     for moment in _minutes_of_a_day():
-        if not any(template.hours is None or moment in template.hours for template in templates):
+        if not any(_serves(template, moment) for template in templates):
             raise UsageError(
                 f"{path} has no caption for {moment:%H:%M}: write some above its first [hours], which serve "
                 "at any time."
             )
+
+
+def _serves(template: Template, moment: datetime) -> bool:
+    """On any day."""
+    return template.when is None or (isinstance(template.when, QuietHours) and moment in template.when)
+
+
+def _occasion(line: str) -> Occasion | None:
+    if not (line.startswith("[") and line.endswith("]")):
+        return None
+    return _OCCASIONS.get(" ".join(line[1:-1].lower().split()))
 
 
 def _minutes_of_a_day() -> Iterator[datetime]:

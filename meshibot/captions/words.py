@@ -1,16 +1,28 @@
 """Our own lines, labels and alt texts. They say that a picture is generated; no link, mention or tag."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args
 
 Language = Literal["ja", "en"]
 Kind = Literal["single", "grid", "grid9", "morph"]
 Part = Literal["day", "evening", "night"]
 """Of a day: of the hours of `evening` those of `night` are the later part."""
 
+Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+Season = Literal["spring", "summer", "autumn", "winter"]
+Occasion = Part | Weekday | Season | Literal["new year"]
+"""When a line may be said. The new year goes from its eve to the third of January."""
+WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
+SEASONS: tuple[Season, ...] = get_args(Season)
+
+_SOUTHERN = (
+    "Africa/Johannesburg", "America/Argentina/", "America/Asuncion", "America/Montevideo", "America/Santiago",
+    "America/Sao_Paulo", "Antarctica/", "Australia/", "Pacific/Auckland",
+)  # fmt: skip
+"""Time zones whose seasons are the other way round."""
 _PARTS: dict[Part, tuple[int, int]] = {"day": (5, 17), "evening": (17, 5), "night": (21, 5)}
 
-_LINES: dict[Language, dict[Part | None, tuple[str, ...]]] = {
+_LINES: dict[Language, dict[Occasion | None, tuple[str, ...]]] = {
     "ja": {
         None: (
             "のれんは出ていません。でも、できました。",
@@ -35,6 +47,33 @@ _LINES: dict[Language, dict[Part | None, tuple[str, ...]]] = {
             "寝る前に見てはいけないやつです。",
             "お待たせしました、夜更かしの皆さま🌙",
             "明日の昼ごはん、もう決まりましたね。",
+        ),
+        "monday": ("月曜日です。せめて、これを。",),
+        "tuesday": ("火曜日、火加減は上々。火はありませんが。",),
+        "wednesday": ("水曜定休。のはずが、できてしまいました。",),
+        "thursday": ("木曜日。あと一日、これでしのいでください。",),
+        "friday": ("金曜日、おつかれさまです。一品サービスします。存在しませんが。",),
+        "saturday": ("土曜日の品書きは、これ一つ。",),
+        "sunday": ("日曜日も営業中。店はありませんが。",),
+        "spring": (
+            "お花見の席に、どこにもない店から差し入れです。",
+            "春の新作です。材料はどこにも生えていません。",
+        ),
+        "summer": (
+            "暑いので、誰も厨房に立っていません。なのに、できました。",
+            "夏バテでも、見るだけなら入ります。",
+        ),
+        "autumn": (
+            "食欲の秋です。食べられませんが。",
+            "秋の新作です。味見は誰もしていません。",
+        ),
+        "winter": (
+            "指先が冷えたら、画面越しに温まってください。",
+            "寒い日の一品です。湯気は本物ではありません。",
+        ),
+        "new year": (
+            "年末年始も休まず営業。店はありませんが。",
+            "どこにもない店を、これからもどうぞよろしく。",
         ),
     },
     "en": {
@@ -62,10 +101,37 @@ _LINES: dict[Language, dict[Part | None, tuple[str, ...]]] = {
             "No second helpings tonight: it was only a dream.",
             "So that settles tomorrow's lunch.",
         ),
+        "monday": ("It's Monday. Have this, at least.",),
+        "tuesday": ("Tuesday's special, the only one of its kind.",),
+        "wednesday": ("Halfway through the week, and the kitchen still isn't there.",),
+        "thursday": ("Thursday: one more day on an empty plate.",),
+        "friday": ("It's Friday. You have earned something that exists.",),
+        "saturday": ("Saturday's menu has one line, and it isn't true.",),
+        "sunday": ("Open on Sundays, in no street at all.",),
+        "spring": (
+            "Picnic season: bring nothing, there is nothing to eat.",
+            "Fresh from the spring menu, grown nowhere.",
+        ),
+        "summer": (
+            "Too hot to cook, so nobody did.",
+            "Best served in the shade, or not at all.",
+        ),
+        "autumn": (
+            "The season of good appetites, and of food that you can't have.",
+            "A new dish for autumn. Nobody has tasted it.",
+        ),
+        "winter": (
+            "Cold hands? Warm them on this picture.",
+            "For a cold day: plenty of steam, no kitchen.",
+        ),
+        "new year": (
+            "Open over the new year, at the same address: none.",
+            "Another year of a shop that isn't there.",
+        ),
     },
 }
 
-_RAMEN_LINES: dict[Language, dict[Part | None, tuple[str, ...]]] = {
+_RAMEN_LINES: dict[Language, dict[Occasion | None, tuple[str, ...]]] = {
     "ja": {
         None: ("替え玉はございません。夢なので🍜", "スープは最後の一滴まで架空です。"),
         "night": ("夜のラーメン、実在しなければ罪もない🍜",),
@@ -129,16 +195,26 @@ _ALT_TEXTS: dict[Language, dict[Kind, str]] = {
 }
 
 
-def lines(language: Language, subject: str | None) -> tuple[tuple[str, Part | None], ...]:
-    """Every line of ours that suits the food, and the part of the day that it is for; None is any."""
+def lines(language: Language, subject: str | None) -> tuple[tuple[str, Occasion | None], ...]:
+    """Every line of ours that suits the food, and the occasion that it is for; None is any."""
     kinds = [_LINES[language]] if subject else [_LINES[language], _RAMEN_LINES[language]]
-    return tuple((line, part) for kind in kinds for part, said in kind.items() for line in said)
+    return tuple((line, when) for kind in kinds for when, said in kind.items() for line in said)
 
 
-def is_in(part: Part, at: datetime) -> bool:
-    """Whether a moment, in the account's own time zone, lies in a part of the day."""
-    begin, end = _PARTS[part]
-    return begin <= at.hour < end if begin < end else at.hour >= begin or at.hour < end
+def is_in(occasion: Occasion, at: datetime) -> bool:
+    """Whether a moment, in the account's own time zone, is such an occasion."""
+    if occasion in _PARTS:
+        begin, end = _PARTS[occasion]
+        return begin <= at.hour < end if begin < end else at.hour >= begin or at.hour < end
+    if occasion == "new year":
+        return (at.month, at.day) == (12, 31) or (at.month == 1 and at.day <= 3)
+    return occasion in (WEEKDAYS[at.weekday()], _season(at))
+
+
+def _season(at: datetime) -> Season:
+    """By whole months; the other way round where the time zone is in the south."""
+    southern = str(getattr(at.tzinfo, "key", "")).startswith(_SOUTHERN)
+    return SEASONS[(at.month // 3 - 1 + 2 * southern) % 4]
 
 
 def label(language: Language, kind: Kind, subject: str | None) -> str:

@@ -101,6 +101,7 @@ class Account(PublisherSettings):
     captions: Annotated[str | tuple[str, ...] | Path, NoDecode, PlainValidator(values.captions)] = Field(
         "ja", description="ja, en, a template such as 'Ramen at {time} {marker}', or a .txt file of templates"
     )
+    captions_apart: int = Field(10, ge=0, le=1000, description="a whole number of posts from 0 to 1000")
     subject: Annotated[str | None, PlainValidator(values.words)] = Field(
         None, description="what the pictures show, in a word or two, such as curry"
     )

@@ -330,6 +330,20 @@ def written_ahead(session: Session, account: str, before: datetime) -> Sequence[
     ).all()
 
 
+def captions_before(session: Session, account: str, serial: int, count: int) -> Sequence[Post]:
+    """The account's last posts before a serial that were made or may be, the newest first."""
+    return session.scalars(
+        select(Post)
+        .where(
+            Post.account == account,
+            Post.serial < serial,
+            Post.state.not_in(_NEVER_MADE),
+        )
+        .order_by(Post.serial.desc())
+        .limit(count)
+    ).all()
+
+
 def another_post_at(session: Session, post: Post, remote_id: str) -> int | None:
     """The id of another post of ours that is that post of the network; None where there is none.
 

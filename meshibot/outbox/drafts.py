@@ -1,10 +1,12 @@
 """What the network gets: the words, the pictures and the key of a post, fixed at its first try."""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, tzinfo
 from pathlib import Path
 
-from meshibot.captions import marker
+from sqlalchemy.orm import Session
+
+from meshibot.captions import Said, marker
 from meshibot.database import queries
 from meshibot.database.models import Post
 from meshibot.outbox.claim import Claim
@@ -16,12 +18,22 @@ from meshibot.publishers.text import facets
 
 def load(runtime: Runtime, claim: Claim) -> tuple[Post, Order]:
     """The post as it is now, and what it is to be made of."""
+    tz = claim.channel.schedule.tz
     with runtime.database.read() as session:
         post = session.get_one(Post, claim.post_id)
         pictures = queries.pictures_of(session, post)
         slot = post.slot.key if post.slot is not None else None
-    due = post.due_at.astimezone(claim.channel.schedule.tz)
-    return post, Order(post.account, post.number, marker(post.number), post.kind, pictures, due, slot)
+        said = lately(session, post.account, post.number, claim.channel.captions_apart, tz)
+    due = post.due_at.astimezone(tz)
+    return post, Order(post.account, post.number, marker(post.number), post.kind, pictures, due, slot, said)
+
+
+def lately(session: Session, account: str, serial: int, count: int, tz: tzinfo) -> tuple[Said, ...]:
+    """What the last posts before a serial said, the newest first."""
+    return tuple(
+        Said(post.caption or "", post.number, post.due_at.astimezone(tz), post.kind.value)
+        for post in queries.captions_before(session, account, serial, count)
+    )
 
 
 def draft_of(channel: Channel, post: Post, order: Order, now: datetime, *, with_file: bool) -> Draft:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from meshibot.captions import Said
 from meshibot.database.models import Kind, Picture
 from meshibot.database.queries import sound
 from meshibot.kinds import Mix
@@ -65,6 +66,8 @@ class Order:
     """When it is due, in the account's own time zone."""
     slot: str | None = None
     """The local key of its slot; None for a post made by hand."""
+    lately: tuple[Said, ...] = ()
+    """What the account's last posts said, the newest first."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,8 @@ class Channel:
     """What its slots show on which weekday."""
     links: bool = False
     """Whether its captions may have links where the network charges for them."""
+    captions_apart: int = 10
+    """Within so many posts no caption is repeated."""
     language: str | None = None
     """Of its captions, as ISO 639-1."""
     visibility: Visibility = "public"

@@ -138,7 +138,7 @@ ANSWERS = (
     ),
     Row(413, Rejected, "The picture is too large for this server (413: {said})."),
     Row(
-        (404, 501),
+        404,
         AccountStopped,
         "What answers at {network}'s address does not know this call ({status}: {said}).",
         f"Set MESHIBOT_BLUESKY_SERVICE to the account's server, or leave it out for bsky.social, {_THEN}",

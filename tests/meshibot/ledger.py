@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import ClassVar
 from zoneinfo import ZoneInfo
 
-from PIL import Image
-
 from meshibot.clock import Clock, SystemClock
 from meshibot.database import Account, Database, Picture, PictureState, Slot
 from meshibot.database.migrate import upgrade
@@ -336,6 +334,8 @@ def new_database(folder: Path) -> Database:
 @cache
 def _smallest_picture() -> bytes:
     """A JPEG that networks take."""
+    from PIL import Image  # what a resident daemon is made of here has none
+
     data = io.BytesIO()
     Image.new("RGB", (8, 8), (200, 120, 60)).save(data, "JPEG")
     return data.getvalue()

@@ -1,14 +1,16 @@
 """What the captions promise: a serial, an honest label, no link, and never more than X takes."""
 
-from datetime import datetime
+import itertools
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import get_args
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshibot.captions import Kind, Language, load_captions, marker
+from meshibot.captions import Captions, Kind, Language, Said, load_captions, marker
 from meshibot.errors import UsageError
 from meshibot.publishers.base import contains_marker
 from meshibot.publishers.x.text import MAX_WEIGHT, has_link, weighted_length
@@ -20,11 +22,7 @@ NIGHT = datetime(2026, 11, 24, 23, 30)
 @pytest.mark.parametrize("language", get_args(Language))
 def test_every_line_of_ours_is_labelled_and_plain(language: Language, kind: Kind) -> None:
     captions = load_captions(language)
-    said = [
-        captions.caption(serial + 100 * hour, NIGHT.replace(hour=hour), kind)
-        for hour in range(24)
-        for serial in range(1, 2 * len(captions.lines))
-    ]
+    said = [captions.caption(serial, NIGHT + timedelta(hours=31 * serial), kind) for serial in range(1, 2000)]
     assert len(set(said)) == len(said), "X refuses a text that it has already"
     assert len({text.splitlines()[0] for text in said}) == len(captions.lines)
     for text in said:
@@ -106,6 +104,54 @@ def test_a_line_suits_the_hour(language: Language, hour: int) -> None:
         assert not [line for line in said if any(word in line for word in nightly)]
     if 5 <= hour < 17:
         assert not [line for line in said if "今夜" in line or "onight" in line]
+
+
+@pytest.mark.parametrize("language", get_args(Language))
+def test_a_line_suits_the_day_and_the_season(language: Language) -> None:
+    captions = load_captions(language)
+    friday = captions.lines[[line.when for line in captions.turns].index("friday")]
+    winter = captions.lines[[line.when for line in captions.turns].index("winter")]
+    new_year = captions.lines[[line.when for line in captions.turns].index("new year")]
+
+    def moments(line: str, zone: str = "Asia/Tokyo") -> set[datetime]:
+        days = [datetime(2026, 1, 1, 12, tzinfo=ZoneInfo(zone)) + timedelta(days=day) for day in range(365)]
+        serials = range(len(captions.lines))
+        return {day for day in days if any(captions.caption(n, day).startswith(line) for n in serials)}
+
+    assert {day.weekday() for day in moments(friday)} == {4}
+    assert {day.month for day in moments(winter)} == {12, 1, 2}
+    assert {day.month for day in moments(winter, "Australia/Sydney")} == {6, 7, 8}
+    assert sorted((day.month, day.day) for day in moments(new_year)) == [(1, 1), (1, 2), (1, 3), (12, 31)]
+
+
+def follow(captions: Captions, apart: int, posts: int, step: timedelta) -> list[str]:
+    """The captions of an account that remembers its last posts."""
+    lately: list[Said] = []
+    for serial in range(1, posts + 1):
+        at = NIGHT + step * serial
+        lately.insert(0, Said(captions.caption(serial, at, "grid", lately[:apart]), serial, at, "grid"))
+    return [said.caption for said in reversed(lately)]
+
+
+@pytest.mark.parametrize("language", get_args(Language))
+@pytest.mark.parametrize("hours", [24, 36, 5])
+def test_no_line_is_repeated_within_ten_posts_of_a_year(language: Language, hours: int) -> None:
+    texts = follow(load_captions(language), 10, 400, timedelta(hours=hours))
+    said = [text.splitlines()[0] for text in texts]
+    assert all(line not in said[max(0, place - 10) : place] for place, line in enumerate(said))
+
+
+def test_an_owners_templates_are_kept_apart_whatever_is_filled_in() -> None:
+    templates = [f"{name} AI at {{time}} on {{date}}" for name in ("one", "two", "three", "four", "five")]
+    said = [text.split()[0] for text in follow(load_captions(templates), 3, 60, timedelta(hours=7))]
+    assert all(word not in said[max(0, place - 3) : place] for place, word in enumerate(said))
+
+
+def test_with_fewer_lines_than_are_to_be_kept_apart_the_oldest_comes_again() -> None:
+    said = [
+        text.split()[0] for text in follow(load_captions(["one AI", "two AI"]), 10, 20, timedelta(days=1))
+    ]
+    assert all(one != other for one, other in itertools.pairwise(said))
 
 
 def test_each_account_has_an_order_of_its_own() -> None:
@@ -244,9 +290,22 @@ def test_a_file_has_lines_by_the_hour(tmp_path: Path) -> None:
     assert said(3) == said(22) == {"AI bowl at any time", "AI bowl for the night", "#飯テロ AI"}
 
 
+def test_a_file_has_lines_by_the_weekday_and_the_season(tmp_path: Path) -> None:
+    file = tmp_path / "lines.txt"
+    file.write_text("any AI\n[ Tuesday ]\ntuesday AI\n[winter]\nwinter AI\n[New  Year]\nnew AI\n", "utf-8")
+    captions = load_captions(file)
+    for at, words in (
+        (NIGHT, {"any", "tuesday"}),
+        (NIGHT + timedelta(days=1), {"any"}),
+        (datetime(2026, 12, 31, 23), {"any", "winter", "new"}),
+    ):
+        assert {captions.caption(serial, at).split()[0] for serial in range(12)} == words
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
+        (b"[monday]\nAI\n", "has no caption for 00:00"),
         (None, "can't be read"),
         (b"\xff\xfe", "it is not UTF-8"),
         (b"# only a remark\n", "holds no caption"),

@@ -1,5 +1,6 @@
 """What comes next: slots that are due, budget, quiet hours, spacing, and what comes too late."""
 
+import itertools
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from meshibot import views
+from meshibot.captions import load_captions
 from meshibot.database import (
     Account,
     Database,
@@ -23,7 +25,7 @@ from meshibot.database import (
 )
 from meshibot.errors import MeshibotError, NothingToDo
 from meshibot.kinds import Mix
-from meshibot.outbox import Outbox, people
+from meshibot.outbox import Outbox, Words, people
 from meshibot.quiet import QuietHours
 from meshibot.schedule import Schedule
 from tests.meshibot.ledger import (
@@ -443,3 +445,29 @@ def test_a_slot_shows_what_its_weekday_has_on_the_clocks_of_the_account(
             (Kind.GRID, 4),
             (Kind.GRID_OF_NINE, 9),
         ]
+
+
+def test_a_caption_is_made_knowing_what_the_last_posts_said(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    stock(database, tmp_path, 30)
+    captions = load_captions(["one AI", "two AI", "three AI"])
+    own = replace(
+        channel(tmp_path, publisher),
+        describe=lambda order: Words(captions.caption(order.serial, order.at, "single", order.lately), "alt"),
+        captions_apart=2,
+    )
+    box = Outbox(database, clock=clock, channels=[own])
+    for number in range(9):
+        slot(database, NOON + timedelta(hours=number))
+        while box.step("main") is not None:
+            pass
+        clock.move(hours=1)
+        with database.write() as session:  # somebody's own words on every third: no line is known by them
+            post = session.scalars(select(Post).order_by(Post.id.desc())).first()
+            assert post is not None
+            if number % 3 == 2:
+                post.caption = f"A person's words. No.{post.serial:04d}"
+    said = [post["text"].split()[0] for post in publisher.ledger.posts()]
+    assert len(said) == 9
+    assert all(one != other for one, other in itertools.pairwise(said))

@@ -325,3 +325,26 @@ def test_a_late_answer_that_names_the_same_post_changes_nothing(
     outbox(database, tmp_path, late).step("main")
     post = only_post(database)
     assert (post.url, post.reason) == ("https://ledger.example/r1", None)
+
+
+def test_a_machine_that_was_paused_with_its_clocks_sends_nothing(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    """As a virtual one is: none of its clocks knows, but the database does that another looks for it."""
+    stock(database, tmp_path, 1)
+    slot(database, NOON)
+    elsewhere = MovableClock(NOON + timedelta(minutes=5, seconds=10), 310.0)
+    awake = LedgerPublisher(publisher.ledger, elsewhere)
+    awake.faults["find"].append("killed")
+
+    def pause() -> None:
+        clock.move(seconds=30)
+        with pytest.raises(Killed):
+            outbox(database, tmp_path, awake).step("main")
+
+    publisher.during["fence"] = pause
+    outbox(database, tmp_path, publisher).step("main")
+    assert publisher.ledger.posts() == []
+    elsewhere.move(minutes=6)
+    look_until_settled(outbox(database, tmp_path, awake), elsewhere)
+    assert len(publisher.ledger.posts()) == 1
