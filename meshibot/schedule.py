@@ -105,7 +105,9 @@ def _auto_of(account: "AccountSettings") -> Auto:
     """UsageError where there are more posts than hours, or no hour is left by the quiet ones."""
     quiet = account.quiet_hours
     hours = tuple(
-        hour for hour in account.auto_hours if quiet is None or datetime(2024, 1, 1, hour) not in quiet
+        hour
+        for hour in account.auto_hours or range(24)
+        if quiet is None or datetime(2024, 1, 1, hour) not in quiet
     )
     if not hours:
         raise UsageError(

@@ -80,8 +80,8 @@ class Account(PublisherSettings):
     schedule: Annotated[str, PlainValidator(values.schedule)] = Field(
         "0 23 * * *", description="cron lines such as '0 23 * * *', with ';' between several, or auto"
     )
-    auto_hours: Annotated[tuple[int, ...], NoDecode, PlainValidator(values.hours)] = Field(
-        tuple(range(24)), description="hours of the day such as 7, 12, 18-23"
+    auto_hours: Annotated[tuple[int, ...] | None, NoDecode, PlainValidator(values.hours)] = Field(
+        None, description="hours of the day such as 7, 12, 18-23; every hour where it is not set"
     )
     auto_posts: int = Field(1, ge=1, le=24, description="a whole number of posts a day, from 1 to 24")
     timezone: Annotated[ZoneInfo, PlainValidator(values.zone)] = Field(
