@@ -1,6 +1,6 @@
 """Writes notices down: opened once when something begins, closed when it is over, told way by way."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
@@ -23,21 +23,33 @@ class Book:
 
     since: dict[str, datetime] = field(default_factory=dict)
 
-    def keep(
-        self, session: Session, found: Iterable[Condition], now: datetime, *, patient: bool = True
-    ) -> None:
-        """Open notices for what is wrong for long enough, and close those of what is no longer."""
+    def due(self, found: Iterable[Condition], now: datetime, *, patient: bool = True) -> dict[str, Condition]:
+        """Of what is wrong that which has been so for long enough, by key; not `patient`: all of it."""
         there = {condition.key: condition for condition in found}
         self.since = {key: self.since.get(key, now) for key in there}
-        notices = {row.key: row for row in session.scalars(select(Notice).where(Notice.closed_at.is_(None)))}
+        return {
+            key: condition
+            for key, condition in there.items()
+            if not patient or now - self.since[key] >= condition.patience
+        }
+
+    def differs(self, session: Session, due: Mapping[str, Condition]) -> bool:
+        """Whether there is anything to write down: mostly there is not."""
+        told = {row.key: row.text for row in _open(session)}
+        begun = any(key not in told for key in due)
+        return begun or any(key not in self.since or _text(due, key, told) != told[key] for key in told)
+
+    def keep(self, session: Session, due: Mapping[str, Condition], now: datetime) -> None:
+        """Open notices for what is wrong, and close those of what is no longer."""
+        notices = {row.key: row for row in _open(session)}
         for key, notice in notices.items():
-            if key not in there:
+            if key not in self.since:
                 notice.closed_at = now
             else:
-                notice.text = there[key].text  # what it says may have grown; it is told once all the same
-        for key, condition in there.items():
-            begun = not patient or now - self.since[key] >= condition.patience
-            if key not in notices and begun:
+                # what it says may have grown; it is told once all the same
+                notice.text = _text(due, key, {key: notice.text})
+        for key, condition in due.items():
+            if key not in notices:
                 session.add(
                     Notice(
                         key=key,
@@ -48,6 +60,14 @@ class Book:
                         told={},
                     )
                 )
+
+
+def _open(session: Session) -> Sequence[Notice]:
+    return session.scalars(select(Notice).where(Notice.closed_at.is_(None))).all()
+
+
+def _text(due: Mapping[str, Condition], key: str, told: Mapping[str, str]) -> str:
+    return due[key].text if key in due else told[key]
 
 
 @dataclass(frozen=True)

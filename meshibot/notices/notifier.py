@@ -62,9 +62,12 @@ class Notifier:
     def look(self, *, patient: bool = True) -> datetime:
         """Write down what is wrong, and what no longer is; not `patient`, what has only begun as well."""
         now = self.clock.now()
-        with self.database.write() as session:
-            found = list(conditions(session, self.settings, now))
-            self._book.keep(session, found, now, patient=patient)
+        with self.database.read() as session:
+            due = self._book.due(conditions(session, self.settings, now), now, patient=patient)
+            differs = self._book.differs(session, due)
+        if differs:  # posting wants SQLite's one lock for writing
+            with self.database.write() as session:
+                self._book.keep(session, due, now)
         return now
 
     def tell(self, way: Way, now: datetime) -> NotTold | None:

@@ -15,7 +15,7 @@ from meshibot.outbox import record
 from meshibot.outbox.failures import before_sending
 from meshibot.outbox.policy import Channel
 from meshibot.outbox.runtime import Introduction, Runtime
-from meshibot.publishers.base import AccountStopped, PublishError
+from meshibot.publishers.base import AccountStopped, PublishError, RetryLater
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +45,10 @@ def hindrance(runtime: Runtime, channel: Channel) -> PublishError | None:
     except Exception as failure:  # noqa: BLE001 (whatever it was, nothing was sent)
         error = before_sending(failure)
         log.info("account %s: whose it is can't be told now: %s", channel.account, error)
-        again = runtime.elapsed() + (_LATER if known else _AGAIN).total_seconds()
-        told = Introduction(again, error, known)
+        wait = _LATER if known else _AGAIN
+        if isinstance(error, RetryLater) and error.at is not None:
+            wait = max(wait, min(error.at - runtime.clock.now(), queries.LONGEST_WAIT))
+        told = Introduction(runtime.elapsed() + wait.total_seconds(), error, known)
     else:
         told = Introduction(math.inf)
     runtime.introductions[channel.account] = told

@@ -129,6 +129,7 @@ ANSWERS = (
         AccountStopped,
         "{network} refuses the handle or the app password ({status}: {said}).",
         f"Make a new app password at {_PASSWORDS} and put it into MESHIBOT_BLUESKY_APP_PASSWORD, {_THEN}",
+        may_mend=True,
     ),
     Row(
         (400, 413),

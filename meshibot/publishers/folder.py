@@ -251,6 +251,7 @@ class FolderPublisher:
             raise AccountStopped(
                 f"The folder {self.folder} can't be written: {said}.",
                 "Make it a folder that this user may write to, or choose one, then run `meshibot resume`.",
+                may_mend=True,  # its disk may be mounted late
             ) from error
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise RetryLater(f"The disk of {self.folder} is full ({said}): make room.") from error

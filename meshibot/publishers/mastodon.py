@@ -83,6 +83,7 @@ ANSWERS = (
         AccountStopped,
         "{network} refuses the token (401: {said}).",
         f"Make a new one under Preferences, Development, put it into MESHIBOT_MASTODON_TOKEN, {_THEN}",
+        may_mend=True,
     ),
     Row(
         403,

@@ -88,6 +88,7 @@ ANSWERS = (
         "{network} refuses the token ({status}: {said}).",
         f"Make a new one under Settings, API, put it into MESHIBOT_MISSKEY_TOKEN, {_THEN}",
         about=re.compile("CREDENTIAL_REQUIRED|AUTHENTICATION_FAILED"),
+        may_mend=True,
     ),
     Row(
         (400, 401, 403),

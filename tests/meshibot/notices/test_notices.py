@@ -26,12 +26,13 @@ from meshibot.database import (
     Slot,
     SlotState,
 )
+from meshibot.errors import DatabaseFailure
 from meshibot.notices import conditions as conditions_module
 from meshibot.notices.notifier import Notifier
 from meshibot.notices.ways import signature
 from tests.meshibot import ledger
 from tests.meshibot.command import ROOT, Command
-from tests.meshibot.homes import ask, stocked
+from tests.meshibot.homes import ask, locked, stocked
 from tests.meshibot.ledger import NOON, MovableClock
 
 
@@ -250,3 +251,17 @@ def test_apprise_tells_in_a_process_of_its_own(tmp_path: Path, receiver: Receive
     assert bot("notify", "--test").stderr == "apprise: told.\n"
     assert "This is a trial" in receiver.requests()[0]["body"]
     assert ask(bot, "SELECT count(*) FROM notices") == [(0,)]
+
+
+def test_a_look_that_finds_nothing_new_is_not_in_the_way_of_a_post(
+    database: Database, tmp_path: Path
+) -> None:
+    stop(database, AccountState.STOPPED)
+    with Database.open(f"sqlite:///{tmp_path / 'bot.sqlite'}?timeout=0") as impatient:
+        look = notifier(impatient, tmp_path, MovableClock())
+        look()
+        with locked(tmp_path / "bot.sqlite"):
+            look()  # takes no lock for writing, or it would fail
+        stop(database, AccountState.ACTIVE, None)
+        with locked(tmp_path / "bot.sqlite"), pytest.raises(DatabaseFailure, match="locked"):
+            look()

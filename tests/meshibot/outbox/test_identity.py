@@ -118,6 +118,22 @@ def test_a_slot_waits_until_it_is_known_whose_account_it_is(
     assert only_post(database).state is PostState.POSTED
 
 
+def test_a_network_that_names_a_time_is_not_asked_before(
+    database: Database, tmp_path: Path, doorkeeper: Doorkeeper, clock: MovableClock
+) -> None:
+    stock(database, tmp_path, 1)
+    slot(database, NOON)
+    box = outbox(database, tmp_path, doorkeeper)
+    doorkeeper.refusal = RetryLater("Its rate limit is used up.", NOON + timedelta(minutes=15))
+    for _ in range(14):
+        box.step("main")
+        clock.move(minutes=1)
+    assert doorkeeper.asked == ["check"]
+    doorkeeper.refusal = None
+    clock.move(minutes=2)
+    assert box.step("main") == 1
+
+
 def test_a_slot_that_waited_for_it_in_vain_is_missed_with_that_reason(
     database: Database, tmp_path: Path, doorkeeper: Doorkeeper, clock: MovableClock
 ) -> None:
