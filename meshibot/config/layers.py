@@ -197,6 +197,11 @@ def _check_groups(accounts: Iterable[Account]) -> None:
     for account in accounts:
         if account.group is None:
             continue
+        if account.schedule == "auto":
+            raise UsageError(
+                f"The account {account.name} is in the group {account.group}, which posts at the same "
+                "slots, and MESHIBOT_SCHEDULE=auto draws each account's own: give it cron lines."
+            )
         first = zones.setdefault(account.group, account)
         if first.timezone != account.timezone:
             raise UsageError(

@@ -489,6 +489,10 @@ def test_a_group_means_the_same_moments(place: Path) -> None:
         "timezone = 'Europe/Paris'\n"
     )
     assert "sky and toot are one group, night, and go by different time zones" in refusal()
+    (place / "meshibot.toml").write_text(
+        "group = 'night'\ntimezone = 'Asia/Tokyo'\nschedule = 'auto'\n[accounts.sky]\n[accounts.toot]\n"
+    )
+    assert "The account sky is in the group night" in refusal()
 
 
 def test_visibility_and_sensitive_are_an_accounts(place: Path) -> None:

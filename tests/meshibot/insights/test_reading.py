@@ -11,6 +11,7 @@ from meshibot.config import Account, Settings
 from meshibot.config.models import account_model
 from meshibot.database import Account as AccountRow
 from meshibot.database import AccountState, Database, Kind, Post, PostMetrics, PostState
+from meshibot.database.migrate import upgrade
 from meshibot.insights.first_day import first_days
 from meshibot.insights.reading import Reader, is_due, is_read, spent
 from meshibot.insights.tables import insights
@@ -22,6 +23,9 @@ from tests.meshibot import ledger
 from tests.meshibot.ledger import NOON, UTC_ZONE, MovableClock
 from tests.meshibot.publishers.openings import at
 from tests.meshibot.publishers.test_contract import make_draft
+from tests.postgres import postgres_server, postgres_url
+
+__all__ = ["postgres_server", "postgres_url"]
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
@@ -226,6 +230,31 @@ def test_looks_are_made_of_what_the_months_budget_leaves_beside_the_posts(
     assert measured(database) == []
     reader(database, tmp_path, clock, x_account(fake_x, monthly_budget=0.1825, **said))()
     assert len(measured(database)) == 2
+
+
+@pytest.mark.postgres
+def test_both_databases_answer_alike(postgres_url: str, tmp_path: Path, fakes: Fakes) -> None:
+    """The look after a day and a bit counts, none before and after; a post looked at too late does not."""
+    upgrade(postgres_url)
+    fake = fakes("bluesky")
+    for made in (Database.open(postgres_url), ledger.new_database(tmp_path)):
+        with made as database:
+            with database.write() as session:
+                session.add(AccountRow(name="main", publisher="bluesky"))
+            for serial in (1, 2):
+                row(database, "bluesky", serial, f"r{serial}", NOON)
+            with database.write() as session:
+                for post, days, likes in ((1, 0.9, 1), (1, 1.01, 2), (1, 2.0, 3), (2, 3.5, 9)):
+                    at = NOON + days * DAY
+                    session.add(PostMetrics(post_id=post, measured_at=at, likes=likes, reposts=1))
+            with database.read() as session:
+                days_over = list(first_days(session, "main", UTC_ZONE))
+                document = insights(session, account_of(publisher="bluesky"), NOON + 9 * DAY)
+            assert [(day.post.id, day.reactions) for day in days_over] == [(1, 3)]
+            assert (document["posts"], document["counted"]) == (2, 1)
+            reader(database, tmp_path, MovableClock(NOON + 4 * DAY), sky(fake))()
+            assert measured(database)[-1] == (1, None, None, None)
+            assert len(measured(database)) == 5
 
 
 WANTED: list[tuple[str, str, bool]] = [
