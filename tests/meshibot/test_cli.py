@@ -51,7 +51,7 @@ def test_a_failure_is_one_sentence_and_a_status(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(cli, "app", raising(error))
+    monkeypatch.setattr(cli.process, "app", raising(error))
     with pytest.raises(SystemExit) as end:
         cli.main()
     assert end.value.code == status
@@ -59,6 +59,6 @@ def test_a_failure_is_one_sentence_and_a_status(
 
 
 def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "app", raising(ZeroDivisionError("ours")))
+    monkeypatch.setattr(cli.process, "app", raising(ZeroDivisionError("ours")))
     with pytest.raises(ZeroDivisionError):
         cli.main()

@@ -168,7 +168,7 @@ def test_a_mistake_of_ours_shows_none_in_its_traceback(watched: Watched) -> None
         "from meshibot import cli\n"
         "@cli.app.command()\n"
         "def fail():\n"
-        "    settings = cli._settings()\n"
+        "    settings = cli.settings.read_settings()\n"
         "    raise RuntimeError(f'{settings.secrets} {settings.accounts} {settings.database_address}')\n"
         "cli.main()"
     )
