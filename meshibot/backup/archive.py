@@ -195,7 +195,7 @@ def _manifest(tar: tarfile.TarFile, file: Path) -> Manifest:
     try:
         document = json.load(stream)
     except ValueError as error:
-        raise BadArchive(f"{file} is damaged: its manifest can't be read.") from error
+        raise BadArchive(f"{file} is damaged: its manifest can't be read: take another backup.") from error
     return Manifest.from_json(document if isinstance(document, dict) else {})
 
 
