@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from trainer.nets.critic import Critic
     from trainer.nets.generator import Generator
     from trainer.nets.vision import Vision
+    from trainer.typicality import Scale
 
 FORMAT = "meshibot-checkpoint"
 FORMAT_VERSION = 3
@@ -93,6 +94,8 @@ class Metadata:
     provenance: str = ""
     licence_note: str = ""
     created_at: str = ""
+    score_scale: tuple[float, ...] = ()
+    """Of `trainer.typicality.Scale`; empty where scores are what the critic alone says."""
 
     @property
     def networks(self) -> Architecture:
@@ -140,6 +143,7 @@ class Metadata:
         if len(marks) < 2 or list(marks) != sorted(marks) or not all(map(math.isfinite, marks)):
             raise ValueError("its score quantiles are not ascending numbers")
         values["score_quantiles"] = marks
+        values["score_scale"] = _scale(values.get("score_scale", ()))
         values["training_hashes"] = tuple(map(_hash, list(values.get("training_hashes", ()))))
         values["metrics"] = {
             str(name): Metric(
@@ -152,6 +156,14 @@ class Metadata:
         for name in ("objective", "preset", "data_fingerprint", "provenance", "licence_note", "created_at"):
             values[name] = _text(values.get(name, ""))
         return cls(**values)
+
+
+def _scale(said: Any) -> tuple[float, ...]:
+    """Nothing, or mean and deviation of two."""
+    values = tuple(float(value) for value in said)
+    if values and (len(values) != 4 or not all(map(math.isfinite, values)) or min(values[1::2]) <= 0):
+        raise ValueError("the scale of its scores is none")
+    return values
 
 
 def _hash(said: object) -> str:
@@ -215,16 +227,31 @@ class Checkpoint:
     def score(self, images: Tensor) -> Tensor:
         """How much like photographs the critic finds pictures (n, 3, r, r) in [-1, 1]: scores (n,).
 
-        A seeing critic's own scores tell good pictures from bad ones. A plain one's don't, and there it is by
-        how near a picture lies to photographs in the critic's features (docs/experiments.md).
+        A seeing critic's own scores tell good pictures from bad ones, and better with `trainer.typicality`. A
+        plain one's don't, and there it is by how near a picture lies to photographs in the critic's features
+        (docs/experiments.md).
         """
         import torch
 
+        from trainer.nets.vision import PretrainedVision
+        from trainer.typicality import typicality
+
+        images = images.to(self.device)
         with torch.inference_mode(), told_faults():
-            views = self.vision(images.to(self.device))
-            if self.critic.shape.kind == "seeing":
-                return self.vision.weighed(self.critic(views))
-            return self._realism(self.critic.features(views).float())
+            if not isinstance(self.vision, PretrainedVision):
+                return self._realism(self.critic.features(self.vision(images)).float())
+            views, described = self.vision.look(images)
+            scores = self.vision.weighed(self.critic(views))
+            if self.copies is None or self._scale is None:
+                return scores
+            typical = typicality(self.copies.components(described), self.copies.training)
+            return self._scale.score(scores, typical)
+
+    @cached_property
+    def _scale(self) -> Scale | None:
+        from trainer.typicality import Scale
+
+        return Scale(*self.metadata.score_scale) if self.metadata.score_scale else None
 
     def find_copies(self, pictures: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Which of uint8 pictures (n, r, r, 3) are too near to a training photograph, (n,): none, where the

@@ -61,6 +61,10 @@ class CopyTest:
         limit = torch.quantile(own, FALSE_ALARMS)
         return cls(mean, basis, training, held_out, limit)
 
+    def components(self, described: Tensor) -> Tensor:
+        """Of what the network made of pictures (n, 432): (n, k)."""
+        return (described - self.mean) @ self.basis
+
     def finds(self, vision: PretrainedVision, pictures: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Which of uint8 pictures (n, r, r, 3) are copies, (n,)."""
         found: NDArray[np.bool_] = (self.ratios(vision, pictures) < self.limit).cpu().numpy()
@@ -69,7 +73,7 @@ class CopyTest:
     def ratios(self, vision: PretrainedVision, pictures: NDArray[np.uint8]) -> Tensor:
         """How near the pictures are to training photographs, measured by held-out ones, (n,); 0 is a copy."""
         views = [
-            (describe_all(vision, view, self.mean.device) - self.mean) @ self.basis
+            self.components(describe_all(vision, view, self.mean.device))
             for view in (pictures, pictures[:, :, ::-1])
         ]
         return ratios(views, self.training, self.held_out)

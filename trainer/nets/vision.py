@@ -92,8 +92,12 @@ class PretrainedVision(Vision):
     def describe(self, pictures: Tensor) -> Tensor:
         """What the pretrained network makes of pictures (n, 3, r, r): means of its two coarsest maps (n,
         432)."""
+        return _description(self.net(_as_seen(pictures, None)))
+
+    def look(self, pictures: Tensor) -> tuple[Views, Tensor]:
+        """Views and description of pictures (n, 3, r, r), of one look."""
         maps = self.net(_as_seen(pictures, None))
-        return torch.cat([maps[-2].mean((2, 3)), maps[-1].mean((2, 3))], 1)
+        return (pictures, *self._project(maps)), _description(maps)
 
     def _project(self, maps: list[Tensor]) -> list[Tensor]:
         """The network's maps, mixed across channels and from coarse to fine; centred, and scaled to
@@ -153,6 +157,10 @@ def make_vision(kind: CriticKind, seed: int) -> Vision:
     vision = PretrainedVision(load_pretrained())
     vision.draw(seed)
     return vision
+
+
+def _description(maps: list[Tensor]) -> Tensor:
+    return torch.cat([maps[-2].mean((2, 3)), maps[-1].mean((2, 3))], 1)
 
 
 def _from_fine_to_coarse() -> list[tuple[int, int | None]]:

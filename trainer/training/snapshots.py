@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib import metadata as packages
@@ -31,6 +31,7 @@ from trainer.nets.vision import PretrainedVision
 from trainer.pictures import draw, to_device
 from trainer.training.heldout import features_of, scores_of
 from trainer.training.training import Training
+from trainer.typicality import Scale, typicality
 
 LAST_CHECKPOINT = "last.safetensors"
 BEST_CHECKPOINT = "best.safetensors"
@@ -67,7 +68,8 @@ class Snapshots:
         """The same file under each name; `metrics` are those of this very step, if any."""
         networks = self.training.networks
         photographs = features_of(networks.critic_average, networks.vision, self.calibrated_on)
-        document = self._metadata(self._quantiles(photographs), metrics)
+        scale, quantiles = self._calibration(photographs)
+        document = self._metadata(scale, quantiles, metrics)
         for name in names:
             checkpoint.save(
                 self.checkpoints / name,
@@ -79,16 +81,22 @@ class Snapshots:
                 self._copies,
             )
 
-    def _quantiles(self, photographs: Tensor) -> tuple[float, ...]:
-        """Of the held-out photographs' own scores, as `Checkpoint.score` gives them; `photographs`:
-        features."""
+    def _calibration(self, photographs: Tensor) -> tuple[Scale | None, tuple[float, ...]]:
+        """The scale of the scores, and quantiles of the held-out photographs' own, as `Checkpoint.score`
+        gives them; `photographs`: features."""
         networks = self.training.networks
         if networks.critic.shape.kind != "seeing":
-            return Realism(photographs).quantiles(QUANTILES)
+            return None, Realism(photographs).quantiles(QUANTILES)
         scores = networks.vision.weighed(
             scores_of(networks.critic_average, networks.vision, self.calibrated_on)
         )
-        return tuple(torch.quantile(scores, torch.linspace(0, 1, QUANTILES + 1).to(scores)).tolist())
+        scale = None
+        if self._copies is not None:
+            typical = typicality(self._copies.held_out, self._copies.training).to(scores)
+            scale = Scale.of(scores, typical)
+            scores = scale.score(scores, typical) if scale is not None else scores
+        marks = torch.linspace(0, 1, QUANTILES + 1).to(scores)
+        return scale, tuple(torch.quantile(scores, marks).tolist())
 
     def write_numbered(self, *, metrics: dict[str, Metric]) -> None:
         """A checkpoint under its step's number and as the last one; of the numbered ones a few are kept."""
@@ -112,7 +120,9 @@ class Snapshots:
         hashes = (perceptual_hash(Image.fromarray(picture)) for picture in self.dataset.training)
         return tuple(f"{each:016x}" for each in hashes)
 
-    def _metadata(self, quantiles: tuple[float, ...], metrics: dict[str, Metric]) -> Metadata:
+    def _metadata(
+        self, scale: Scale | None, quantiles: tuple[float, ...], metrics: dict[str, Metric]
+    ) -> Metadata:
         training, dataset = self.training, self.dataset
         config = training.config
         return Metadata(
@@ -125,6 +135,7 @@ class Snapshots:
             training_pictures=len(dataset.training),
             held_out_pictures=len(dataset.held_out),
             score_quantiles=quantiles,
+            score_scale=astuple(scale) if scale is not None else (),
             held_out_apart=self.parts.apart,
             training_hashes=self._training_hashes,
             metrics=metrics,
