@@ -28,6 +28,8 @@ EXPLODED_PENALTY = 5.0
 Alone it would not do: for fakes at a distance D a one-centred penalty of weight λ balances at
 ‖∇‖ = 1 + D / 2λ, and at 256 px D is large while fakes are young: 17 was seen in a healthy run, with a loss
 of -228."""
+GROWN = 2.0
+"""Over the head's least penalty so far: a critic may be drawn steep and takes its time to come down."""
 STEEPEST = 30.0
 """The gradient's norm where no penalty holds it: clipped weights keep it near 1 or far below."""
 EXPLODED_LOSS = 10_000.0
@@ -114,13 +116,17 @@ class Guard:
     """For how many evaluations in a row each passing sign has shown."""
     separations: list[float] = field(default_factory=list)
     """Of the last evaluations after the warm-up."""
+    penalties: dict[str, float] = field(default_factory=dict)
+    """The least that each head's penalty has been."""
     calm_steps: list[int] = field(default_factory=list)
     """Of the last calm evaluations: the first one's state is gone back to."""
 
     def look(self, seen: Observation) -> Verdict | None:
         """Judge one evaluation. The signs are tried from the plainest to the subtlest."""
         self.evaluations += 1
-        at_once = _not_finite(seen) or _exploded(seen, fresh=self.evaluations == 1)
+        at_once = _not_finite(seen) or _exploded(seen, self.penalties)
+        for head in seen.heads:
+            self.penalties[head.name] = min(head.penalty, self.penalties.get(head.name, math.inf))
         if at_once is not None:
             return at_once
         if self.evaluations <= WARM_UP:
@@ -160,6 +166,8 @@ class Guard:
 
     def start_over(self, step: int) -> None:
         """After going back to `step`: signs are counted anew, the best figure stays."""
+        if step == 0:  # to a critic as it was drawn
+            self.penalties.clear()
         self.counts.clear()
         self.separations.clear()
         self.calm_steps = [calm for calm in self.calm_steps if calm <= step]
@@ -212,11 +220,12 @@ def _not_finite(seen: Observation) -> Verdict | None:
     return Verdict("not finite", f"{', '.join(bad)} is not a number any more") if bad else None
 
 
-def _exploded(seen: Observation, *, fresh: bool) -> Verdict | None:
-    """Of any head: the others' would hide it in a mean. A `fresh` critic may be steep: it was drawn so."""
+def _exploded(seen: Observation, least: Mapping[str, float]) -> Verdict | None:
+    """Of any head: the others' would hide it in a mean. A critic as it was drawn may be steep."""
     for head in seen.heads:
         where = f" (in the head {head.name})" if len(seen.heads) > 1 else ""
-        if not fresh and head.penalty > EXPLODED_PENALTY and head.critic_loss > 0:
+        bound = max(EXPLODED_PENALTY, GROWN * least.get(head.name, 0.0)) if least else math.inf
+        if head.penalty > bound and head.critic_loss > 0:
             return Verdict(
                 "exploding",
                 f"the gradient penalty has grown to {head.penalty:.3g} and outweighs what is told apart"

@@ -88,6 +88,31 @@ def test_a_critic_as_it_was_drawn_may_be_steep() -> None:
     assert Guard().look(but(penalty=6.0, critic_loss=40.0)) is None
 
 
+def test_a_critic_that_was_drawn_steep_takes_its_time_to_come_down() -> None:
+    """Going back to the beginning draws it anew; it is no explosion there either."""
+    guard = Guard()
+    for _ in range(2):
+        for penalty in (20.0, 24.0, 12.0, 6.0):
+            assert guard.look(but(penalty=penalty, critic_loss=40.0)) is None
+        guard.start_over(0)
+
+
+def test_a_critic_that_was_drawn_steep_explodes_when_it_grows_from_there() -> None:
+    guard = Guard()
+    assert guard.look(but(penalty=20.0, critic_loss=40.0)) is None
+    verdict = guard.look(but(penalty=41.0, critic_loss=80.0))
+    assert verdict is not None
+    assert verdict.sign == "exploding"
+
+
+def test_going_back_to_a_later_step_remembers_that_the_critic_had_come_down() -> None:
+    guard = warmed_up()
+    guard.start_over(500)
+    verdict = guard.look(but(penalty=6.0, critic_loss=40.0))
+    assert verdict is not None
+    assert verdict.sign == "exploding"
+
+
 def test_a_steep_critic_that_gains_by_it_is_none() -> None:
     """At 256 px the first fakes are so far from photographs that the penalty's balance lies there."""
     assert Guard().look(but(penalty=17.0, critic_loss=-228.0, wasserstein=397.0)) is None
