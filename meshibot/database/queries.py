@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, bindparam, exists, func, or_, select
+from sqlalchemy import Select, and_, bindparam, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from meshibot.database.models import (
@@ -16,6 +16,7 @@ from meshibot.database.models import (
     WRITTEN_AHEAD,
     Account,
     AccountState,
+    Daemon,
     Kind,
     Picture,
     PictureState,
@@ -168,6 +169,17 @@ def next_moment(session: Session, account: str, now: datetime) -> datetime | Non
 
 def _moment(account: str, now: datetime) -> dict[str, object]:
     return {"account": account, "now": now, "far": now + FAR}
+
+
+def lives(daemon: Daemon, now: datetime) -> bool:
+    """Whether a daemon did not say that it ended, and was seen lately."""
+    return daemon.stopped_at is None and now - daemon.seen_at < ALIVE
+
+
+def last_daemon(session: Session, now: datetime) -> Daemon | None:
+    """One that lives; where none does, the one that was seen last."""
+    living = and_(Daemon.stopped_at.is_(None), Daemon.seen_at > now - ALIVE)
+    return session.scalar(select(Daemon).order_by(living.desc(), Daemon.seen_at.desc()).limit(1))
 
 
 def begun_between(session: Session, account: str, since: datetime, until: datetime) -> int:

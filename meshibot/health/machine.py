@@ -14,7 +14,7 @@ from meshibot.backup.make import archives
 from meshibot.config import Settings
 from meshibot.database import Daemon, Database, Post
 from meshibot.database.migrate import HEAD, open_existing
-from meshibot.database.queries import ALIVE
+from meshibot.database.queries import last_daemon, lives
 from meshibot.health.finding import Finding, Level, looked
 from meshibot.stock import inventory
 from meshibot.views import instant
@@ -133,10 +133,10 @@ def _daemon(settings: Settings, now: datetime) -> tuple[Level, str]:
         last = None
         if database is not None:
             with database.read() as session:
-                last = session.scalar(select(Daemon).order_by(Daemon.seen_at.desc()).limit(1))
+                last = last_daemon(session, now)
     if last is None:
         return "ok", "None has run yet: `meshibot run` posts on schedule."
-    if last.stopped_at is None and now - last.seen_at < ALIVE:
+    if lives(last, now):
         return "ok", f"It runs on {last.host} (process {last.pid}, meshibot {last.version})."
     ended = "was stopped" if last.stopped_at is not None else "was last seen"
     return "warning", f"It {ended} at {instant(last.seen_at)}: start it (`meshibot run`, or its service)."

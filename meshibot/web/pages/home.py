@@ -11,8 +11,8 @@ from meshibot import agenda, costs, events, gallery
 from meshibot import undo as undoing
 from meshibot.assembly import publisher_of
 from meshibot.captions import marker
-from meshibot.database import Account, AccountState, Daemon, Slot, SlotState
-from meshibot.database.queries import ALIVE
+from meshibot.database import Account, AccountState, Slot, SlotState
+from meshibot.database.queries import last_daemon, lives
 from meshibot.errors import UsageError
 from meshibot.gallery import Filter
 from meshibot.outbox import people
@@ -58,7 +58,7 @@ def show(call: Call) -> Response:
             .order_by(Slot.due_at.desc())
             .limit(6)
         ).all()
-        daemon = session.scalar(select(Daemon).order_by(Daemon.seen_at.desc()).limit(1))
+        daemon = last_daemon(session, now)
         counts = review.counts(session)
         return call.render(
             "home.html",
@@ -74,7 +74,7 @@ def show(call: Call) -> Response:
             recent=gallery.page(session, Filter(), 6),
             months=costs.this_month(session, site.settings, now),
             daemon=daemon,
-            daemon_lives=daemon is not None and daemon.stopped_at is None and now - daemon.seen_at < ALIVE,
+            daemon_lives=daemon is not None and lives(daemon, now),
             changes=events.recent(session, 8),
             can_undo=undoing.can_be_taken_back,
         )
