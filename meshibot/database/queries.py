@@ -42,6 +42,8 @@ UNSENT_STATES = tuple(state for state in WAITING_STATES if state is not PostStat
 
 _NEVER_MADE = (PostState.REJECTED, PostState.MISSED, PostState.CANCELLED)
 """Nobody has seen their pictures, which may be back in stock."""
+_SENT = (PostState.POSTED, PostState.DELETED, PostState.NEEDS_PERSON)
+"""It was there, or may have been."""
 _CHUNK = 200
 
 
@@ -188,7 +190,7 @@ def begun_between(session: Session, account: str, since: datetime, until: dateti
         Post.account == account,
         Post.sent_at >= since,
         Post.sent_at < until,
-        Post.state.in_([PostState.POSTED, PostState.DELETED, PostState.NEEDS_PERSON]),
+        Post.state.in_(_SENT),
     )
     under_way = select(func.count()).where(IS_OPEN, Post.account == account)
     return (session.scalar(sent) or 0) + (session.scalar(under_way) or 0)
@@ -198,14 +200,18 @@ def captions_begun_between(
     session: Session, account: str, since: datetime, until: datetime
 ) -> Sequence[str | None]:
     """What those posts say; None for one whose words are not made yet."""
-    sent = select(Post.caption).where(
-        Post.account == account,
-        Post.sent_at >= since,
-        Post.sent_at < until,
-        Post.state.in_([PostState.POSTED, PostState.DELETED, PostState.NEEDS_PERSON]),
-    )
     under_way = select(Post.caption).where(IS_OPEN, Post.account == account)
-    return (*session.scalars(sent), *session.scalars(under_way))
+    return (*captions_sent_between(session, account, since, until), *session.scalars(under_way))
+
+
+def captions_sent_between(
+    session: Session, account: str, since: datetime, until: datetime
+) -> Sequence[str | None]:
+    """The same without those that are under way."""
+    sent = select(Post.caption).where(
+        Post.account == account, Post.sent_at >= since, Post.sent_at < until, Post.state.in_(_SENT)
+    )
+    return session.scalars(sent).all()
 
 
 def recent_hashes(session: Session, account: str, posts: int) -> list[int]:

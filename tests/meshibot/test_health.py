@@ -11,9 +11,7 @@ from meshibot.backup.make import make
 from meshibot.config import Settings, load_settings
 from meshibot.database import Account, Daemon, Database, Kind, Post, PostState
 from meshibot.database.migrate import upgrade
-from meshibot.health import Finding, check, exit_status, machine, network, posts_in_a_month
-from meshibot.quiet import QuietHours
-from meshibot.schedule import Schedule
+from meshibot.health import Finding, check, exit_status, machine, network
 from meshibot.status import status
 from tests.checkpoints import make_checkpoint
 from tests.fakes.x import FakeX
@@ -100,14 +98,6 @@ def test_a_link_in_the_captions_makes_a_month_dear(configured: pytest.MonkeyPatc
     cost = findings(load_settings())["account main cost"]
     assert cost.level == "warning"
     assert "$49.20 ($0.205 each" in cost.says
-
-
-def test_a_month_counts_neither_quiet_hours_nor_what_is_over_the_budget() -> None:
-    quiet = QuietHours.parse("01:00-06:30")
-    assert posts_in_a_month(Schedule("0 * * * *", UTC), NOW) == 720
-    assert posts_in_a_month(Schedule("0 * * * *", UTC, quiet=quiet), NOW) == 30 * 18
-    # Thirty days from noon to noon touch thirty-one dates.
-    assert posts_in_a_month(Schedule("0 * * * *", UTC, daily_budget=2), NOW) == 31 * 2
 
 
 def test_a_clock_that_fell_behind_is_a_warning(configured: pytest.MonkeyPatch) -> None:
