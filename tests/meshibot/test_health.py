@@ -184,6 +184,8 @@ def test_stock_daemon_and_backup_are_looked_at(configured: pytest.MonkeyPatch) -
     assert (found["backup"].level, found["backup"].says[:12]) == ("warning", "There is non")
     assert found["account main posts"].says.startswith("1 of them wait for your word")
     assert exit_status(found.values()) == 1
+    without = findings(settings.model_copy(update={"backup_keep": None}))["backup"]
+    assert (without.level, without.says) == ("ok", "The daemon makes none: MESHIBOT_BACKUP_KEEP is none.")
     make(settings, settings.backups_folder / name_of(NOW), NOW)
     assert findings(settings)["backup"].level == "ok"
 
