@@ -17,7 +17,7 @@ from meshibot.errors import UsageError
 from meshibot.gallery import Filter
 from meshibot.outbox import people
 from meshibot.schedule import schedule_of
-from meshibot.stock import again, review
+from meshibot.stock import inventory, review
 from meshibot.views import posts_for_a_person
 from meshibot.web.pages.notes import joined, note_of
 from meshibot.web.site import BY, Call, go, safe_path
@@ -30,7 +30,7 @@ def show(call: Call) -> Response:
     """The start page."""
     site, now = call.site, call.site.now()
     accounts = site.settings.accounts
-    fingerprint = again.fingerprint_of(site.settings.checkpoint_file)
+    fingerprint = inventory.fingerprint(site.settings.checkpoint_file) or ""
     with site.database.read() as session:
         names = [account.name for account in accounts]
         rows = {row.name: row for row in session.scalars(select(Account))}
