@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
 from meshibot.database import Account, Picture, PictureState, Post, PostPicture, Slot, SlotState, Verdict
-from meshibot.database.queries import recent_hashes
+from meshibot.database.queries import RECENT_POSTS, recent_hashes
 from meshibot.planner import QUIET
 from meshibot.schedule import Schedule, plan
 from meshibot.stock.selection import LOOK_ALIKE_DISTANCE, nearest
@@ -217,7 +217,7 @@ def _next_pictures(
     waits = waits.order_by(Picture.checkpoint != preferred, Picture.id)
     if reviewed:
         waits = waits.where(Picture.verdict == Verdict.APPROVED)
-    looks = recent_hashes(session, account, 30)
+    looks = recent_hashes(session, account, RECENT_POSTS)
     chosen: list[Picture] = []
     for picture in session.scalars(waits.limit(200)) if count else ():
         if nearest(picture.phash, looks) >= LOOK_ALIKE_DISTANCE:

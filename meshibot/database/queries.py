@@ -37,6 +37,9 @@ FAR = timedelta(hours=25)
 ALIVE = timedelta(minutes=2)
 """A daemon that was not seen for so long is taken for dead; it says that it lives every half minute."""
 
+RECENT_POSTS = 30
+"""Within so many posts of an account no two look alike."""
+
 WAITING_STATES = tuple(state for state in OPEN_STATES if state is not PostState.SENDING)
 UNSENT_STATES = tuple(state for state in WAITING_STATES if state is not PostState.UNKNOWN)
 
@@ -240,7 +243,7 @@ def choose_pictures(
     account: str,
     count: int,
     *,
-    posts: int = 30,
+    posts: int = RECENT_POSTS,
     distance: int = 10,
     preferred: str | None = None,
     reviewed: bool = False,
