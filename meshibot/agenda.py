@@ -11,7 +11,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
 from meshibot.database import Account, Picture, PictureState, Post, PostPicture, Slot, SlotState, Verdict
-from meshibot.database.queries import recent_hashes
+from meshibot.database.queries import RECENT_POSTS, recent_hashes
+from meshibot.planner import QUIET
 from meshibot.schedule import Schedule, plan
 from meshibot.stock.selection import LOOK_ALIKE_DISTANCE, nearest
 
@@ -62,9 +63,6 @@ class ClockChange:
 
 _ANY_STATE = Slot.state.in_(list(SlotState))
 """Every state, named for the index's sake."""
-
-_QUIET = "It lies in the quiet hours"
-"""How the planner's reason begins."""
 
 
 def entries(
@@ -185,8 +183,8 @@ def _written(
 
 def _posts(session: Session, slot_ids: Sequence[int]) -> dict[int, Post]:
     found: dict[int, Post] = {}
-    for at in range(0, len(slot_ids), 500):
-        query = select(Post).where(Post.slot_id.in_(slot_ids[at : at + 500]))
+    for at in range(0, len(slot_ids), _AT_ONCE):
+        query = select(Post).where(Post.slot_id.in_(slot_ids[at : at + _AT_ONCE]))
         loaded = query.options(selectinload(Post.pictures).selectinload(PostPicture.picture))
         found |= {post.slot_id: post for post in session.scalars(loaded) if post.slot_id is not None}
     return found
@@ -194,7 +192,7 @@ def _posts(session: Session, slot_ids: Sequence[int]) -> dict[int, Post]:
 
 def _entry(slot: Slot, post: Post | None, schedule: Schedule) -> Entry:
     state: State = slot.state.value
-    if slot.state is SlotState.MISSED and (slot.reason or "").startswith(_QUIET):
+    if slot.state is SlotState.MISSED and (slot.reason or "").startswith(QUIET):
         state = "quiet"
     return Entry(
         slot.account,
@@ -219,7 +217,7 @@ def _next_pictures(
     waits = waits.order_by(Picture.checkpoint != preferred, Picture.id)
     if reviewed:
         waits = waits.where(Picture.verdict == Verdict.APPROVED)
-    looks = recent_hashes(session, account, 30)
+    looks = recent_hashes(session, account, RECENT_POSTS)
     chosen: list[Picture] = []
     for picture in session.scalars(waits.limit(200)) if count else ():
         if nearest(picture.phash, looks) >= LOOK_ALIKE_DISTANCE:

@@ -22,7 +22,7 @@ from meshibot.outbox import PICTURES, Channel, Group, Order, Outbox, Words
 from meshibot.publishers import publisher_class
 from meshibot.publishers.base import Publisher, lacks, too_long
 from meshibot.schedule import AUTO, schedule_of
-from meshibot.stock.inventory import fault_of
+from meshibot.stock.inventory import fault_of, fingerprint
 from meshibot.stock.stock import Stock
 
 
@@ -216,7 +216,7 @@ def _channel(settings: Settings, account: Account, stack: ExitStack) -> Channel:
         links=account.links,
         group=_group(settings, account),
         fault=picture_fault(settings),
-        preferred=fingerprints(settings.checkpoint_file),
+        preferred=lambda: fingerprint(settings.checkpoint_file),
         reviewed=account.review == "required",
     )
 
@@ -248,29 +248,6 @@ def picture_fault(settings: Settings) -> Callable[[Picture], str | None]:
         return fault_of(settings.home / picture.file)
 
     return fault
-
-
-def fingerprints(checkpoint: Path) -> Callable[[], str | None]:
-    """Tells the SHA-256 of a checkpoint as it is now, and reads it again only where it was changed.
-
-    None where there is none that can be read.
-    """
-    last: tuple[tuple[int, int], str] | None = None
-
-    def fingerprint() -> str | None:
-        nonlocal last
-        from trainer.checkpoint import fingerprint_of
-
-        try:
-            status = checkpoint.stat()
-            version = (status.st_mtime_ns, status.st_size)
-            if last is None or last[0] != version:
-                last = (version, fingerprint_of(checkpoint))
-        except OSError:
-            return None
-        return last[1]
-
-    return fingerprint
 
 
 def _prepare(home: Path, publisher: Publisher) -> Callable[[Order, Words], Path]:

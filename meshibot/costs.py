@@ -4,16 +4,12 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from meshibot.config import Account, Settings
-from meshibot.database import Post, PostState
-from meshibot.database.queries import begun_between
+from meshibot.database.queries import begun_between, captions_sent_between
 from meshibot.publishers import publisher_class
 from meshibot.schedule import Schedule, plan, schedule_of
-
-_PAID = (PostState.POSTED, PostState.DELETED, PostState.NEEDS_PERSON)
 
 
 @dataclass(frozen=True)
@@ -41,16 +37,14 @@ def _month(session: Session, account: Account, now: datetime) -> Month:
     first = today.replace(day=1)
     end = (first + timedelta(days=32)).replace(day=1)
     publisher = publisher_class(account.publisher)
-    sent = select(Post.caption).where(
-        Post.account == account.name, Post.sent_at >= first.astimezone(UTC), Post.state.in_(_PAID)
-    )
-    captions = session.scalars(sent).all()
+    month = (first.astimezone(UTC), end.astimezone(UTC))
+    captions = captions_sent_between(session, account.name, *month)
     plain, linked = (publisher.price.of_post(with_link=link) for link in (False, True))
     links = 0
     if plain != linked:
         links = sum(publisher.has_link(caption) for caption in captions if caption)
     spent = plain * (len(captions) - links) + linked * links
-    left = _slots_left(schedule, now, end)
+    left = posts_in(schedule, now, (end - now.astimezone(schedule.tz)) / timedelta(days=1))
     used = begun_between(
         session, account.name, today.astimezone(UTC), (today + timedelta(days=1)).astimezone(UTC)
     )
@@ -65,11 +59,8 @@ def _month(session: Session, account: Account, now: datetime) -> Month:
     )
 
 
-def _slots_left(schedule: Schedule, now: datetime, end: datetime) -> int:
-    """How many slots the schedule gives until then, within the daily budget."""
-    days = (end - now.astimezone(schedule.tz)) / timedelta(days=1)
-    if days <= 0:
-        return 0
+def posts_in(schedule: Schedule, now: datetime, days: float) -> int:
+    """How many posts so many days of the schedule have, within the daily budget."""
     slots = plan(schedule.cron, schedule.tz, now, days, schedule.quiet)
     on = Counter(slot.local[:10] for slot in slots if not slot.quiet)
     most = schedule.daily_budget

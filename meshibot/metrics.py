@@ -26,6 +26,7 @@ from meshibot.database import (
     SlotState,
 )
 from meshibot.database.models import IS_FOR_A_PERSON
+from meshibot.database.queries import next_slot
 from meshibot.publishers import publisher_class
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -141,12 +142,8 @@ def _last_post(session: Session, account: str) -> float | None:
 
 
 def _next_slot(session: Session, account: str, now: datetime) -> float | None:
-    due = session.scalar(
-        select(func.min(Slot.due_at)).where(
-            Slot.account == account, Slot.state == SlotState.PLANNED, Slot.due_at > now
-        )
-    )
-    return due.timestamp() if due is not None else None
+    slot = next_slot(session, account, now)
+    return slot.due_at.timestamp() if slot is not None else None
 
 
 def _of_accounts(

@@ -27,8 +27,8 @@ CATCH_UP = timedelta(days=31)
 
 
 _CHANGED = "The schedule was changed and no longer has it."
-_QUIET = "It lies in the quiet hours"
-ON_PURPOSE = (_CHANGED, _QUIET, "The daily budget", "The monthly budget")
+QUIET = "It lies in the quiet hours"
+ON_PURPOSE = (_CHANGED, QUIET, "The daily budget", "The monthly budget")
 """How the reasons begin of slots that came to nothing as they were meant to."""
 
 
@@ -216,4 +216,4 @@ def _adapt(
 
 
 def _quiet_reason(schedule: Schedule) -> str:
-    return f"{_QUIET} {schedule.quiet}."
+    return f"{QUIET} {schedule.quiet}."

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from meshibot.assembly import (
     captions_of,
-    fingerprints,
     open_bot,
     picture_fault,
     render_media,
@@ -23,6 +22,7 @@ from meshibot.errors import NothingToDo
 from meshibot.outbox import PICTURES, Order, drafts, people
 from meshibot.publishers import publisher_class
 from meshibot.schedule import Schedule, schedule_of
+from meshibot.stock.inventory import fingerprint
 from meshibot.stock.sampler import sample_in_child
 from meshibot.stock.stock import picture_of, recent_hashes, sampling_request
 from meshibot.views import Json, load_post, picture_json, post_json, weakest
@@ -122,7 +122,7 @@ def _pictures(
                 session,
                 account.name,
                 PICTURES[kind],
-                preferred=fingerprints(settings.checkpoint_file)(),
+                preferred=fingerprint(settings.checkpoint_file),
                 reviewed=reviewed,
                 fault=picture_fault(settings),
             ).pictures

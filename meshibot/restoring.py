@@ -17,7 +17,7 @@ from meshibot.config import Settings
 from meshibot.database import Account as AccountRow
 from meshibot.database import Daemon, Database
 from meshibot.database.migrate import open_existing, upgrade
-from meshibot.database.queries import ALIVE
+from meshibot.database.queries import lives
 from meshibot.database.session import parse_url
 from meshibot.errors import MeshibotError, UsageError
 from meshibot.outbox import people, restored
@@ -114,7 +114,7 @@ def _living(settings: Settings, now: datetime) -> Daemon | None:
         if database is not None:
             with database.read() as session:
                 rows = session.scalars(select(Daemon).where(Daemon.stopped_at.is_(None))).all()
-            return next((row for row in rows if now - row.seen_at < ALIVE and not _is_dead(row)), None)
+            return next((row for row in rows if lives(row, now) and not _is_dead(row)), None)
     return None
 
 

@@ -87,7 +87,7 @@ def _stored(database: Database, settings: Settings, now: datetime) -> Json:
             slot = queries.next_slot(session, name, now)
             if slot is not None:
                 row["slot"] = _slot_json(slot)
-        daemon = session.scalar(select(Daemon).order_by(Daemon.seen_at.desc()).limit(1))
+        daemon = queries.last_daemon(session, now)
         return {
             "accounts": accounts,
             "waiting": waiting or 0,
@@ -130,7 +130,7 @@ def _slot_json(slot: Slot) -> Json:
 
 def _daemon_json(daemon: Daemon, now: datetime) -> Json:
     return {
-        "running": daemon.stopped_at is None and now - daemon.seen_at < queries.ALIVE,
+        "running": queries.lives(daemon, now),
         "host": daemon.host,
         "pid": daemon.pid,
         "version": daemon.version,

@@ -39,6 +39,19 @@ def test_every_page_is_in_the_site() -> None:
     assert named == {page.name for page in (ROOT / "docs").glob("*.md")}
 
 
+def test_every_module_is_in_the_table_of_the_architecture() -> None:
+    """But for those of which there is one each of many: figures, pages."""
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    named = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", text))))
+    modules = [
+        file
+        for room in ("meshibot", "trainer")
+        for file in (ROOT / room).rglob("*.py")
+        if not file.stem.startswith("__") and file.parent.name not in ("metrics", "pages")
+    ]
+    assert {str(file.relative_to(ROOT)) for file in modules if file.stem not in named} == set()
+
+
 @pytest.mark.parametrize("file", list(pages()), ids=lambda file: file.name)
 def test_the_reference_is_what_the_code_says(file: Path) -> None:
     assert file.read_text("utf-8") == pages()[file], "run python docs/generate.py"

@@ -145,12 +145,6 @@ def verify(file: Path) -> Manifest:
     return manifest
 
 
-def read_manifest(file: Path) -> Manifest:
-    """What an archive says of itself, without looking whether it is true. Raises BadArchive."""
-    with _open(file) as tar:
-        return _manifest(tar, file)
-
-
 def unpack(file: Path, folder: Path) -> Manifest:
     """Unpack an archive that `verify` finds sound into an empty folder. Raises BadArchive and OSError."""
     manifest = verify(file)

@@ -27,12 +27,9 @@ def waiting_pictures(database: Database | None, preferred: str | None) -> list[P
 
 def checkpoint_fingerprint(settings: Settings) -> str | None:
     """The SHA-256 of the configured checkpoint; None where it can't be read."""
-    from trainer.checkpoint import fingerprint_of
+    from meshibot.stock.inventory import fingerprint
 
-    try:
-        return fingerprint_of(settings.checkpoint_file)
-    except OSError:
-        return None
+    return fingerprint(settings.checkpoint_file)
 
 
 def pictures_were(count: int) -> str:

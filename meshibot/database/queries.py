@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, bindparam, exists, func, or_, select
+from sqlalchemy import Select, and_, bindparam, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from meshibot.database.models import (
@@ -16,6 +16,7 @@ from meshibot.database.models import (
     WRITTEN_AHEAD,
     Account,
     AccountState,
+    Daemon,
     Kind,
     Picture,
     PictureState,
@@ -36,11 +37,16 @@ FAR = timedelta(hours=25)
 ALIVE = timedelta(minutes=2)
 """A daemon that was not seen for so long is taken for dead; it says that it lives every half minute."""
 
+RECENT_POSTS = 30
+"""Within so many posts of an account no two look alike."""
+
 WAITING_STATES = tuple(state for state in OPEN_STATES if state is not PostState.SENDING)
 UNSENT_STATES = tuple(state for state in WAITING_STATES if state is not PostState.UNKNOWN)
 
 _NEVER_MADE = (PostState.REJECTED, PostState.MISSED, PostState.CANCELLED)
 """Nobody has seen their pictures, which may be back in stock."""
+_SENT = (PostState.POSTED, PostState.DELETED, PostState.NEEDS_PERSON)
+"""It was there, or may have been."""
 _CHUNK = 200
 
 
@@ -170,13 +176,24 @@ def _moment(account: str, now: datetime) -> dict[str, object]:
     return {"account": account, "now": now, "far": now + FAR}
 
 
+def lives(daemon: Daemon, now: datetime) -> bool:
+    """Whether a daemon did not say that it ended, and was seen lately."""
+    return daemon.stopped_at is None and now - daemon.seen_at < ALIVE
+
+
+def last_daemon(session: Session, now: datetime) -> Daemon | None:
+    """One that lives; where none does, the one that was seen last."""
+    living = and_(Daemon.stopped_at.is_(None), Daemon.seen_at > now - ALIVE)
+    return session.scalar(select(Daemon).order_by(living.desc(), Daemon.seen_at.desc()).limit(1))
+
+
 def begun_between(session: Session, account: str, since: datetime, until: datetime) -> int:
     """How many posts of the account were sent from then to then, may have been, or are under way now."""
     sent = select(func.count()).where(
         Post.account == account,
         Post.sent_at >= since,
         Post.sent_at < until,
-        Post.state.in_([PostState.POSTED, PostState.DELETED, PostState.NEEDS_PERSON]),
+        Post.state.in_(_SENT),
     )
     under_way = select(func.count()).where(IS_OPEN, Post.account == account)
     return (session.scalar(sent) or 0) + (session.scalar(under_way) or 0)
@@ -186,14 +203,18 @@ def captions_begun_between(
     session: Session, account: str, since: datetime, until: datetime
 ) -> Sequence[str | None]:
     """What those posts say; None for one whose words are not made yet."""
-    sent = select(Post.caption).where(
-        Post.account == account,
-        Post.sent_at >= since,
-        Post.sent_at < until,
-        Post.state.in_([PostState.POSTED, PostState.DELETED, PostState.NEEDS_PERSON]),
-    )
     under_way = select(Post.caption).where(IS_OPEN, Post.account == account)
-    return (*session.scalars(sent), *session.scalars(under_way))
+    return (*captions_sent_between(session, account, since, until), *session.scalars(under_way))
+
+
+def captions_sent_between(
+    session: Session, account: str, since: datetime, until: datetime
+) -> Sequence[str | None]:
+    """The same without those that are under way."""
+    sent = select(Post.caption).where(
+        Post.account == account, Post.sent_at >= since, Post.sent_at < until, Post.state.in_(_SENT)
+    )
+    return session.scalars(sent).all()
 
 
 def recent_hashes(session: Session, account: str, posts: int) -> list[int]:
@@ -222,7 +243,7 @@ def choose_pictures(
     account: str,
     count: int,
     *,
-    posts: int = 30,
+    posts: int = RECENT_POSTS,
     distance: int = 10,
     preferred: str | None = None,
     reviewed: bool = False,

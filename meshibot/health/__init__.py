@@ -10,9 +10,8 @@ from datetime import datetime
 from meshibot.config import Settings
 from meshibot.health import machine, network
 from meshibot.health.finding import Finding, Level
-from meshibot.health.network import posts_in_a_month
 
-__all__ = ["Finding", "Level", "check", "exit_status", "posts_in_a_month"]
+__all__ = ["Finding", "Level", "check", "exit_status"]
 
 
 def check(settings: Settings, now: datetime, *, paid: bool = False) -> list[Finding]:

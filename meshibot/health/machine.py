@@ -12,13 +12,13 @@ from sqlalchemy import func, select
 
 from meshibot.backup.make import archives
 from meshibot.config import Settings
-from meshibot.database import Daemon, Database, Post
+from meshibot.database import Daemon, Post
 from meshibot.database.migrate import HEAD, open_existing
-from meshibot.database.queries import ALIVE
+from meshibot.database.queries import last_daemon, lives
 from meshibot.health.finding import Finding, Level, looked
 from meshibot.stock import inventory
 from meshibot.views import instant
-from trainer.checkpoint import fingerprint_of, read_metadata
+from trainer.checkpoint import read_metadata
 
 _LOW_DISK = 1_000_000_000
 _NO_DISK = 100_000_000
@@ -103,7 +103,8 @@ def _stock(settings: Settings) -> tuple[Level, str]:
         if database is None:
             return "ok", f"The daemon will keep {settings.stock_target} pictures ready."
         pictures = inventory.waiting(database)
-        others = _of_other_checkpoints(settings, database)
+        ours = inventory.fingerprint(settings.checkpoint_file)
+        others = 0 if ours is None else inventory.of_others(database, ours)  # None is said of the checkpoint
     if not pictures:
         return "warning", "No picture waits: run `meshibot stock fill`, or let the daemon do it."
     says = f"{len(pictures)} of {settings.stock_target} pictures wait."
@@ -121,22 +122,15 @@ def _stock(settings: Settings) -> tuple[Level, str]:
     return "ok", says
 
 
-def _of_other_checkpoints(settings: Settings, database: Database) -> int:
-    try:
-        return inventory.of_others(database, fingerprint_of(settings.checkpoint_file))
-    except OSError:
-        return 0  # said of the checkpoint
-
-
 def _daemon(settings: Settings, now: datetime) -> tuple[Level, str]:
     with open_existing(settings.database_address) as database:
         last = None
         if database is not None:
             with database.read() as session:
-                last = session.scalar(select(Daemon).order_by(Daemon.seen_at.desc()).limit(1))
+                last = last_daemon(session, now)
     if last is None:
         return "ok", "None has run yet: `meshibot run` posts on schedule."
-    if last.stopped_at is None and now - last.seen_at < ALIVE:
+    if lives(last, now):
         return "ok", f"It runs on {last.host} (process {last.pid}, meshibot {last.version})."
     ended = "was stopped" if last.stopped_at is not None else "was last seen"
     return "warning", f"It {ended} at {instant(last.seen_at)}: start it (`meshibot run`, or its service)."
@@ -145,6 +139,8 @@ def _daemon(settings: Settings, now: datetime) -> tuple[Level, str]:
 def _backup(settings: Settings, now: datetime) -> tuple[Level, str]:
     if not settings.database_address.startswith("sqlite"):
         return "ok", "PostgreSQL is backed up by its own tools (pg_dump)."
+    if settings.backup_keep is None:
+        return "ok", "The daemon makes none: MESHIBOT_BACKUP_KEEP is none."
     with open_existing(settings.database_address) as database:
         if database is None:
             return "ok", "There is nothing to lose yet."

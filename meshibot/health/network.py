@@ -8,6 +8,7 @@ from sqlalchemy import select
 
 from meshibot.assembly import captions_of, one_account, publisher_of, require_possible
 from meshibot.config import Account, Settings
+from meshibot.costs import posts_in
 from meshibot.database import Account as AccountRow
 from meshibot.database import AccountState
 from meshibot.database.migrate import open_existing
@@ -16,7 +17,7 @@ from meshibot.health.finding import Finding, Level, looked
 from meshibot.publishers import publisher_class
 from meshibot.publishers.base import Publisher, Tells, Told
 from meshibot.publishers.prices import AS_OF
-from meshibot.schedule import Schedule, plan, schedule_of
+from meshibot.schedule import schedule_of
 from meshibot.status import next_slot
 from meshibot.views import posts_for_a_person
 
@@ -25,6 +26,7 @@ _CLOCK_WRONG = timedelta(minutes=4)
 """From about five minutes on a network refuses signed requests."""
 _FEW_REQUESTS = 5
 _MONTH = 30
+"""Days."""
 
 
 def look(settings: Settings, account: Account, now: datetime, *, paid: bool) -> Iterator[Finding]:
@@ -179,7 +181,7 @@ def _schedule(account: Account, now: datetime) -> tuple[Level, str]:
 def _cost(account: Account, now: datetime) -> tuple[Level, str]:
     publisher = publisher_class(account.publisher)
     with_link = any(publisher.has_link(line) for line in captions_of(account, publisher).lines)
-    posts = posts_in_a_month(schedule_of(account), now)
+    posts = posts_in(schedule_of(account), now, _MONTH)
     each = publisher.price.of_post(with_link=with_link)
     says = f"about {posts} posts a month, ${posts * each:.2f} (${each:.3f} each{_as_of(each)})."
     if account.monthly_budget is not None and posts * each > account.monthly_budget:
@@ -194,13 +196,3 @@ def _cost(account: Account, now: datetime) -> tuple[Level, str]:
 
 def _as_of(each: float) -> str:
     return f", by the prices of {AS_OF:%B %Y}" if each else ""
-
-
-def posts_in_a_month(schedule: Schedule, now: datetime) -> int:
-    """How many posts 30 days of the schedule have, within the daily budget."""
-    days: dict[str, int] = {}
-    for slot in plan(schedule.cron, schedule.tz, now, _MONTH, schedule.quiet):
-        if not slot.quiet:
-            days[slot.local[:10]] = days.get(slot.local[:10], 0) + 1
-    most = schedule.daily_budget
-    return sum(count if most is None else min(count, most) for count in days.values())

@@ -63,16 +63,21 @@ def cost_a_post(publisher: type[Publisher]) -> float:
     return publisher.price.read * (PAID_UNTIL // _DAY)
 
 
-def spent(session: Session, account: Account, since: datetime) -> float:
-    """US dollars that looking has cost since then. What was gone cost nothing."""
+def spent_this_month(session: Session, account: Account, now: datetime) -> float:
+    """US dollars that looking has cost since the account's month began. What was gone cost nothing."""
     each = publisher_class(account.publisher).price.read
     if not each:
         return 0.0
+    month = now.astimezone(account.timezone).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     looks = (
         select(func.count())
         .select_from(PostMetrics)
         .join(Post, Post.id == PostMetrics.post_id)
-        .where(Post.account == account.name, PostMetrics.measured_at >= since, PostMetrics.likes.is_not(None))
+        .where(
+            Post.account == account.name,
+            PostMetrics.measured_at >= month.astimezone(UTC),
+            PostMetrics.likes.is_not(None),
+        )
     )
     return each * (session.scalar(looks) or 0)
 
@@ -154,8 +159,7 @@ class Reader:
         if account.monthly_budget is None or not price:
             return sys.maxsize
         (month,) = (each for each in this_month(session, self.settings, now) if each.account == account.name)
-        begin = now.astimezone(account.timezone).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-        left = account.monthly_budget - month.expected - spent(session, account, begin.astimezone(UTC))
+        left = account.monthly_budget - month.expected - spent_this_month(session, account, now)
         return max(0, int(left / price + 1e-6))
 
 

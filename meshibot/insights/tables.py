@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, select
@@ -12,7 +12,7 @@ from meshibot.config import Account
 from meshibot.database import Post, PostState
 from meshibot.insights.first_day import FirstDay, first_days
 from meshibot.insights.rates import LEVEL, dispersion, rate
-from meshibot.insights.reading import cost_a_post, is_read, spent
+from meshibot.insights.reading import cost_a_post, is_read, spent_this_month
 from meshibot.publishers import publisher_class
 from meshibot.views import instant
 
@@ -37,7 +37,6 @@ def insights(session: Session, account: Account, now: datetime) -> Json:
     """One account's."""
     days = list(first_days(session, account.name, account.timezone))
     posted = select(func.count()).where(Post.account == account.name, Post.state == PostState.POSTED)
-    month = now.astimezone(account.timezone).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     return {
         "account": account.name,
         "publisher": account.publisher,
@@ -45,7 +44,7 @@ def insights(session: Session, account: Account, now: datetime) -> Json:
         "posts": session.scalar(posted) or 0,
         "counted": len(days),
         "level": LEVEL,
-        "spent_this_month": spent(session, account, month.astimezone(UTC)),
+        "spent_this_month": spent_this_month(session, account, now),
         "most_a_post": cost_a_post(publisher_class(account.publisher)),
         "by": {name: _table(days, value) for name, value in BY.items()},
         "days": [_day_json(day) for day in days],

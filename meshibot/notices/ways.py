@@ -184,14 +184,20 @@ def ask(way: str, method: str, address: str, body: bytes, headers: dict[str, str
     from meshibot.publishers.transport import Adapter, Timeouts
 
     session: Any = requests.Session()
-    session.trust_env = True
     for scheme in ("https://", "http://"):
         session.mount(scheme, Adapter(None, Timeouts(connect=5.0, answer=8.0, whole=10.0)))
     kind = "application/json" if body[:1] == b"{" else "text/plain; charset=utf-8"
     whole = {"User-Agent": f"meshibot/{__version__}", "Content-Type": kind, **headers}
     try:
         with session:
-            answer = session.request(method, address, data=body, headers=whole, allow_redirects=False)
+            answer = session.request(
+                method,
+                address,
+                data=body,
+                headers=whole,
+                auth=lambda request: request,  # a .netrc would put its own in a token's place
+                allow_redirects=False,
+            )
     except (NoAnswer, OSError, ValueError) as error:
         reason = str(error) if isinstance(error, NoAnswer) else type(error).__name__
         raise NotTold(f"The {way} did not answer: {Redactor((address,))(reason)}.") from None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from meshibot.captions import Said
 from meshibot.database.models import Kind, Picture
-from meshibot.database.queries import sound
+from meshibot.database.queries import RECENT_POSTS, sound
 from meshibot.kinds import Mix
 from meshibot.publishers.base import Publisher, Visibility
 from meshibot.schedule import Schedule
@@ -43,7 +43,7 @@ class Policy:
     """Between the last post and one that is catching up: no bursts."""
     media_margin: timedelta = timedelta(minutes=10)
     """An uploaded picture is not used this close to its expiry."""
-    avoid_posts: int = 30
+    avoid_posts: int = RECENT_POSTS
     avoid_distance: int = 10
 
     @property

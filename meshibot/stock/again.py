@@ -1,12 +1,12 @@
 """A picture made again from its seed, at another size: the same pixels as at first, scaled as posts are."""
 
-import hashlib
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from meshibot.database import Picture
 from meshibot.errors import UsageError
+from meshibot.stock import inventory
 from meshibot.stock.sampler import draw_in_child
 
 SIZES = (256, 512, 768, 1024)
@@ -31,25 +31,10 @@ def make(checkpoint: Path, picture: Picture, side: int, target: Path) -> None:
 
 def origin(checkpoint: Path, fingerprint: str) -> dict[str, Any] | None:
     """What the configured checkpoint says of itself, where it is that of the fingerprint; None otherwise."""
-    if fingerprint_of(checkpoint) != fingerprint:
+    if inventory.fingerprint(checkpoint) != fingerprint:
         return None
     at = checkpoint.stat()
     return _read(checkpoint, at.st_mtime_ns, at.st_size)
-
-
-def fingerprint_of(checkpoint: Path) -> str:
-    """The SHA-256 of the configured checkpoint; nothing where it can't be read. Hashed once."""
-    try:
-        at = checkpoint.stat()
-        return _hashed(checkpoint, at.st_mtime_ns, at.st_size)
-    except OSError:
-        return ""
-
-
-@lru_cache(maxsize=2)
-def _hashed(checkpoint: Path, _: int, __: int) -> str:
-    with checkpoint.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @lru_cache(maxsize=2)

@@ -1,6 +1,7 @@
 """What waits: of which checkpoint, whether its files can be used, and how a person takes some of it out."""
 
 from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from sqlalchemy import ColumnElement, func, select
@@ -99,3 +100,19 @@ def _rejected(session: Session, which: ColumnElement[bool], reason: str) -> Sequ
     for picture in found:
         picture.state, picture.reason = PictureState.REJECTED, reason
     return found
+
+
+def fingerprint(checkpoint: Path) -> str | None:
+    """The SHA-256 of a checkpoint as it is now, hashed anew only when it was changed; None for no file."""
+    try:
+        at = checkpoint.stat()
+        return _hashed(checkpoint, at.st_mtime_ns, at.st_size)
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=2)
+def _hashed(checkpoint: Path, _: int, __: int) -> str:
+    from trainer.checkpoint import fingerprint_of
+
+    return fingerprint_of(checkpoint)

@@ -11,9 +11,7 @@ from meshibot.backup.make import make
 from meshibot.config import Settings, load_settings
 from meshibot.database import Account, Daemon, Database, Kind, Post, PostState
 from meshibot.database.migrate import upgrade
-from meshibot.health import Finding, check, exit_status, machine, network, posts_in_a_month
-from meshibot.quiet import QuietHours
-from meshibot.schedule import Schedule
+from meshibot.health import Finding, check, exit_status, machine, network
 from meshibot.status import status
 from tests.checkpoints import make_checkpoint
 from tests.fakes.x import FakeX
@@ -102,14 +100,6 @@ def test_a_link_in_the_captions_makes_a_month_dear(configured: pytest.MonkeyPatc
     assert "$49.20 ($0.205 each" in cost.says
 
 
-def test_a_month_counts_neither_quiet_hours_nor_what_is_over_the_budget() -> None:
-    quiet = QuietHours.parse("01:00-06:30")
-    assert posts_in_a_month(Schedule("0 * * * *", UTC), NOW) == 720
-    assert posts_in_a_month(Schedule("0 * * * *", UTC, quiet=quiet), NOW) == 30 * 18
-    # Thirty days from noon to noon touch thirty-one dates.
-    assert posts_in_a_month(Schedule("0 * * * *", UTC, daily_budget=2), NOW) == 31 * 2
-
-
 def test_a_clock_that_fell_behind_is_a_warning(configured: pytest.MonkeyPatch) -> None:
     settings = load_settings()
     settings.home.mkdir()
@@ -194,6 +184,8 @@ def test_stock_daemon_and_backup_are_looked_at(configured: pytest.MonkeyPatch) -
     assert (found["backup"].level, found["backup"].says[:12]) == ("warning", "There is non")
     assert found["account main posts"].says.startswith("1 of them wait for your word")
     assert exit_status(found.values()) == 1
+    without = findings(settings.model_copy(update={"backup_keep": None}))["backup"]
+    assert (without.level, without.says) == ("ok", "The daemon makes none: MESHIBOT_BACKUP_KEEP is none.")
     make(settings, settings.backups_folder / name_of(NOW), NOW)
     assert findings(settings)["backup"].level == "ok"
 

@@ -33,6 +33,15 @@ def test_status_knows_a_daemon_that_has_died(settings: Settings) -> None:
     assert status(settings, NOW + timedelta(minutes=4))["daemon"]["running"] is False
 
 
+def test_a_daemon_that_lives_counts_more_than_one_that_ended_after_it_was_seen(settings: Settings) -> None:
+    end = NOW + timedelta(seconds=20)
+    with Database.open(settings.database_address) as database, database.write() as session:
+        session.add(Daemon(id="a", host="h", pid=1, version="0", started_at=NOW, seen_at=NOW))
+        session.add(Daemon(id="b", host="h", pid=2, version="0", started_at=NOW, seen_at=end, stopped_at=end))
+    assert status(settings, end)["daemon"]["pid"] == 1
+    assert status(settings, NOW + timedelta(minutes=4))["daemon"]["pid"] == 2
+
+
 def test_what_was_missed_this_week_is_said_with_its_reason(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,13 +11,13 @@ from meshibot import agenda, costs, events, gallery
 from meshibot import undo as undoing
 from meshibot.assembly import publisher_of
 from meshibot.captions import marker
-from meshibot.database import Account, AccountState, Daemon, Slot, SlotState
-from meshibot.database.queries import ALIVE
+from meshibot.database import Account, AccountState, Slot, SlotState
+from meshibot.database.queries import last_daemon, lives
 from meshibot.errors import UsageError
 from meshibot.gallery import Filter
 from meshibot.outbox import people
 from meshibot.schedule import schedule_of
-from meshibot.stock import again, review
+from meshibot.stock import inventory, review
 from meshibot.views import posts_for_a_person
 from meshibot.web.pages.notes import joined, note_of
 from meshibot.web.site import BY, Call, go, safe_path
@@ -30,7 +30,7 @@ def show(call: Call) -> Response:
     """The start page."""
     site, now = call.site, call.site.now()
     accounts = site.settings.accounts
-    fingerprint = again.fingerprint_of(site.settings.checkpoint_file)
+    fingerprint = inventory.fingerprint(site.settings.checkpoint_file) or ""
     with site.database.read() as session:
         names = [account.name for account in accounts]
         rows = {row.name: row for row in session.scalars(select(Account))}
@@ -58,7 +58,7 @@ def show(call: Call) -> Response:
             .order_by(Slot.due_at.desc())
             .limit(6)
         ).all()
-        daemon = session.scalar(select(Daemon).order_by(Daemon.seen_at.desc()).limit(1))
+        daemon = last_daemon(session, now)
         counts = review.counts(session)
         return call.render(
             "home.html",
@@ -74,7 +74,7 @@ def show(call: Call) -> Response:
             recent=gallery.page(session, Filter(), 6),
             months=costs.this_month(session, site.settings, now),
             daemon=daemon,
-            daemon_lives=daemon is not None and daemon.stopped_at is None and now - daemon.seen_at < ALIVE,
+            daemon_lives=daemon is not None and lives(daemon, now),
             changes=events.recent(session, 8),
             can_undo=undoing.can_be_taken_back,
         )

@@ -13,7 +13,7 @@ from meshibot.database import Account as AccountRow
 from meshibot.database import AccountState, Database, Kind, Post, PostMetrics, PostState
 from meshibot.database.migrate import upgrade
 from meshibot.insights.first_day import first_days
-from meshibot.insights.reading import Reader, is_due, is_read, spent
+from meshibot.insights.reading import Reader, is_due, is_read, spent_this_month
 from meshibot.insights.tables import insights
 from meshibot.publishers.base import Publisher
 from tests.fakes import bluesky, mastodon
@@ -212,7 +212,7 @@ def test_what_costs_is_asked_only_when_told_to_and_its_cost_is_known(
     reader(database, tmp_path, clock, paid)()
     assert measured(database) == [(1, 5, 3, 3), (2, 5, 3, 3), (3, None, None, None)]
     with database.read() as session:
-        assert spent(session, paid, NOON) == pytest.approx(0.002)
+        assert spent_this_month(session, paid, NOON) == pytest.approx(0.002)
         assert insights(session, paid, clock.now())["most_a_post"] == pytest.approx(0.007)
 
 

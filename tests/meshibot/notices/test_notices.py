@@ -85,6 +85,22 @@ def stop(database: Database, state: AccountState, reason: str | None = "The toke
         row.state, row.stopped_reason = state, reason
 
 
+def test_a_netrc_does_not_take_the_place_of_a_token(
+    database: Database, tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password planted\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    look = notifier(
+        database, tmp_path, MovableClock(), notify_ntfy=f"{receiver.url}/topic", notify_ntfy_token="tk"
+    )
+    look()
+    stop(database, AccountState.STOPPED)
+    look()
+    (told,) = receiver.requests()
+    assert told["headers"]["Authorization"] == "Bearer tk"
+
+
 def test_once_and_that_it_is_over(database: Database, tmp_path: Path, receiver: Receiver) -> None:
     clock = MovableClock()
     look = notifier(
