@@ -3,13 +3,10 @@
 A test compares, so that what is written here can't drift from what there is.
 """
 
-import os
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-
-os.environ |= {"COLUMNS": "80", "TERMINAL_WIDTH": "80", "NO_COLOR": "1"}
 
 import click
 import typer.main

@@ -44,8 +44,10 @@ class Scale:
     @classmethod
     def of(cls, critic: Tensor, typical: Tensor) -> Scale | None:
         """By held-out photographs' own values, (h,) each; None where they are all alike."""
+        if len(critic) < 2:
+            return None
         values = [f(part.double()).item() for part in (critic, typical) for f in (torch.mean, torch.std)]
-        return cls(*values) if len(critic) > 1 and min(values[1], values[3]) > 0 else None
+        return cls(*values) if min(values[1], values[3]) > 0 else None
 
     def score(self, critic: Tensor, typical: Tensor) -> Tensor:
         """The mean of both in units of their deviations, (n,) as each of them."""

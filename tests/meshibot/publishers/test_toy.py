@@ -84,6 +84,7 @@ def test_it_counts_and_prices_a_caption_in_its_own_way(
     show_post(post)
     assert "words     3 of 20" in capsys.readouterr().out
     monkeypatch.setenv("MESHIBOT_CAPTIONS", "see toy://menu {marker}")
+    monkeypatch.setenv("MESHIBOT_LINKS", "yes")
     (cost,) = [each for each in health.check(load_settings(), NOW) if each.subject == "account main cost"]
     assert (cost.level, "$2.000 each" in cost.says) == ("warning", True)
     monkeypatch.setenv("MESHIBOT_CAPTIONS", "soup " * 20 + "{marker}")

@@ -88,7 +88,7 @@ def test_a_seeing_critic_is_calibrated_on_its_scores_of_held_out_photographs(tmp
     marks = loaded.metadata.score_quantiles
     assert marks[0] == pytest.approx(scores[0].item(), abs=2e-2)  # the network is stored in half precision
     assert marks[-1] == pytest.approx(scores[-1].item(), abs=2e-2)
-    assert marks[50] == pytest.approx(scores.quantile(0.5).item(), abs=2e-2)
+    assert marks[50] == pytest.approx(scores.quantile(0.5).item(), abs=5e-2)
     assert scores[0] < scores[-1]
 
 

@@ -1,0 +1,52 @@
+"""How typical a picture is, and what it and the critic's word come to together."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainer.typicality import NEIGHBOURS, Scale, typicality
+
+
+def test_what_lies_among_photographs_is_more_typical() -> None:
+    rng = torch.Generator().manual_seed(0)
+    photographs = torch.randn(200, 8, generator=rng)
+    among, apart = torch.zeros(1, 8), torch.full((1, 8), 3.0)
+    near, far = typicality(torch.cat([among, apart]), photographs).tolist()
+    assert near > far
+    nearest = (photographs - among).norm(dim=1).sort().values[:NEIGHBOURS]
+    assert near == pytest.approx(-nearest.mean().item(), rel=1e-6)
+
+
+def test_a_picture_is_judged_alone_and_few_photographs_will_do() -> None:
+    rng = torch.Generator().manual_seed(1)
+    pictures, photographs = torch.randn(6, 4, generator=rng), torch.randn(3, 4, generator=rng)
+    together = typicality(pictures, photographs)
+    alone = torch.cat([typicality(row[None], photographs) for row in pictures])
+    assert torch.allclose(together, alone)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.floats(0.01, 100), st.floats(-100, 100), st.floats(0.01, 100), st.floats(-100, 100))
+def test_units_of_neither_count(a: float, b: float, c: float, d: float) -> None:
+    rng = torch.Generator().manual_seed(2)
+    critic, typical = torch.randn(2, 50, generator=rng, dtype=torch.float64)
+    plain, moved = Scale.of(critic, typical), Scale.of(a * critic + b, c * typical + d)
+    assert plain is not None
+    assert moved is not None
+    scores = plain.score(critic, typical)
+    assert torch.allclose(moved.score(a * critic + b, c * typical + d), scores, atol=1e-6)
+    assert scores.mean().item() == pytest.approx(0, abs=1e-9)
+
+
+def test_photographs_that_are_all_alike_have_no_scale() -> None:
+    assert Scale.of(torch.ones(5), torch.arange(5.0)) is None
+    assert Scale.of(torch.zeros(1), torch.zeros(1)) is None
+
+
+@pytest.mark.parametrize("values", [(0, 0, 0, 1), (0, 1, 0, -1), (math.nan, 1, 0, 1), (0, math.inf, 0, 1)])
+def test_a_scale_that_is_none_is_refused(values: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="scale of its scores"):
+        Scale(*values)
