@@ -95,17 +95,16 @@ class Metrics:
     def _spent(self, session: Session) -> list[Sample]:
         samples: list[Sample] = []
         for account in self.settings.accounts:
-            price = publisher_class(account.publisher).price
-            made = select(func.count()).where(
+            publisher = publisher_class(account.publisher)
+            made = select(Post.caption).where(
                 Post.account == account.name,
                 Post.publisher == account.publisher,
                 Post.state.in_([PostState.POSTED, PostState.DELETED]),
             )
-            plain, linked = price.of_post(with_link=False), price.of_post(with_link=True)
             dollars = 0.0
-            if plain or linked:
-                links = session.scalar(made.where(Post.caption.contains("://"))) or 0
-                dollars = plain * ((session.scalar(made) or 0) - links) + linked * links
+            if publisher.price.of_post(with_link=True):
+                linked = (publisher.has_link(caption or "") for caption in session.scalars(made))
+                dollars = sum(publisher.price.of_post(with_link=link) for link in linked)
             samples.append(({"account": account.name}, dollars))
         return samples
 

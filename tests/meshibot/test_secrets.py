@@ -119,11 +119,12 @@ def post_by_hand(watched: Watched, fake: FakeX) -> None:
     assert watched("post-now", "--json") == 4
     fake.set_fault("me", "revoked")
     for _ in range(2):
-        assert watched("check", "--json") == 2, "there is no checkpoint"
+        assert watched("check", "--paid", "--json") == 2, "there is no checkpoint"
     fake.set_fault("me", "revoked")
     assert watched("resume", "--json") == 4
     assert watched("resume") == 0
     assert "may send again" in watched.said
+    assert watched("post-now") == 0, "the one that waited, uploaded already"
     fake.set_fault("upload", "list_error")
     assert watched("post-now") == 1
     assert watched("post-now", X_API_BASE="nonsense") == 2
@@ -160,7 +161,7 @@ def test_no_secret_is_in_anything_that_was_written(watched: Watched, fake_x: Fak
     assert "Fatal Python error: Aborted" in watched.said
     assert HIDDEN in watched.said, "the libraries did speak of tokens"
     assert "sqlalchemy.engine" in watched.said
-    assert len(list((bot.home / "backups").iterdir())) == 1
+    assert len(list((bot.home / "backups").iterdir())) >= 1  # the daemon makes one a day of its own
 
 
 def test_a_mistake_of_ours_shows_none_in_its_traceback(watched: Watched) -> None:
