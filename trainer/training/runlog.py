@@ -183,4 +183,7 @@ def _open_tensorboard(folder: Path, resume_at: int) -> SummaryWriter | None:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(folder / "tensorboard"), purge_step=resume_at + 1 if resume_at else None)
+    try:
+        return SummaryWriter(str(folder / "tensorboard"), purge_step=resume_at + 1 if resume_at else None)
+    except UnicodeEncodeError:  # it takes no folder whose name is not Unicode
+        return None

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,10 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_lost(tmp_path: Path) -> None
         disk.make_room()
         log.path.write_bytes(log.path.read_bytes()[:length])
         assert lines(log) == [{"kind": "tick", "step": 1, **VALUES}]
+
+
+def test_a_folder_whose_name_is_not_unicode_has_no_tensorboard_and_loses_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode("らーめん".encode("shift_jis"))
+    with open_log(folder) as log:
+        log.record("tick", 1, {"penalty": 0.5})
+        assert lines(log) == [{"kind": "tick", "step": 1, "penalty": 0.5}]
