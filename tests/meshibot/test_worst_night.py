@@ -316,6 +316,7 @@ def test_a_lock_that_comes_while_a_request_is_under_way_makes_no_second_post(tmp
     assert publisher.calls == ["upload", "send", "find"]
 
 
+@pytest.mark.long
 def test_a_daemon_outlives_a_locked_database(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -110,6 +110,7 @@ def test_going_back_restores_a_calm_state_and_draws_anew(tmp_path: Path) -> None
     assert all(first[name].equal(second[name]) for name in first)
 
 
+@pytest.mark.long
 def test_a_healthy_run_is_left_alone(tmp_path: Path) -> None:
     fit(config(steps=72, eval_every=8), dataset(), tmp_path, resume=False, say=print)
     assert decisions(tmp_path) == []

@@ -67,6 +67,7 @@ def test_two_processes_have_the_losses_of_one(photographs: Path, tmp_path: Path)
         assert rest[0] == pytest.approx(rest[1], abs=1e-4), single["step"]
 
 
+@pytest.mark.long
 def test_two_processes_train_in_bf16(photographs: Path, tmp_path: Path) -> None:
     """What a GPU does by default: batch norm's moments are exchanged in float32."""
     process = start(photographs, tmp_path / "run", "--steps", "3", "--log-every", "1", "--precision", "bf16")
@@ -75,6 +76,7 @@ def test_two_processes_train_in_bf16(photographs: Path, tmp_path: Path) -> None:
     assert all(math.isfinite(line["critic_loss"]) for line in ticks(tmp_path / "run"))
 
 
+@pytest.mark.long
 def test_a_process_that_dies_ends_the_run_and_it_resumes(photographs: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     options = ["--steps", "100000", "--snap", "5", "--eval-every", "0", "--compile", "off"]
@@ -100,6 +102,7 @@ def test_a_process_that_dies_ends_the_run_and_it_resumes(photographs: Path, tmp_
     assert f"Done at step {saved + 7}" in errors
 
 
+@pytest.mark.long
 def test_two_processes_go_back_together(photographs: Path, tmp_path: Path) -> None:
     """The first one sees the collapse, decides and says why; the other follows, and is left behind."""
     run = tmp_path / "run"

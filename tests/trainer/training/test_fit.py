@@ -162,7 +162,12 @@ def test_the_best_by_its_figures_is_kept(tmp_path: Path, fit: Fit) -> None:
 
 @pytest.mark.parametrize(
     ("objective", "critic"),
-    [("wgan-gp", "plain"), ("wgan", "plain"), ("dcgan", "plain"), SEEING],
+    [
+        ("wgan-gp", "plain"),
+        pytest.param("wgan", "plain", marks=pytest.mark.long),
+        pytest.param("dcgan", "plain", marks=pytest.mark.long),
+        SEEING,
+    ],
 )
 def test_interrupted_killed_and_resumed_is_bit_identical(
     photographs: Path, fit: Fit, objective: str, critic: str
