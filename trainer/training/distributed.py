@@ -108,6 +108,8 @@ def joined(device: torch.device) -> Iterator[Workers]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield Workers(dist.get_rank(), size)
+        # who left while the first process still writes was now and then aborted by gloo's own tear-down
+        dist.barrier()
     except RuntimeError as error:
         if not _lost_another(error):
             raise
