@@ -25,6 +25,8 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+# Of a picture alone in a tab: the browser's own viewer styles it inline, and nothing of ours is there.
+PICTURE_POLICY = "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -168,6 +170,8 @@ def _with_headers(send: Send, *, no_store: bool) -> Send:
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():
                 headers[name] = value
+            if headers.get("content-type", "").startswith("image/"):
+                headers["Content-Security-Policy"] = PICTURE_POLICY
             if no_store:
                 headers["Cache-Control"] = "no-store"
         await send(message)

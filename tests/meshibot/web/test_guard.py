@@ -12,7 +12,14 @@ from meshibot.errors import UsageError
 from meshibot.web import guard
 from meshibot.web.access import LINK_LASTS, SESSION_LASTS, Access, read_token, token_file
 from meshibot.web.app import PAGES
-from meshibot.web.guard import CONTENT_SECURITY_POLICY, Guard, Rate, is_known_host, is_same_origin
+from meshibot.web.guard import (
+    CONTENT_SECURITY_POLICY,
+    PICTURE_POLICY,
+    Guard,
+    Rate,
+    is_known_host,
+    is_same_origin,
+)
 from meshibot.web.server import OWN_NAMES, Place
 from meshibot.web.site import Site
 from tests.meshibot.web.conftest import ORIGIN, SAME
@@ -237,7 +244,8 @@ def test_so_has_who_writes_too_often() -> None:
 def test_every_answer_has_the_headers(client: TestClient) -> None:
     for path in (*GETS, "/static/meshibot.css", "/nowhere", "/static/nowhere"):
         headers = client.get(path).headers
-        assert headers["content-security-policy"] == CONTENT_SECURITY_POLICY
+        picture = headers["content-type"].startswith("image/")
+        assert headers["content-security-policy"] == (PICTURE_POLICY if picture else CONTENT_SECURITY_POLICY)
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["referrer-policy"] == "same-origin"
         assert (
@@ -250,6 +258,7 @@ def test_every_answer_has_the_headers(client: TestClient) -> None:
 def test_the_policy_allows_nothing_inline_and_nothing_from_elsewhere() -> None:
     assert "unsafe" not in CONTENT_SECURITY_POLICY
     assert "http" not in CONTENT_SECURITY_POLICY
+    assert "script" not in PICTURE_POLICY
     for part in ("default-src 'none'", "form-action 'self'", "base-uri 'none'", "frame-ancestors 'none'"):
         assert part in CONTENT_SECURITY_POLICY
 
