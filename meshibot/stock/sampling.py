@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[np.uint8]
 
-_CHUNK = 64
-"""Candidates that go through the networks at once: more needs memory, fewer leave the cores idle."""
+_CHUNK = 16
+"""Candidates that go through the networks at once: at 128 px four times as many take 290 MB more, and no less
+time."""
 
 
 @dataclass
