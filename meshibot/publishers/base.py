@@ -8,7 +8,7 @@ import io
 import math
 import mimetypes
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
@@ -521,3 +521,8 @@ def contains_marker(text: str, marker: str) -> bool:
     Letters and digits of ASCII end the marker, Japanese text beside it does not.
     """
     return re.search(rf"(?<![0-9A-Za-z]){re.escape(marker)}(?![0-9A-Za-z])", text) is not None
+
+
+def marked(published: Iterable[Seen], marker: str) -> tuple[Sent, ...]:
+    """Those with the marker, the first one first, of a timeline that lists the newest first."""
+    return tuple(reversed([seen.sent for seen in published if contains_marker(seen.text, marker)]))

@@ -44,8 +44,8 @@ from meshibot.publishers.base import (
     Sent,
     Told,
     Visibility,
-    contains_marker,
     count_of,
+    marked,
     read_picture,
     require_within_limits,
     unfenced,
@@ -226,8 +226,7 @@ class MastodonPublisher:
 
     def find(self, draft: Draft, since: datetime) -> tuple[Sent, ...]:
         """Read the account's own timeline for the serial, by the server's clock."""
-        found = [seen.sent for seen in self.published(since) if contains_marker(seen.text, draft.marker)]
-        return tuple(reversed(found))  # the newest is listed first
+        return marked(self.published(since), draft.marker)
 
     def published(self, since: datetime) -> Iterator[Seen]:
         """The account's own timeline, page by page."""

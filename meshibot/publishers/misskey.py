@@ -41,8 +41,8 @@ from meshibot.publishers.base import (
     Unclear,
     Visibility,
     WordsRejected,
-    contains_marker,
     count_of,
+    marked,
     read_picture,
     require_within_limits,
     unfenced,
@@ -250,8 +250,7 @@ class MisskeyPublisher:
 
     def find(self, draft: Draft, since: datetime) -> tuple[Sent, ...]:
         """Read the account's own timeline for the serial, by the server's clock."""
-        found = [seen.sent for seen in self.published(since) if contains_marker(seen.text, draft.marker)]
-        return tuple(reversed(found))  # the newest is listed first
+        return marked(self.published(since), draft.marker)
 
     def published(self, since: datetime) -> Iterator[Seen]:
         """The account's own timeline, page by page."""

@@ -46,8 +46,8 @@ from meshibot.publishers.base import (
     Told,
     Unclear,
     Visibility,
-    contains_marker,
     count_of,
+    marked,
     read_picture,
     require_within_limits,
     unfenced,
@@ -196,8 +196,7 @@ class XPublisher:
 
     def find(self, draft: Draft, since: datetime) -> tuple[Sent, ...]:
         """Read the account's own timeline for the serial."""
-        found = [seen.sent for seen in self.published(since) if contains_marker(seen.text, draft.marker)]
-        return tuple(reversed(found))  # X lists the newest first
+        return marked(self.published(since), draft.marker)
 
     def published(self, since: datetime) -> Iterator[Seen]:
         """The account's own timeline from an hour before `since`: clocks differ."""
