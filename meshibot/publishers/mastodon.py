@@ -19,7 +19,6 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field
 
-from meshibot.errors import UsageError
 from meshibot.publishers import prices
 from meshibot.publishers.answers import Row, age_of, dicts_in, iso_moment, json_of
 from meshibot.publishers.base import (
@@ -184,15 +183,8 @@ class MastodonPublisher:
 
     def named(self, said: str) -> Sent:
         """By its id, or by its address on the account's own server."""
-        text = said.strip()
-        parts = urlsplit(text)
-        own = not parts.scheme or parts.netloc.lower() == self._server.host.lower()
-        remote_id = parts.path.rstrip("/").rpartition("/")[2]
-        if not own or not _ID.fullmatch(remote_id):
-            raise UsageError(
-                f"{said!r} is no post on {self._server.host}: give its address there, or the id at its end."
-            )
-        return Sent(remote_id, text if parts.scheme else self.post_url(remote_id))
+        remote_id, address = self._server.id_in(said, _ID)
+        return Sent(remote_id, address or self.post_url(remote_id))
 
     def upload(self, draft: Draft) -> tuple[MediaRef, ...]:
         """Upload each picture with its alt text, and wait a while until the server has it ready."""

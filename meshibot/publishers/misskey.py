@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from meshibot.errors import UsageError
 from meshibot.publishers import prices
 from meshibot.publishers.answers import Row, Step, age_of, dicts_in, iso_moment, json_of
 from meshibot.publishers.base import (
@@ -208,14 +207,7 @@ class MisskeyPublisher:
 
     def named(self, said: str) -> Sent:
         """By its id, or by its address on the account's own server."""
-        text = said.strip()
-        parts = urlsplit(text)
-        own = not parts.scheme or parts.netloc.lower() == self._server.host.lower()
-        remote_id = parts.path.rstrip("/").rpartition("/")[2]
-        if not own or not _ID.fullmatch(remote_id):
-            raise UsageError(
-                f"{said!r} is no post on {self._server.host}: give its address there, or the id at its end."
-            )
+        remote_id, _ = self._server.id_in(said, _ID)
         return Sent(remote_id, self.post_url(remote_id))
 
     def upload(self, draft: Draft) -> tuple[MediaRef, ...]:

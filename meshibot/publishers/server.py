@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from meshibot import __version__
+from meshibot.errors import UsageError
 from meshibot.logs import Redactor
 from meshibot.publishers.answers import (
     TROUBLE,
@@ -202,6 +203,18 @@ class Server:
             f"{self.host} answered {status} with something that no {self.title} server says.",
             http_status=status,
         )
+
+    def id_in(self, said: str, shape: re.Pattern[str]) -> tuple[str, str | None]:
+        """The id that a person says, and the address if it was said by one on this server. UsageError."""
+        text = said.strip()
+        parts = urlsplit(text)
+        own = not parts.scheme or parts.netloc.lower() == self.host.lower()
+        remote_id = parts.path.rstrip("/").rpartition("/")[2]
+        if not own or not shape.fullmatch(remote_id):
+            raise UsageError(
+                f"{said!r} is no post on {self.host}: give its address there, or the id at its end."
+            )
+        return remote_id, text if parts.scheme else None
 
     def software(self) -> str:
         """Which program answers, and its version, by nodeinfo; empty where that is not said."""
