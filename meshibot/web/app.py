@@ -16,7 +16,18 @@ from starlette.staticfiles import StaticFiles
 from meshibot.errors import DatabaseFailure, DatabaseNewer, MeshibotError, UsageError
 from meshibot.logs import Redactor
 from meshibot.web.guard import Guard
-from meshibot.web.pages import calendar, door, gallery, health, home, images, picture, review, training
+from meshibot.web.pages import (
+    calendar,
+    door,
+    gallery,
+    health,
+    home,
+    images,
+    insights,
+    picture,
+    review,
+    training,
+)
 from meshibot.web.site import Call, Site, language_of
 
 log = logging.getLogger(__name__)
@@ -40,6 +51,7 @@ PAGES: tuple[tuple[str, str, Page], ...] = (
     ("POST", "/calendar", calendar.add),
     ("GET", "/slot", calendar.show_slot),
     ("POST", "/slot", calendar.change),
+    ("GET", "/insights", insights.show),
     ("GET", "/training", training.show),
     ("GET", "/training/samples/{step}.png", training.sheet),
     ("GET", "/login", door.show),

@@ -14,6 +14,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "review": ("Review", "審査"),
     "gallery": ("Gallery", "ギャラリー"),
     "calendar": ("Calendar", "カレンダー"),
+    "insights": ("Insights", "反応"),
     "training": ("Training", "学習"),
     "main_menu": ("Main", "メインメニュー"),
     "log_out": ("Log out", "ログアウト"),
@@ -229,6 +230,46 @@ WORDS: dict[str, tuple[str, str]] = {
     "cant_change": ("It can't be changed any more.", "この枠はもう変更できません。"),
     "and_more": ("and {n} more", "ほか{n}件"),
     "no_slots": ("No slot is in this time.", "この期間に枠はありません。"),
+    # insights
+    "last_year": ("Last year", "この一年"),
+    "all_time": ("All", "すべて"),
+    "span": ("Time", "期間"),
+    "counted": (
+        "{n} of {total} posts are counted, each when it was a day old.",
+        "{total}件のうち{n}件を集計しました(投稿から一日たった時点の値です)。",
+    ),
+    "none_counted": (
+        "No post is a day old and counted yet.",
+        "集計できる投稿はまだありません(投稿から一日後に集計します)。",
+    ),
+    "not_read": (
+        "Reactions to the posts of {account} are not asked for: see MESHIBOT_REACTIONS.",
+        "{account} への反応は調べていません。MESHIBOT_REACTIONS を参照してください。",
+    ),
+    "reading_cost": (
+        "Asking cost ${spent} this month, and costs up to ${most} a post.",
+        "問い合わせの費用は今月 ${spent}、一投稿あたり最大 ${most} です。",
+    ),
+    "reactions_a_post": ("Reactions a post", "一投稿あたりの反応"),
+    "how_to_read": (
+        "A bar is the mean of likes, reposts and replies together, and its line holds the true one {level} "
+        "of the time. Of two rows whose lines overlap neither need be better. Dashed: all posts, {usual}.",
+        "棒は、いいね・再投稿・返信の合計の平均です。横線の区間は、{level}の確率で本当の平均を含みます。"
+        "区間が重なる二つの行は、どちらが良いとも言えません。破線は全体の平均({usual})です。",
+    ),
+    "interval": ("{level} interval", "{level}区間"),
+    "by_hour": ("By hour", "時刻"),
+    "by_weekday": ("By weekday", "曜日"),
+    "by_kind": ("By kind", "形"),
+    "by_checkpoint": ("By checkpoint", "モデル"),
+    "by_score": ("By score", "スコア"),
+    "score_hint": (
+        "Of a post's weakest picture: above so many real photographs.",
+        "投稿のうち最も低い画像が、本物の写真の何割を上回るか。",
+    ),
+    "kind_single": ("one picture", "一枚"),
+    "kind_grid": ("grid of four", "四枚組"),
+    "kind_grid9": ("grid of nine", "九枚組"),
     # training
     "no_run": (
         "No run folder was given: `meshibot web --run FOLDER`.",

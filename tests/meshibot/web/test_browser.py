@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
+from sqlalchemy import select
 
 from meshibot.database import (
     Account,
@@ -22,6 +23,7 @@ from meshibot.database import (
     Picture,
     PictureState,
     Post,
+    PostMetrics,
     PostPicture,
     PostState,
     Slot,
@@ -294,8 +296,13 @@ def test_every_page_is_accessible_and_fits_a_telephone(
         "/pictures/1",
         "/pictures/4",
         "/calendar?view=week",
+        "/insights",
         "/training",
     ]
+    with Database.open(address(bot)) as database, database.write() as session:
+        for post in session.scalars(select(Post)):
+            a_day_later = post.due_at + timedelta(hours=25)
+            session.add(PostMetrics(post_id=post.id, measured_at=a_day_later, likes=7, reposts=post.id))
     faults: list[tuple[str, ...]] = []
     with served(bot, "--run", str(run)) as url:
         for viewport in (WIDE, NARROW):

@@ -363,6 +363,31 @@ def test_a_pictures_page_tells_posts_reactions_and_the_nearest(client: TestClien
     assert client.get("/pictures/99").status_code == 404
 
 
+def test_insights_are_drawn_to_one_scale(client: TestClient, site: Site) -> None:
+    assert "No post is a day old and counted yet." in client.get("/insights").text
+    for serial, likes in enumerate((4, 8, 30), 1):
+        post = make_post(site, PostState.POSTED, picture=serial, serial=serial)
+        with site.database.write() as session:
+            row = session.get_one(Post, post)
+            row.posted_at = row.sent_at = datetime.now(UTC) - timedelta(days=2 if serial < 3 else 400)
+            session.add(
+                PostMetrics(post_id=post, measured_at=row.posted_at + timedelta(days=1.1), likes=likes)
+            )
+    page = client.get("/insights").text
+    assert "2 of 2 posts are counted" in page
+    assert "<b>6.0</b>" in page
+    assert "<b>14.0</b>" in client.get("/insights?span=all").text
+    assert "Reactions to the posts of main are not asked for" in page  # a folder has none
+    ends = [float(end) for end in re.findall(r'class="interval" d="M[0-9.]+ 6H([0-9.]+)M', page)]
+    bars = [float(width) for width in re.findall(r'class="rate"[^>]* width="([0-9.]+)"', page)]
+    assert len(ends) == len(bars) >= 5
+    assert max(ends) == 100.0
+    assert all(0 < bar < end for bar, end in zip(bars, ends, strict=True))
+    japanese = client.get("/insights", headers={"Accept-Language": "ja"}).text
+    assert "一枚" in japanese
+    assert client.get("/insights?account=nobody").status_code == 400
+
+
 def test_a_file_is_made_once_kept_for_good_and_answered_by_its_tag(client: TestClient, site: Site) -> None:
     with site.database.read() as session:
         sha256 = session.get_one(Picture, 1).sha256
