@@ -23,6 +23,7 @@ from meshibot.slots import Desk
 from meshibot.web import times
 from meshibot.web.access import Access
 from meshibot.web.pictures import Pictures
+from meshibot.web.sentences import in_japanese
 from meshibot.web.words import LANGUAGES, NAMES, Language, preferred, say
 
 BY = "web page"
@@ -100,6 +101,10 @@ class Call:
     def say(self, key: str, **values: object) -> str:
         """A text of ours in the language of the answer."""
         return say(self.language, key, **values)
+
+    def translated(self, sentence: str) -> str | None:
+        """A sentence of the bot's in the language of the answer; None where it has the English one alone."""
+        return in_japanese(sentence) if self.language == "ja" else sentence
 
     def moment(self, at: datetime, zone: tzinfo | None = None) -> str:
         """A moment on the clocks of an account, by default of the first one."""

@@ -31,6 +31,11 @@ WORDS: dict[str, tuple[str, str]] = {
         "Nothing was lost. Go back and look again.",
         "データは失われていません。戻って確認してください。",
     ),
+    # errors that have no sentence in the language
+    "error_input": ("That can't be so", "入力を確認してください"),
+    "error_state": ("That can't be done now", "いまはその操作はできません"),
+    "error_database": ("The database can't be used", "データベースを使えません"),
+    "error_other": ("That did not work", "うまくいきませんでした"),
     # login
     "log_in": ("Log in", "ログイン"),
     "token": ("Token", "トークン"),

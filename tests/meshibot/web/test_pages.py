@@ -440,6 +440,19 @@ def test_no_path_leads_out_of_its_folder(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 404
 
 
+def test_errors_and_reasons_are_said_in_the_language_of_the_page(client: TestClient, site: Site) -> None:
+    make_post(site, PostState.POSTED, words="The stock was empty.")
+    japanese = {"Accept-Language": "ja"}
+    page = client.get("/gallery?before=x", headers=japanese)
+    assert page.status_code == 400
+    assert "before の番号 &#39;x&#39; に当たるものはありません。" in page.text
+    assert "<h1>入力を確認してください</h1>" in client.get("/review?show=x", headers=japanese).text
+    assert '<p lang="en">show is none of' in client.get("/review?show=x", headers=japanese).text
+    assert "<h1>before is &#39;x&#39;," in client.get("/gallery?before=x").text
+    assert "在庫がありませんでした。" in client.get("/slot?account=main&slot=1", headers=japanese).text
+    assert "そのページはありません。" in client.get("/nowhere", headers=japanese).text
+
+
 def test_a_locked_database_is_a_sentence_and_later(client: TestClient, site: Site) -> None:
     file = site.settings.home / "meshibot.sqlite3"
     site.database.close()
