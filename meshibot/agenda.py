@@ -2,7 +2,7 @@
 each shows. The calendar, and what comes next. Reads only."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
@@ -131,10 +131,12 @@ def upcoming(
     *,
     reviewed: bool,
     preferred: str = "",
+    takes: Callable[[date], int] = lambda _: 1,
 ) -> list[Entry]:
     """The next slots, each with what will fill it, as far as that can be told today.
 
-    Pictures of the checkpoint with the SHA-256 `preferred` come first, as they do for the outbox.
+    Pictures of the checkpoint with the SHA-256 `preferred` come first, as they do for the outbox. `takes`
+    says how many a post of a local day has; none are shown where there are fewer.
     """
     found: list[Entry] = []
     for days in (2, 40, 366):
@@ -142,9 +144,14 @@ def upcoming(
         found = [entry for entry in span if entry.state in ("planned", "expected")][:count]
         if len(found) == count:
             break
-    empty = [entry for entry in found if not entry.pictures]
-    pictures = iter(_next_pictures(session, account, len(empty), preferred, reviewed=reviewed))
-    return [entry if entry.pictures else _filled(entry, next(pictures, None)) for entry in found]
+    wanted = {entry.reference: takes(entry.local.date()) for entry in found if not entry.pictures}
+    pictures = _next_pictures(session, account, sum(wanted.values()), preferred, reviewed=reviewed)
+    for place, entry in enumerate(found):
+        count = wanted.get(entry.reference, 0)
+        if count and len(pictures) >= count:
+            found[place] = replace(entry, pictures=tuple(pictures[:count]))
+            del pictures[:count]
+    return found
 
 
 def clock_changes(schedule: Schedule, begin: date, end: date) -> Iterator[ClockChange]:
@@ -226,10 +233,6 @@ def _next_pictures(
             if len(chosen) == count:
                 break
     return chosen
-
-
-def _filled(entry: Entry, picture: Picture | None) -> Entry:
-    return entry if picture is None else replace(entry, pictures=(picture,))
 
 
 def day_begin(day: date, schedule: Schedule) -> datetime:

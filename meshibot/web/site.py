@@ -14,10 +14,11 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from meshibot import __version__
 from meshibot.config import Account, Settings
-from meshibot.database import Database
+from meshibot.database import Database, Kind
 from meshibot.errors import UsageError
 from meshibot.gallery import Likeness
 from meshibot.metrics import Metrics
+from meshibot.outbox import PICTURES
 from meshibot.schedule import Schedule, schedule_of
 from meshibot.slots import Desk
 from meshibot.web import times
@@ -55,6 +56,11 @@ class Site:
         """An account whose slots are changed here."""
         account = self.account(name)
         return Desk(self.database, account.name, account.publisher, schedule_of(account), BY, self.now)
+
+    def takes(self, name: str) -> Callable[[date], int]:
+        """How many pictures a post of an account has on a day."""
+        mix = self.account(name).kinds
+        return lambda day: PICTURES[Kind(mix.on(day))]
 
     def schedule(self, name: str) -> Schedule:
         """When an account posts."""

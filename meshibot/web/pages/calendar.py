@@ -15,6 +15,7 @@ from meshibot.database import Picture, PictureState
 from meshibot.errors import UsageError
 from meshibot.schedule import Schedule
 from meshibot.slots import Reference, Words
+from meshibot.stock import inventory
 from meshibot.web import times
 from meshibot.web.pages.notes import joined, note_of
 from meshibot.web.pages.review import usual_alt_text
@@ -155,7 +156,17 @@ def show_slot(call: Call) -> Response:
     now = call.site.now()
     with call.site.database.read() as session:
         entry = _entry(call, session, desk, reference(call.text("slot")))
-        ahead = agenda.upcoming(session, desk.account, desk.schedule, now, 16, reviewed=False)
+        account = call.site.account(desk.account)
+        ahead = agenda.upcoming(
+            session,
+            desk.account,
+            desk.schedule,
+            now,
+            16,
+            reviewed=account.review == "required",
+            preferred=inventory.fingerprint(call.site.settings.checkpoint_file) or "",
+            takes=call.site.takes(desk.account),
+        )
         waiting = session.scalars(
             select(Picture).where(Picture.state == PictureState.APPROVED).order_by(Picture.id).limit(CHOICES)
         ).all()

@@ -31,6 +31,7 @@ from meshibot.database import (
     Verdict,
 )
 from meshibot.errors import MeshibotError
+from meshibot.kinds import Mix
 from meshibot.web.app import PAGES
 from meshibot.web.pictures import MISSING
 from meshibot.web.site import Site
@@ -361,6 +362,22 @@ def test_a_pictures_page_tells_posts_reactions_and_the_nearest(client: TestClien
     assert "Nothing is posted yet." in page  # besides itself
     assert "of 64 bits differ" in client.get("/pictures/2").text
     assert client.get("/pictures/99").status_code == 404
+
+
+@pytest.mark.parametrize(("kind", "shown"), [("single", 1), ("grid", 4), ("grid9", 0)])
+def test_the_next_slots_show_all_that_they_will_take(
+    client: TestClient, site: Site, monkeypatch: pytest.MonkeyPatch, kind: str, shown: int
+) -> None:
+    account = site.settings.accounts[0].model_copy(update={"kinds": Mix(kind)})
+    monkeypatch.setitem(site.settings.__dict__, "accounts", (account,))
+    coming = client.get("/").text.partition('id="coming"')[2].partition("<section")[0]
+    assert coming.count("/256.webp") == (4 if shown else 0)  # so many are in stock
+    assert coming.count("shown of-4") == (shown == 4)
+    assert coming.count("no picture waits") == {1: 0, 4: 3, 0: 4}[shown]
+    slot = re.search(r'href="(/slot[^"]*)"', coming)
+    assert slot is not None
+    figure = client.get(slot[1].replace("&amp;", "&")).text.partition("<figure>")[2].partition("</figure>")[0]
+    assert figure.count("<img") == shown
 
 
 def test_insights_are_drawn_to_one_scale(client: TestClient, site: Site) -> None:
