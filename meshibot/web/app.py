@@ -45,6 +45,7 @@ PAGES: tuple[tuple[str, str, Page], ...] = (
     ("POST", "/review", review.judge),
     ("GET", "/gallery", gallery.show),
     ("GET", "/pictures/{picture}", picture.show),
+    ("POST", "/pictures/{picture}/words", picture.write),
     ("POST", "/pictures/{picture}/again", picture.make_again),
     ("GET", "/images/{sha256}/{side}.webp", images.sized),
     ("GET", "/calendar", calendar.show),

@@ -139,14 +139,18 @@ WORDS: dict[str, tuple[str, str]] = {
     "differs_by": ("{n} of 64 bits differ", "64ビット中{n}ビットが相違"),
     "looks_alike": ("looks alike", "よく似ています"),
     "edit": ("Edit the words", "文を編集"),
-    "for_slot": ("For the slot", "投稿する枠"),
+    "for_slot": ("Slot", "枠"),
+    "words_hint": (
+        "Said by the post that shows this picture alone, whichever it will be.",
+        "どの投稿になっても、この画像を一枚で見せるときに使います。",
+    ),
     "caption": ("Caption", "本文"),
     "caption_hint": (
         "Empty: the account's own. {marker} is its number.",
         "空欄ならアカウントの定型文。{marker} は番号になります。",
     ),
     "alt_text": ("Alt text", "代替テキスト"),
-    "use_here": ("Use in this slot", "この枠で使う"),
+    "use_here": ("Put it there", "この枠に入れる"),
     "selected": ("{n} selected", "{n}枚選択中"),
     "select_picture": ("Select picture {n}", "画像 {n} を選択"),
     "approve_selected": ("Approve selected", "選択を承認"),
@@ -300,6 +304,7 @@ WORDS: dict[str, tuple[str, str]] = {
     # notes
     "did_approve": ("Approved.", "承認しました。"),
     "did_reject": ("Rejected.", "却下しました。"),
+    "did_write": ("The words are kept.", "文を保存しました。"),
     "did_many": ("{n} changed.", "{n}件を変更しました。"),
     "did_skip": ("Skipped.", "スキップしました。"),
     "did_restore": ("Planned again.", "予定に戻しました。"),
@@ -314,6 +319,7 @@ WORDS: dict[str, tuple[str, str]] = {
     # events
     "event_approve": ("approved picture {picture}", "画像 {picture} を承認"),
     "event_reject": ("rejected picture {picture}", "画像 {picture} を却下"),
+    "event_write": ("wrote words for picture {picture}", "画像 {picture} の文を編集"),
     "event_skip": ("skipped slot {slot}", "枠 {slot} をスキップ"),
     "event_restore": ("planned slot {slot} again", "枠 {slot} を予定に戻した"),
     "event_move": ("moved slot {slot}", "枠 {slot} を移動"),

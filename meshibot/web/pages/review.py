@@ -122,6 +122,14 @@ def usual_alt_text(call: Call, account: str = "") -> str:
     return captions.alt_text()
 
 
+def words_of(call: Call, account: str = "") -> tuple[str | None, str | None]:
+    """Caption and alt text of a form; None for one that is empty, or what the account says anyhow."""
+    caption, alt_text = (
+        call.text(name).replace("\r\n", "\n").strip() or None for name in ("caption", "alt_text")
+    )
+    return caption, None if alt_text == usual_alt_text(call, account) else alt_text
+
+
 def can_be_judged(picture: Picture) -> bool:
     """Whether a person's word still counts."""
     if picture.state is PictureState.REJECTED:

@@ -380,6 +380,22 @@ def test_the_next_slots_show_all_that_they_will_take(
     assert figure.count("<img") == shown
 
 
+def test_words_are_kept_with_a_picture(client: TestClient, site: Site) -> None:
+    with site.database.read() as session:
+        version = str(session.get_one(Picture, 1).version)
+    words = {"caption": f"Mine {EVIL}", "alt_text": "A bowl", "version": version}
+    answer = client.post("/pictures/1/words", data=words | {"from": "review", "show": "waiting"})
+    assert answer.headers["location"].startswith("/review?show=waiting&picture=1&done=")
+    page = client.get(answer.headers["location"]).text
+    assert "The words are kept." in page
+    assert "Mine &#34;&gt;&lt;script&gt;" in page
+    assert client.post("/pictures/1/words", data=words).status_code == 409  # another version by now
+    assert client.post("/pictures/99/words", data=words).status_code == 400
+    assert "mentions an account" in client.post("/pictures/2/words", data={"caption": "@all"}).text
+    with site.database.read() as session:
+        assert session.get_one(Picture, 2).caption is None
+
+
 def test_insights_are_drawn_to_one_scale(client: TestClient, site: Site) -> None:
     assert "No post is a day old and counted yet." in client.get("/insights").text
     for serial, likes in enumerate((4, 8, 30), 1):
