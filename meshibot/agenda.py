@@ -17,7 +17,7 @@ from meshibot.schedule import Schedule, plan
 from meshibot.stock.selection import LOOK_ALIKE_DISTANCE, nearest
 
 _AT_ONCE = 500
-"""Rows that one question names."""
+"""Rows that one question names, or that are read at a time."""
 
 State = Literal["planned", "expected", "taken", "missed", "skipped", "quiet"]
 """As stored; `expected` is one that the schedule gives and nobody wrote yet, `quiet` one it leaves out."""
@@ -103,7 +103,8 @@ def per_day(
     dues = select(Slot.due_at).where(
         Slot.account == account, _ANY_STATE, Slot.due_at >= begin, Slot.due_at < end
     )
-    return Counter(due.astimezone(schedule.tz).date() for due in session.scalars(dues))
+    found = session.scalars(dues.execution_options(yield_per=_AT_ONCE))
+    return Counter(due.astimezone(schedule.tz).date() for due in found)
 
 
 def _at_most(found: Sequence[Entry], most: int) -> Iterator[Entry]:
@@ -173,11 +174,11 @@ def _written(
         select(Slot.id, Slot.due_at)
         .where(Slot.account == account, _ANY_STATE, Slot.due_at >= begin, Slot.due_at < end)
         .order_by(Slot.due_at)
+        .execution_options(yield_per=_AT_ONCE)
     )
-    rows = session.execute(query).all()
     days: Counter[date] = Counter()
     chosen: list[int] = []
-    for number, due in rows:
+    for number, due in session.execute(query):
         day = due.astimezone(schedule.tz).date()
         days[day] += 1
         if most is None or days[day] <= most:

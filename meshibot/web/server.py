@@ -6,6 +6,7 @@ import logging
 import socket
 from collections.abc import Collection
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -20,7 +21,7 @@ from meshibot.config import Settings
 from meshibot.database import Database
 from meshibot.database.migrate import check_revision, upgrade
 from meshibot.database.session import parse_url
-from meshibot.errors import MeshibotError, UsageError
+from meshibot.errors import DatabaseFailure, MeshibotError, UsageError
 from meshibot.metrics import Metrics
 from meshibot.web.access import Access, read_token, token_file
 from meshibot.web.app import make_app
@@ -111,8 +112,13 @@ def _bring_up_to_date(url: str) -> None:
         is_missing = database.is_sqlite and not Path(str(database.url.database)).is_file()
         if not is_missing and check_revision(database):
             return
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        process.submit(upgrade, url).result()
+    try:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            process.submit(upgrade, url).result()
+    except BrokenProcessPool as error:
+        raise DatabaseFailure(
+            "The database was not brought up to date: run `meshibot db upgrade`."
+        ) from error
 
 
 def _keep_cache_small(connection: Any, _: object) -> None:

@@ -10,12 +10,13 @@ import requests
 from starlette.testclient import TestClient
 
 from meshibot.database import Picture
+from meshibot.database.migrate import HEAD
 from meshibot.web.app import PAGES
 from meshibot.web.shrinker import Shrinker
 from meshibot.web.site import Site
 from tests.meshibot.command import Command
 from tests.meshibot.homes import ask, stocked, wait_for
-from tests.meshibot.web.browser import free_port
+from tests.meshibot.web.browser import free_port, served
 
 LEFT_OUT = {
     "PIL", "numpy", "torch",  # pictures are made by children
@@ -63,6 +64,13 @@ def test_the_server_does_without_what_its_children_need(tmp_path: Path) -> None:
     }
     assert {"meshibot", "sqlalchemy", "starlette"} <= imported
     assert not imported & LEFT_OUT
+
+
+def test_the_first_start_makes_the_database(tmp_path: Path) -> None:
+    bot = Command(tmp_path)
+    with served(bot) as url:
+        assert requests.get(f"{url}/healthz", timeout=30).json() == {"database": "ok", "daemon_seen_s": None}
+    assert ask(bot, "SELECT version_num FROM alembic_version") == [(HEAD,)]
 
 
 def _answers(session: requests.Session, url: str) -> bool:
