@@ -225,9 +225,11 @@ def _next_pictures(
     waits = waits.order_by(Picture.checkpoint != preferred, Picture.id)
     if reviewed:
         waits = waits.where(Picture.verdict == Verdict.APPROVED)
+    if count == 0:
+        return []
     looks = recent_hashes(session, account, RECENT_POSTS)
     chosen: list[Picture] = []
-    for picture in session.scalars(waits.limit(200)) if count else ():
+    for picture in session.scalars(waits.limit(200)):
         if nearest(picture.phash, looks) >= LOOK_ALIKE_DISTANCE:
             chosen.append(picture)
             looks.append(picture.phash)

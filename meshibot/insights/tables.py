@@ -31,33 +31,46 @@ BY: Mapping[str, Callable[[FirstDay], str]] = {
 """What posts are told apart by. A score is where its weakest picture stands among held-out photographs."""
 
 
-def insights(session: Session, account: Account, now: datetime, since: datetime | None = None) -> Json:
-    """One account's, of all its posts or of those since a moment."""
-    days = list(first_days(session, account.name, account.timezone, since))
+def insights(session: Session, account: Account, now: datetime) -> Json:
+    """One account's: the tables, and each post with its pictures."""
+    days = list(first_days(session, account.name, account.timezone))
+    return _summary(session, account, now, days, None) | {"days": [_day_json(day) for day in days]}
+
+
+def summary(session: Session, account: Account, now: datetime, since: datetime | None = None) -> Json:
+    """The tables alone, of all posts of the account or of those since a moment."""
+    days = first_days(session, account.name, account.timezone, since)
+    return _summary(session, account, now, days, since)
+
+
+def _summary(
+    session: Session, account: Account, now: datetime, days: Iterable[FirstDay], since: datetime | None
+) -> Json:
     posted = select(func.count()).where(Post.account == account.name, Post.state == PostState.POSTED)
     if since is not None:
         posted = posted.where(Post.sent_at >= since)
+    counted = 0
+    groups: dict[str, dict[str, list[int]]] = {name: {} for name in BY}
+    for day in days:
+        counted += 1
+        for name, value in BY.items():
+            groups[name].setdefault(value(day), []).append(day.reactions)
     return {
         "account": account.name,
         "publisher": account.publisher,
         "is_read": is_read(account),
         "posts": session.scalar(posted) or 0,
-        "counted": len(days),
+        "counted": counted,
         "level": LEVEL,
         "spent_this_month": spent_this_month(session, account, now),
         "most_a_post": cost_a_post(publisher_class(account.publisher)),
-        "by": {name: _table(days, value) for name, value in BY.items()},
-        "days": [_day_json(day) for day in days],
+        "by": {name: _table(found) for name, found in groups.items()},
     }
 
 
-def _table(days: Iterable[FirstDay], value: Callable[[FirstDay], str]) -> list[Json]:
-    groups: dict[str, list[int]] = {}
-    for day in days:
-        groups.setdefault(value(day), []).append(day.reactions)
+def _table(groups: Mapping[str, Sequence[int]]) -> list[Json]:
     phi = dispersion(groups.values())
-    names = sorted(groups, key=_place)
-    return [{"value": name, **asdict(rate(groups[name], phi))} for name in names]
+    return [{"value": name, **asdict(rate(groups[name], phi))} for name in sorted(groups, key=_place)]
 
 
 def _place(value: str) -> tuple[int, str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from meshibot.insights.tables import WEEKDAYS, insights
+from meshibot.insights.tables import WEEKDAYS, summary
 from meshibot.web.site import Call
 from meshibot.web.words import WEEKDAYS as SHORT
 from meshibot.web.words import WORDS
@@ -36,7 +36,7 @@ def show(call: Call) -> Response:
     span = "all" if call.text("span") == "all" else "year"
     now = call.site.now()
     with call.site.database.read() as session:
-        found = insights(session, account, now, None if span == "all" else now - _YEAR)
+        found = summary(session, account, now, None if span == "all" else now - _YEAR)
     lines = [line for table in found["by"].values() for line in table]
     scale = max((line["high"] for line in lines), default=1.0) or 1.0
     return call.render(

@@ -107,7 +107,9 @@ def free_slots(call: Call, session: Session) -> list[agenda.Entry]:
     found = [
         entry
         for account in call.site.settings.accounts
-        for entry in agenda.upcoming(session, account.name, schedule_of(account), now, SLOTS, reviewed=False)
+        for entry in agenda.upcoming(
+            session, account.name, schedule_of(account), now, SLOTS, reviewed=False, takes=lambda _: 0
+        )
         if entry.post is None
     ]
     return sorted(found, key=lambda entry: entry.due_at)[:SLOTS]
