@@ -23,7 +23,9 @@ CREDENTIALS = OAuth1Credentials(
 
 ROOT = Path(__file__).resolve().parents[2]
 
-Endpoint = Literal["tweets", "delete", "upload", "metadata", "me", "timeline", "lookup"]
+Endpoint = Literal[
+    "tweets", "delete", "upload", "begin", "append", "finish", "state", "metadata", "me", "timeline", "lookup"
+]
 
 
 class FakeX:
@@ -97,6 +99,10 @@ class FakeX:
     def set_window(self, remaining: int) -> None:
         """How many requests the rate limit still lets through."""
         self._control("window", {"remaining": remaining})
+
+    def work(self, looks: int, *, fails: bool = False) -> None:
+        """Be so many looks at work on each GIF from now on; and fail then."""
+        self._control("works", {"for": looks, "fails": fails})
 
     def reset(self, ledger: Path) -> None:
         """Forget everything and go on with another ledger."""

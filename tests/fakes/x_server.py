@@ -35,10 +35,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
+from tests.fakes import gif
+
 OFFICIAL = "https://api.twitter.com"
 USER_ID = "1700000000000000001"
 USERNAME = "meshibot_fake"
 MAX_IMAGE_BYTES = 5 * 1024 * 1024
+MAX_GIF_BYTES = 15 * 1024 * 1024
+MAX_PART_BYTES = 5 * 1024 * 1024
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"GIF8")
 
 ENDPOINTS = {
@@ -46,6 +50,10 @@ ENDPOINTS = {
     ("GET", r"/2/tweets"): "lookup",
     ("DELETE", r"/2/tweets/(?P<id>\d+)"): "delete",
     ("POST", r"/2/media/upload"): "upload",
+    ("GET", r"/2/media/upload"): "state",
+    ("POST", r"/2/media/upload/initialize"): "begin",
+    ("POST", r"/2/media/upload/(?P<id>\d+)/append"): "append",
+    ("POST", r"/2/media/upload/(?P<id>\d+)/finalize"): "finish",
     ("POST", r"/2/media/metadata"): "metadata",
     ("GET", r"/2/users/me"): "me",
     ("GET", r"/2/users/(?P<id>\d+)/tweets"): "timeline",
@@ -183,11 +191,14 @@ class X:
             self.ledger = ledger
             self.posts: dict[str, dict[str, Any]] = {}
             self.media: dict[str, dict[str, Any]] = {}
+            self.parts: dict[str, dict[str, Any]] = {}
             self.nonces: set[str] = set()
             self.faults: list[dict[str, Any]] = []
             self.chaos: Chaos | None = None
             self.ahead = 0.0
             self.window = {"limit": 100, "remaining": 100}
+            self.works = {"for": 0, "fails": False}
+            """How often a GIF is answered with 'in progress', and how that ends."""
             self.next_id = 1_990_000_000_000_000_000
             if ledger.exists():
                 for line in ledger.read_text(encoding="utf-8").splitlines():
@@ -273,7 +284,7 @@ class X:
             )
         if fields.get("media_category") != "tweet_image":
             raise invalid("The media_category is missing or wrong.")
-        if not data.startswith(MAGIC):
+        if not data.startswith(MAGIC) or data.startswith(b"GIF8"):
             raise Refused(
                 415, {"title": "Unsupported Media Type", "detail": "The media is no image.", "status": 415}
             )
@@ -289,6 +300,65 @@ class X:
                 "expires_after_secs": 86_400,
             }
         }
+
+    def begin(self, body: dict[str, Any]) -> tuple[int, object]:
+        """A GIF in parts: nothing else is taken so here."""
+        if body.get("media_category") != "tweet_gif" or body.get("media_type") != "image/gif":
+            raise invalid("The media_category or the media_type is wrong.")
+        if not 0 < body.get("total_bytes", 0) <= MAX_GIF_BYTES:
+            raise invalid("File size exceeds 15728640 bytes.")
+        with self.lock:
+            media_id = self.new_id()
+            self.parts[media_id] = {"size": body["total_bytes"], "data": b"", "next": 0}
+        return 202, {"data": {"id": media_id, "media_key": f"16_{media_id}", "expires_after_secs": 86_399}}
+
+    def append(self, media_id: str, fields: dict[str, Any]) -> tuple[int, object]:
+        """The parts come in their order, each once."""
+        with self.lock:
+            begun = self.parts.get(media_id)
+            if begun is None or int(fields["segment_index"]) != begun["next"]:
+                raise invalid("The segment_index is not the next one.")
+            if len(fields["media"]) > MAX_PART_BYTES:
+                raise Refused(413, {"title": "Payload Too Large", "detail": "Over 5 MB.", "status": 413})
+            begun["data"] += fields["media"]
+            begun["next"] += 1
+        return 200, {"data": {"expires_at": int(self.now()) + 86_399}}
+
+    def finish(self, media_id: str) -> tuple[int, object]:
+        with self.lock:
+            begun = self.parts.pop(media_id, None)
+            if begun is None or len(begun["data"]) != begun["size"]:
+                raise invalid("The upload is not complete.")
+            try:
+                width, height, frames = gif.shape_of(begun["data"])
+            except (ValueError, IndexError, struct.error):
+                raise invalid("The media is no GIF.") from None
+            if width > 1280 or height > 1080 or frames > 350:
+                raise invalid(f"A GIF of {width} by {height} pixels and {frames} frames is too large.")
+            self.media[media_id] = {
+                "until": self.now() + 86_400,
+                "size": begun["size"],
+                "works": self.works["for"],
+                "fails": self.works["fails"],
+            }
+            self.write("upload", id=media_id, size=begun["size"], frames=frames)
+        return 200, {"data": self.stated(media_id)}
+
+    def state(self, query: dict[str, str]) -> tuple[int, object]:
+        """How far it is with a GIF; each look takes it further."""
+        media_id = query.get("media_id", "")
+        if query.get("command") != "STATUS" or "works" not in self.media.get(media_id, {}):
+            raise invalid("The media id is unknown.")
+        with self.lock:
+            self.media[media_id]["works"] = max(0, self.media[media_id]["works"] - 1)
+        return 200, {"data": self.stated(media_id)}
+
+    def stated(self, media_id: str) -> dict[str, Any]:
+        media = self.media[media_id]
+        said = {"id": media_id, "media_key": f"16_{media_id}", "size": media["size"]}
+        done = "failed" if media["fails"] else "succeeded"
+        info = {"state": "in_progress", "check_after_secs": 1} if media["works"] else {"state": done}
+        return said | {"expires_after_secs": 86_400, "processing_info": info}
 
     def describe(self, body: dict[str, Any]) -> tuple[int, object]:
         text = body.get("metadata", {}).get("alt_text", {}).get("text", "")
@@ -311,6 +381,10 @@ class X:
             for media_id in media_ids:
                 if media_id not in self.media or self.media[media_id]["until"] <= self.now():
                     raise invalid("Your media IDs are invalid.")
+                if self.media[media_id].get("works") or self.media[media_id].get("fails"):
+                    raise invalid("The media is not ready to be attached.")
+            if len(media_ids) > 1 and any("works" in self.media[media_id] for media_id in media_ids):
+                raise invalid("A GIF can't share a post with other media.")
             if self.chaos is None and any(post["text"] == text for post in self.posts.values()):
                 raise Refused(*PROBLEMS["duplicate"])
             post_id = self.new_id()
@@ -410,11 +484,16 @@ class Schemas:
         "tweets": "CreatePostsRequest",
         "metadata": "CreateMediaMetadataRequest",
         "upload": "MediaUploadRequest",
+        "begin": "InitializeMediaUploadRequest",
     }
     RESPONSES: ClassVar = {
         "tweets": "CreatePostsResponse",
         "metadata": "CreateMediaMetadataResponse",
         "upload": "MediaUploadResponse",
+        "begin": "InitializeMediaUploadResponse",
+        "append": "AppendMediaUploadResponse",
+        "finish": "FinalizeMediaUploadResponse",
+        "state": "GetMediaUploadStatusResponse",
         "me": "GetUsersMeResponse",
         "timeline": "GetUsersPostsResponse",
         "lookup": "GetPostsByIdsResponse",
@@ -509,6 +588,8 @@ class Handler(BaseHTTPRequestHandler):
                 x.posts[f"{2 * 10**18 + len(x.posts)}"] = {
                     "text": body["text"], "at": x.now(), "media_ids": [], "repost": True
                 }  # fmt: skip
+            elif verb == "works":
+                x.works = body
             elif verb == "window":
                 x.window = {"limit": body["remaining"], "remaining": body["remaining"]}
         self.reply(200, {"schemas": x.schemas is not None})
@@ -573,7 +654,7 @@ class Handler(BaseHTTPRequestHandler):
         x.authenticate(self.command, parts.path, parts.query, self.headers.get("authorization", ""), form)
         self.spend()
         sent: dict[str, Any] = {}
-        if self.command == "POST":
+        if self.command == "POST" and endpoint != "finish":
             sent = (
                 multipart(content_type, body) if content_type.startswith("multipart/") else json.loads(body)
             )
@@ -585,6 +666,10 @@ class Handler(BaseHTTPRequestHandler):
             "tweets": lambda: x.post(sent),
             "delete": lambda: x.delete(identifier),
             "upload": lambda: x.upload(sent),
+            "begin": lambda: x.begin(sent),
+            "append": lambda: x.append(identifier, sent),
+            "finish": lambda: x.finish(identifier),
+            "state": lambda: x.state(query),
             "metadata": lambda: x.describe(sent),
             "me": lambda: (200, {"data": {"id": x.user_id, "name": "飯bot", "username": USERNAME}}),
             "timeline": lambda: x.timeline(identifier, query, hidden_since),
@@ -595,7 +680,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def check_body(self, endpoint: str, sent: dict[str, Any]) -> None:
         x = self.server.x
-        if x.schemas is None:
+        if x.schemas is None or endpoint not in Schemas.REQUESTS:
             return
         plain = {name: "" if isinstance(value, bytes) else value for name, value in sent.items()}
         if wrong := x.schemas.check(Schemas.REQUESTS[endpoint], plain):
