@@ -128,10 +128,12 @@ def test_pictures_of_another_checkpoint_are_not_drawn_anew(
 def test_what_only_the_machine_is_short_of_is_tried_later(
     studio: Studio, pictures: Sequence[Picture], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def kill(self: "subprocess.Popen[str]", *_: object, **__: object) -> None:
-        self.send_signal(signal.SIGKILL)
+    def killed(child: "subprocess.Popen[str]", *_: object) -> tuple[str, str]:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        return "", ""
 
-    monkeypatch.setattr(sampler, "_answer", lambda child, *_: (kill(child), child.wait(), ("", ""))[2])
+    monkeypatch.setattr(sampler, "_answer", killed)
     with pytest.raises(RetryLater, match="ended by SIGKILL"):
         studio.make(Kind.MORPH, pictures, "", tmp_path / "main-0001", LIMITS)
     away = replace(studio, run=tmp_path / "unmounted")

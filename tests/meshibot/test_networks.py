@@ -162,7 +162,10 @@ def test_a_morph_is_posted_once_where_it_moves(fakes: Fakes, tmp_path: Path) -> 
 def test_kinds_that_can_not_be_are_refused_in_a_sentence(fakes: Fakes, tmp_path: Path) -> None:
     fake = fakes("bluesky")
     bot = on("bluesky", fake.url, tmp_path, KINDS="single, sun morph")
-    still = "The account main: Bluesky shows no GIF that moves: take morph out of MESHIBOT_KINDS for this account."
+    still = (
+        "The account main: Bluesky shows no GIF that moves: take morph out of MESHIBOT_KINDS for this "
+        "account."
+    )
     assert bot.refused("run", status=2) == still
     checked = bot("check")
     assert checked.returncode == 2
