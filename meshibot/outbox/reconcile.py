@@ -1,7 +1,8 @@
 """Looks on the account's own timeline for a post that may exist.
 
-Where a read may lag behind a write, only several looks of one process, spread over a time that no jump of a
-clock shortens, say that a post is absent; where it never does, one says it.
+A read may lag behind a write, and where it never does, the request may still be under way, in a process
+whose lease only a jump of the clock ended. So only several looks of one process, spread over a time that no
+jump of a clock shortens and that no request outlasts, say that a post is absent.
 """
 
 import logging
@@ -44,7 +45,7 @@ def reconcile(runtime: Runtime, claim: Claim) -> None:
     if made_since:
         result = Published(made_since[0])
     else:
-        result = NotSeen(_is_absent(runtime, claim, post), doubtful=ours[0] if ours else None)
+        result = NotSeen(_enough(runtime, post), doubtful=ours[0] if ours else None)
     conclude(runtime, claim, "reconciled", result, tried)
 
 
@@ -59,11 +60,6 @@ def _not_of_others(runtime: Runtime, post: Post, found: Iterable[Sent]) -> list[
             else:
                 log.warning("%s: what was found (%s) is post %d", record.name_of(post), sent.remote_id, other)
     return ours
-
-
-def _is_absent(runtime: Runtime, claim: Claim, post: Post) -> bool:
-    """Whether it is not there: one look says so where none lags behind what was written."""
-    return not claim.channel.publisher.find_lags or _enough(runtime, post)
 
 
 def _is_older(sent: Sent, post: Post, now: datetime) -> bool:

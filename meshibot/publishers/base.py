@@ -311,9 +311,6 @@ class Publisher(Protocol):
     settings: ClassVar[type[PublisherSettings]]
     """What an account sets for it."""
     idempotency: ClassVar[Idempotency]
-    find_lags: ClassVar[bool]
-    """Whether a post that was made may stay unseen for a while: then only several looks say that it is
-    absent. Otherwise one answer of `find` is the truth."""
     visibilities: ClassVar[tuple[Visibility, ...]]
     """Who a post may be shown to."""
     marks_sensitive: ClassVar[bool]
@@ -365,8 +362,9 @@ class Publisher(Protocol):
     def find(self, draft: Draft, since: datetime) -> tuple[Sent, ...]:
         """Look for the draft among what the account published since `since` (aware), by its marker.
 
-        Every post that has it, the one that was made first first. None says that it is not there, or where
-        `find_lags` only that it can't be seen now. Raises RetryLater, Rejected or AccountStopped.
+        Every post that has it, the one that was made first first. None says that it can't be seen now: a
+        request for it may still be under way, and a timeline may be behind. Raises RetryLater, Rejected or
+        AccountStopped.
         """
         ...
 

@@ -191,7 +191,6 @@ class BlueskyPublisher:
     title: ClassVar[str] = "Bluesky"
     settings: ClassVar[type[PublisherSettings]] = BlueskySettings
     idempotency: ClassVar[Idempotency] = "record"
-    find_lags: ClassVar[bool] = False
     visibilities: ClassVar[tuple[Visibility, ...]] = ("public",)
     marks_sensitive: ClassVar[bool] = False
     price: ClassVar[Price] = prices.FREE

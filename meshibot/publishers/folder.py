@@ -61,8 +61,6 @@ class FolderPublisher:
     title: ClassVar[str] = "the folder"
     settings: ClassVar[type[PublisherSettings]] = PublisherSettings
     idempotency: ClassVar[Idempotency] = "record"
-
-    find_lags: ClassVar[bool] = False
     visibilities: ClassVar[tuple[Visibility, ...]] = VISIBILITIES
     marks_sensitive: ClassVar[bool] = True
     price: ClassVar[Price] = prices.FREE

@@ -127,7 +127,6 @@ class MastodonPublisher:
     title: ClassVar[str] = "Mastodon"
     settings: ClassVar[type[PublisherSettings]] = MastodonSettings
     idempotency: ClassVar[Idempotency] = "reconcile"
-    find_lags: ClassVar[bool] = True
     visibilities: ClassVar[tuple[Visibility, ...]] = VISIBILITIES
     marks_sensitive: ClassVar[bool] = True
     price: ClassVar[Price] = prices.FREE

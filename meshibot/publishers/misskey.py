@@ -163,7 +163,6 @@ class MisskeyPublisher:
     title: ClassVar[str] = "Misskey"
     settings: ClassVar[type[PublisherSettings]] = MisskeySettings
     idempotency: ClassVar[Idempotency] = "reconcile"
-    find_lags: ClassVar[bool] = True
     visibilities: ClassVar[tuple[Visibility, ...]] = VISIBILITIES
     marks_sensitive: ClassVar[bool] = True
     price: ClassVar[Price] = prices.FREE

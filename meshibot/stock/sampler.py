@@ -20,7 +20,7 @@ import meshibot
 from meshibot.errors import MeshibotError, NothingToDo, UsageError
 
 CANDIDATES = 4
-"""A picture is the best of so many: of more, as many are worth posting, but they are more alike."""
+"""Looked at for each picture that is kept. Of more, more are worth posting, but they are more alike."""
 TIMEOUT = 1800.0
 """Seconds, at most, for one child: a slow single-board computer needs minutes, a hanging one must end."""
 _LOOK = 0.25
@@ -39,9 +39,10 @@ there is may be a secret."""
 class SamplingRequest:
     """What the child is to do: `count` pictures, as PNG files, into `folder`.
 
-    Each is the best of `candidates`, scores at least as high as the share `min_quantile` of held-out
-    photographs (0 keeps every picture), and does not look like those in `avoid` (64-bit hashes). At most
-    `max_batches` batches of candidates are looked at. The same `seed` gives the same pictures.
+    For each, `candidates` are looked at, and of all these the best are kept that score at least as high as
+    the share `min_quantile` of held-out photographs (0 keeps every picture) and don't look like one another
+    or like those in `avoid` (64-bit hashes). At most `max_candidates` are looked at. The same `seed` gives
+    the same pictures.
     """
 
     checkpoint: Path
@@ -51,7 +52,7 @@ class SamplingRequest:
     seed: int
     avoid: tuple[int, ...] = ()
     candidates: int = CANDIDATES
-    max_batches: int | None = None
+    max_candidates: int | None = None
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), default=str)
@@ -64,9 +65,11 @@ class SamplingRequest:
         return cls(**{**values, **paths, "avoid": tuple(values["avoid"])})
 
     @property
-    def batch_limit(self) -> int:
-        """How many batches are looked at before giving up."""
-        return self.max_batches if self.max_batches is not None else 96 + 16 * self.count
+    def limit(self) -> int:
+        """How many candidates are looked at before giving up."""
+        if self.max_candidates is not None:
+            return self.max_candidates
+        return self.candidates * (96 + 16 * self.count)
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,6 @@ class LedgerPublisher:
     title: ClassVar[str] = "the ledger"
     settings: ClassVar[type[PublisherSettings]] = PublisherSettings
     idempotency: ClassVar[Idempotency] = "reconcile"
-    find_lags: ClassVar[bool] = True
     visibilities: ClassVar[tuple[Visibility, ...]] = VISIBILITIES
     marks_sensitive: ClassVar[bool] = True
     price: ClassVar[Price] = Price()

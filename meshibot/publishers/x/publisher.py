@@ -112,7 +112,6 @@ class XPublisher:
     title: ClassVar[str] = "X"
     settings: ClassVar[type[PublisherSettings]] = XSettings
     idempotency: ClassVar[Idempotency] = "reconcile"
-    find_lags: ClassVar[bool] = True
     visibilities: ClassVar[tuple[Visibility, ...]] = ("public",)
     marks_sensitive: ClassVar[bool] = False
     price: ClassVar[Price] = prices.X

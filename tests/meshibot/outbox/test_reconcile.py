@@ -3,7 +3,6 @@
 import json
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 from sqlalchemy import select
@@ -26,6 +25,7 @@ from tests.meshibot.ledger import (
     Ledger,
     LedgerPublisher,
     MovableClock,
+    RecordPublisher,
     channel,
     outbox,
     slot,
@@ -49,24 +49,27 @@ def test_an_unclear_send_that_landed_is_found(
     assert attempts(database)[-1] == (Phase.RECONCILE, Outcome.FOUND)
 
 
-class TruthfulPublisher(LedgerPublisher):
-    """A network whose looks never lag."""
-
-    find_lags: ClassVar[bool] = False
-
-
-def test_one_look_is_enough_where_it_is_the_truth(database: Database, tmp_path: Path) -> None:
-    clock = MovableClock()
-    publisher = TruthfulPublisher(Ledger(tmp_path / "ledger"), clock)
+def test_a_request_that_a_jump_of_the_clock_made_late_is_still_under_way(
+    database: Database, tmp_path: Path, clock: MovableClock
+) -> None:
+    """The look is the truth, and yet too early: another process's request has not ended."""
+    publishers = [RecordPublisher(Ledger(tmp_path / "ledger"), clock) for _ in range(2)]
+    first, second = (outbox(database, tmp_path, publisher) for publisher in publishers)
     stock(database, tmp_path, 1)
-    box = outbox(database, tmp_path, publisher)
     slot(database, NOON)
-    publisher.faults["send"].append("unclear")
-    for _ in range(4):
-        box.step("main")
-        clock.move(seconds=1)
-    assert (publisher.calls.count("find"), publisher.calls.count("send")) == (1, 2)
-    assert only_post(database).state is PostState.POSTED
+    publishers[0].faults["send"].append("lost")
+
+    def another_process_works_a_day_later() -> None:
+        clock.jump(days=1)
+        second.step("main")
+
+    publishers[0].during["send"] = another_process_works_a_day_later
+    first.step("main")
+    assert publishers[1].calls == ["find"]
+    assert only_post(database).state is PostState.UNKNOWN
+    look_until_settled(second, clock)
+    assert only_post(database).remote_id == "r1"
+    assert publishers[0].calls.count("send") == 1
 
 
 def test_an_unclear_send_is_repeated_only_after_several_looks_spread_over_a_minute(

@@ -42,5 +42,5 @@ def test_at_most_once_on_the_wire(network: str, fake_x: FakeX, fakes: Fakes, tmp
 def test_at_most_once_on_the_wire_in_the_long_run(
     network: str, fake_x: FakeX, fakes: Fakes, tmp_path: Path
 ) -> None:
-    how = settings(SHORT, max_examples=40, derandomize=True, stateful_step_count=30)
+    how = settings(SHORT, max_examples=150, stateful_step_count=30)
     run(network, how, fake_x, fakes, tmp_path)

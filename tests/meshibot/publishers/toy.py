@@ -46,7 +46,6 @@ class ToyPublisher:
     title: ClassVar[str] = "the board"
     settings: ClassVar[type[PublisherSettings]] = ToySettings
     idempotency: ClassVar[Idempotency] = "reconcile"
-    find_lags: ClassVar[bool] = False
     visibilities: ClassVar[tuple[Visibility, ...]] = ("public",)
     marks_sensitive: ClassVar[bool] = False
     price: ClassVar[Price] = Price(post=0.5, link=2.0)
