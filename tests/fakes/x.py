@@ -24,7 +24,19 @@ CREDENTIALS = OAuth1Credentials(
 ROOT = Path(__file__).resolve().parents[2]
 
 Endpoint = Literal[
-    "tweets", "delete", "upload", "begin", "append", "finish", "state", "metadata", "me", "timeline", "lookup"
+    "tweets",
+    "delete",
+    "upload",
+    "begin",
+    "append",
+    "finish",
+    "state",
+    "metadata",
+    "me",
+    "timeline",
+    "lookup",
+    "request_token",
+    "access_token",
 ]
 
 

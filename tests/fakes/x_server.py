@@ -33,7 +33,7 @@ from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from tests.fakes import gif
 
@@ -56,6 +56,8 @@ ENDPOINTS = {
     ("POST", r"/2/media/upload/(?P<id>\d+)/finalize"): "finish",
     ("POST", r"/2/media/metadata"): "metadata",
     ("GET", r"/2/users/me"): "me",
+    ("POST", r"/oauth/request_token"): "request_token",
+    ("POST", r"/oauth/access_token"): "access_token",
     ("GET", r"/2/users/(?P<id>\d+)/tweets"): "timeline",
 }
 
@@ -175,6 +177,10 @@ class Chaos:
         return fault | {"since": now - fault.get("seconds", 0.0)}
 
 
+Signed = tuple[str, str, str, str, list[tuple[str, str]]]
+"""Method, path, query, the header of the signature, and the form of a request."""
+
+
 class X:
     """Everything the fake knows, behind one lock, and its ledger."""
 
@@ -193,6 +199,8 @@ class X:
             self.media: dict[str, dict[str, Any]] = {}
             self.parts: dict[str, dict[str, Any]] = {}
             self.nonces: set[str] = set()
+            self.asked_for: set[str] = set()
+            """Request tokens of the PIN flow."""
             self.faults: list[dict[str, Any]] = []
             self.chaos: Chaos | None = None
             self.ahead = 0.0
@@ -241,9 +249,19 @@ class X:
             return self.chaos.draw(endpoint, self.now()) if self.chaos else None
 
     def authenticate(
-        self, method: str, path: str, query: str, header: str, form: list[tuple[str, str]]
-    ) -> None:
-        """Check an OAuth 1.0a HMAC-SHA1 signature by RFC 5849, section 3.4."""
+        self,
+        method: str,
+        path: str,
+        query: str,
+        header: str,
+        form: list[tuple[str, str]],
+        token: tuple[str, str] | None = None,
+    ) -> dict[str, str]:
+        """Check an OAuth 1.0a HMAC-SHA1 signature by RFC 5849, section 3.4; the header's own parameters.
+
+        `token` is what it has to be signed with beside the app's, where that is not the account's.
+        """
+        token = token or (self.secrets["access_token"], self.secrets["access_token_secret"])
         if not header.startswith("OAuth "):
             raise Refused(*PROBLEMS["revoked"])
         given = {
@@ -256,9 +274,7 @@ class X:
         encoded = sorted((quote(name, safe="~"), quote(value, safe="~")) for name, value in pairs)
         parameters = "&".join(f"{name}={value}" for name, value in encoded)
         base = "&".join(quote(part, safe="~") for part in (method, OFFICIAL + path, parameters))
-        key = "&".join(
-            quote(self.secrets[name], safe="~") for name in ("consumer_secret", "access_token_secret")
-        )
+        key = "&".join(quote(secret, safe="~") for secret in (self.secrets["consumer_secret"], token[1]))
         expected = base64.b64encode(hmac.new(key.encode(), base.encode(), hashlib.sha1).digest()).decode()
         with self.lock:
             fresh = given.get("oauth_nonce", "") not in self.nonces
@@ -266,7 +282,7 @@ class X:
         right = (
             hmac.compare_digest(signature, expected)
             and given.get("oauth_consumer_key") == self.secrets["consumer_key"]
-            and given.get("oauth_token") == self.secrets["access_token"]
+            and given.get("oauth_token", "") == token[0]
             and given.get("oauth_signature_method") == "HMAC-SHA1"
             and abs(int(given.get("oauth_timestamp", "0")) - time.time()) < 300
             and fresh
@@ -275,6 +291,32 @@ class X:
             raise Refused(
                 401, {"title": "Unauthorized", "type": "about:blank", "status": 401, "detail": "Unauthorized"}
             )
+        return given
+
+    def request_token(self, request: Signed) -> tuple[int, object]:
+        """For an app alone; its callback has to be out of band. The PIN is the token's digits backwards."""
+        given = self.authenticate(*request, token=("", ""))
+        if given.get("oauth_callback") != "oob":
+            raise Refused(403, {"errors": [{"code": 415, "message": "Callback URL not approved."}]})
+        with self.lock:
+            token = f"request-{self.new_id()}"
+            self.asked_for.add(token)
+        fields = {"oauth_token": token, "oauth_token_secret": "request-secret-planted"}
+        return 200, urlencode({**fields, "oauth_callback_confirmed": "true"}).encode()
+
+    def access_token(self, request: Signed) -> tuple[int, object]:
+        """For the PIN of a request token, once."""
+        token = re.search('oauth_token="([^"]*)"', request[3])
+        if token is None or token[1] not in self.asked_for:
+            raise Refused(401, {"errors": [{"code": 89, "message": "Invalid request token."}]})
+        given = self.authenticate(*request, token=(token[1], "request-secret-planted"))
+        if given.get("oauth_verifier") != token[1][:-8:-1]:
+            raise Refused(401, {"errors": [{"message": "Invalid oauth_verifier parameter"}]})
+        with self.lock:
+            self.asked_for.discard(token[1])
+        names = {"oauth_token": "access_token", "oauth_token_secret": "access_token_secret"}
+        fields = {name: self.secrets[secret] for name, secret in names.items()}
+        return 200, urlencode({**fields, "user_id": self.user_id, "screen_name": USERNAME}).encode()
 
     def upload(self, fields: dict[str, Any]) -> tuple[int, object]:
         data = fields["media"]
@@ -620,7 +662,11 @@ class Handler(BaseHTTPRequestHandler):
             x.write("refused", endpoint=endpoint, status=refusal.status, body=refusal.body)
             self.reply(refusal.status, refusal.body)
             return
-        if x.schemas and (wrong := x.schemas.check(Schemas.RESPONSES[endpoint], answer)):
+        if (
+            x.schemas
+            and endpoint in Schemas.RESPONSES
+            and (wrong := x.schemas.check(Schemas.RESPONSES[endpoint], answer))
+        ):
             x.write("broken", endpoint=endpoint, wrong=wrong)
         self.after(kind, fault, status, answer)
 
@@ -651,7 +697,12 @@ class Handler(BaseHTTPRequestHandler):
         form = (
             parse_qsl(body.decode()) if content_type.startswith("application/x-www-form-urlencoded") else []
         )
-        x.authenticate(self.command, parts.path, parts.query, self.headers.get("authorization", ""), form)
+        request = (self.command, parts.path, parts.query, self.headers.get("authorization", ""), form)
+        if endpoint == "request_token":
+            return x.request_token(request)
+        if endpoint == "access_token":
+            return x.access_token(request)
+        x.authenticate(*request)
         self.spend()
         sent: dict[str, Any] = {}
         if self.command == "POST" and endpoint != "finish":
