@@ -243,7 +243,7 @@ def networks(trial: Trial, folder: Path) -> Iterator[dict[str, FakeX | Fake]]:
             network = trial.network(name)
             fake: FakeX | Fake
             if network == "x":
-                fake = fakes[name] = FakeX.start(folder / name, user_id=str(1000 + number))
+                fake = fakes[name] = FakeX.begin(folder / name, user_id=str(1000 + number))
                 fake.set_window(10**9)
             else:
                 options: dict[str, Any] = {"account": f"fake{number:012d}", **OPTIONS.get(network, {})}

@@ -143,6 +143,9 @@ class Settings(Layered):
         None, description="a database address such as sqlite:////path/to/file or postgresql://user@host/name"
     )
     checkpoint: FilePath | None = Field(None, description="a .safetensors file made by trainer fit")
+    run: FilePath | None = Field(
+        None, description="the run folder of trainer fit that the checkpoint comes from"
+    )
     min_quantile: Annotated[float, BeforeValidator(values.finite)] = Field(
         DEFAULT_MIN_QUANTILE, ge=0, le=1, description="a number from 0 (keeps every picture) to 1"
     )

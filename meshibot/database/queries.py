@@ -246,18 +246,23 @@ def choose_pictures(
     posts: int = RECENT_POSTS,
     distance: int = 10,
     preferred: str | None = None,
+    no_others: bool = False,
     reviewed: bool = False,
     fault: Callable[[Picture], str | None] = sound,
 ) -> Choice:
     """The oldest pictures of the stock that look like none of the last `posts` posts, nor like each other.
 
-    Those of the checkpoint with the SHA-256 `preferred` come before all others. Two pictures look alike when
+    Those of the checkpoint with the SHA-256 `preferred` come before all others, and with `no_others` alone:
+    where the checkpoint can't be told, none does. Two pictures look alike when
     fewer than `distance` of the 64 bits of their hashes differ. What is chosen is locked where the database
     can, and nothing is changed. Whatever `fault` raises goes through. `reviewed` leaves out what no person
     approved.
     """
     recent = recent_hashes(session, account, posts)
-    queries = _STOCK_IN_TURN[reviewed] if preferred else (_APPROVED_STOCK if reviewed else _STOCK,)
+    whole = _APPROVED_STOCK if reviewed else _STOCK
+    queries: Sequence[Select[Picture]] = _STOCK_IN_TURN[reviewed] if preferred else (whole,)
+    if no_others:
+        queries = queries[:1] if preferred else ()
     choice = Choice()
     chosen = choice.pictures
     for query in queries:

@@ -102,7 +102,7 @@ def test_an_output_that_can_not_be_written(bot: Command, redirection: str, statu
 
 def test_help_names_choices_and_defaults_and_fits(bot: Command) -> None:
     said = bot("post-now", "-h").stdout
-    assert "single|grid|grid9" in said
+    assert "single|grid|grid9|morph|before-and-after" in said
     assert "[default: single]" in said
     assert "<bool>" not in said
     assert all(len(line) <= 80 for line in said.splitlines())

@@ -189,7 +189,7 @@ def test_what_is_wrong_is_said_in_one_sentence(
 
 
 def test_wrong_usage_is_told_by_the_command_line() -> None:
-    for arguments in (["post-now", "--kind", "morph"], ["nonsense"], ["plan", "--days", "0"]):
+    for arguments in (["post-now", "--kind", "film"], ["nonsense"], ["plan", "--days", "0"]):
         done = subprocess.run(
             [sys.executable, "-m", "meshibot", *arguments], capture_output=True, text=True, check=False
         )
