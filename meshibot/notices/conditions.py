@@ -169,7 +169,7 @@ def _daemons(session: Session, now: datetime) -> Iterator[Condition]:
 
 
 def _backup(session: Session, settings: Settings, now: datetime) -> Iterator[Condition]:
-    if settings.backup_keep is None or not settings.database_address.startswith("sqlite"):
+    if settings.backup_keep is None:
         return
     first = session.scalar(select(func.min(Post.created_at)))
     newest = max((moment for moment, _ in archives(settings.backups_folder)), default=first)
