@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy.orm import Session
 
 from meshibot.config import Account, Settings
-from meshibot.database.queries import begun_between, captions_sent_between
+from meshibot.database.queries import begun_between, captions_sent_between, looks_between
 from meshibot.publishers import publisher_class
 from meshibot.schedule import Schedule, plan, schedule_of
 
@@ -19,6 +19,9 @@ class Month:
     account: str
     posts: int
     spent: float
+    """For the posts, and for looking at what people said to them."""
+    looked: float
+    """Of it what looking has cost."""
     expected_posts: int
     """By the end of the month, as its schedule stands."""
     expected: float
@@ -34,16 +37,16 @@ def this_month(session: Session, settings: Settings, now: datetime) -> list[Mont
 def _month(session: Session, account: Account, now: datetime) -> Month:
     schedule = schedule_of(account)
     today = now.astimezone(schedule.tz).replace(hour=0, minute=0, second=0, microsecond=0)
-    first = today.replace(day=1)
-    end = (first + timedelta(days=32)).replace(day=1)
+    month = span_of(today)
+    end = month[1].astimezone(schedule.tz)
     publisher = publisher_class(account.publisher)
-    month = (first.astimezone(UTC), end.astimezone(UTC))
     captions = captions_sent_between(session, account.name, *month)
     plain, linked = (publisher.price.of_post(with_link=link) for link in (False, True))
     links = 0
     if plain != linked:
         links = sum(publisher.has_link(caption) for caption in captions if caption)
-    spent = plain * (len(captions) - links) + linked * links
+    looked = cost_of_looks(session, account, month)
+    spent = plain * (len(captions) - links) + linked * links + looked
     left = posts_in(schedule, now, (end - now.astimezone(schedule.tz)) / timedelta(days=1))
     used = begun_between(
         session, account.name, today.astimezone(UTC), (today + timedelta(days=1)).astimezone(UTC)
@@ -52,11 +55,24 @@ def _month(session: Session, account: Account, now: datetime) -> Month:
         account.name,
         len(captions),
         spent,
+        looked,
         len(captions) + left,
         spent + left * plain,
         used,
         account.daily_budget,
     )
+
+
+def span_of(local: datetime) -> tuple[datetime, datetime]:
+    """The month that a local moment lies in, from its beginning to that of the next (UTC)."""
+    first = local.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return first.astimezone(UTC), (first + timedelta(days=32)).replace(day=1).astimezone(UTC)
+
+
+def cost_of_looks(session: Session, account: Account, span: tuple[datetime, datetime]) -> float:
+    """What it cost in that time to ask how people answered."""
+    each = publisher_class(account.publisher).price.read
+    return each * looks_between(session, account.name, *span) if each else 0.0
 
 
 def posts_in(schedule: Schedule, now: datetime, days: float) -> int:
