@@ -1,6 +1,7 @@
 """What posting has cost this month and will have cost by its end, and how much of a day's budget is used."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -9,6 +10,7 @@ from sqlalchemy.orm import Session
 from meshibot.config import Account, Settings
 from meshibot.database.queries import begun_between, captions_sent_between, looks_between
 from meshibot.publishers import publisher_class
+from meshibot.publishers.base import Publisher
 from meshibot.schedule import Schedule, plan, schedule_of
 
 
@@ -41,12 +43,9 @@ def _month(session: Session, account: Account, now: datetime) -> Month:
     end = month[1].astimezone(schedule.tz)
     publisher = publisher_class(account.publisher)
     captions = captions_sent_between(session, account.name, *month)
-    plain, linked = (publisher.price.of_post(with_link=link) for link in (False, True))
-    links = 0
-    if plain != linked:
-        links = sum(publisher.has_link(caption) for caption in captions if caption)
+    plain = publisher.price.of_post(with_link=False)
     looked = cost_of_looks(session, account, month)
-    spent = plain * (len(captions) - links) + linked * links + looked
+    spent = _cost_of(captions, publisher) + looked
     left = posts_in(schedule, now, (end - now.astimezone(schedule.tz)) / timedelta(days=1))
     used = begun_between(
         session, account.name, today.astimezone(UTC), (today + timedelta(days=1)).astimezone(UTC)
@@ -61,6 +60,19 @@ def _month(session: Session, account: Account, now: datetime) -> Month:
         used,
         account.daily_budget,
     )
+
+
+def spent_between(session: Session, account: Account, span: tuple[datetime, datetime]) -> float:
+    """What posts, and looks at them, cost in a span of time."""
+    captions = captions_sent_between(session, account.name, *span)
+    return _cost_of(captions, publisher_class(account.publisher)) + cost_of_looks(session, account, span)
+
+
+def _cost_of(captions: Sequence[str | None], publisher: type[Publisher]) -> float:
+    """Of the posts with these words."""
+    plain, linked = (publisher.price.of_post(with_link=link) for link in (False, True))
+    links = sum(publisher.has_link(caption) for caption in captions if caption) if plain != linked else 0
+    return plain * (len(captions) - links) + linked * links
 
 
 def span_of(local: datetime) -> tuple[datetime, datetime]:
