@@ -21,6 +21,7 @@ from meshibot.database.models import (
     Picture,
     PictureState,
     Post,
+    PostMetrics,
     PostPicture,
     PostState,
     Slot,
@@ -215,6 +216,22 @@ def captions_sent_between(
         Post.account == account, Post.sent_at >= since, Post.sent_at < until, Post.state.in_(_SENT)
     )
     return session.scalars(sent).all()
+
+
+def looks_between(session: Session, account: str, since: datetime, until: datetime) -> int:
+    """How often the network told how people answered to one of the account's posts; what was gone is none."""
+    looks = (
+        select(func.count())
+        .select_from(PostMetrics)
+        .join(Post, Post.id == PostMetrics.post_id)
+        .where(
+            Post.account == account,
+            PostMetrics.measured_at >= since,
+            PostMetrics.measured_at < until,
+            PostMetrics.likes.is_not(None),
+        )
+    )
+    return session.scalar(looks) or 0
 
 
 def recent_hashes(session: Session, account: str, posts: int) -> list[int]:

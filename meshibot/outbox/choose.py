@@ -93,7 +93,9 @@ class Turn:
             first = midnight.replace(day=1)
             month = (first.astimezone(UTC), (first + timedelta(days=32)).replace(day=1).astimezone(UTC))
             captions = queries.captions_begun_between(self.session, self.account.name, *month)
-            spent = sum(map(self.channel.cost, captions)) + self.channel.cost(None)
+            looks = queries.looks_between(self.session, self.account.name, *month)
+            looked = looks * self.channel.publisher.price.read
+            spent = looked + sum(map(self.channel.cost, captions)) + self.channel.cost(None)
             if spent > schedule.monthly_budget + _A_ROUNDING:
                 return f"The monthly budget of ${schedule.monthly_budget:.2f} is used up."
         return None

@@ -321,7 +321,8 @@ def test_the_daemon_posts_a_due_slot_and_ends_cleanly(stocked: Command) -> None:
             wait_for(lambda: rows(stocked, "SELECT state FROM posts") == [("posted",)])
             status = stocked.json("status")
             wait_for(lambda: rows(stocked, "SELECT count(*) >= 7 FROM pictures") == [(1,)])
-            daemon.send_signal(signal.SIGTERM)
+            for _ in range(2):  # as `timeout` does: to the process, and to its group
+                daemon.send_signal(signal.SIGTERM)
             stdout, stderr = daemon.communicate(timeout=60)
         finally:
             daemon.kill()
