@@ -19,7 +19,7 @@ from meshibot.database.migrate import open_existing
 from meshibot.database.models import OPEN_STATES
 from meshibot.database.queries import choose_pictures
 from meshibot.errors import NothingToDo
-from meshibot.outbox import DRAWN_ANEW, PICTURES, Order, drafts, people
+from meshibot.outbox import DRAWN_ANEW, PICTURES, Order, Words, drafts, people
 from meshibot.publishers import publisher_class
 from meshibot.schedule import Schedule, schedule_of
 from meshibot.stock.inventory import fingerprint
@@ -69,7 +69,7 @@ def rehearse(settings: Settings, account: Account, kind: Kind, now: datetime, fo
     order = Order(
         account.name, serial, marker(serial), kind, tuple(pictures), now.astimezone(schedule.tz), lately=said
     )
-    words = words_for(captions, order)
+    words = _with_own(words_for(captions, order), order)
     stem = folder / f"{account.name}-{serial:04d}"
     file = studio_of(settings).make(kind, pictures, words.alt_text, stem, publisher.limits)
     return {
@@ -95,6 +95,15 @@ def rehearse(settings: Settings, account: Account, kind: Kind, now: datetime, fo
         "cost": publisher.price.of_post(with_link=publisher.has_link(words.caption)),
         "pictures": [picture_json(picture, settings.home) for picture in pictures],
     }
+
+
+def _with_own(words: Words, order: Order) -> Words:
+    """What a person wrote for the picture, where it is shown alone."""
+    if order.kind is not Kind.SINGLE:
+        return words
+    (picture,) = order.pictures
+    caption = words.caption if picture.caption is None else drafts.marked(picture.caption, order.marker)
+    return Words(caption, picture.alt_text or words.alt_text)
 
 
 def _next_serial(database: Database | None, account: str) -> int:

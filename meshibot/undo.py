@@ -9,7 +9,7 @@ from meshibot.errors import UsageError
 from meshibot.slots import Desk
 from meshibot.stock import review
 
-OF_PICTURES = ("approve", "reject")
+OF_PICTURES = ("approve", "reject", "write")
 OF_SLOTS = ("skip", "restore", "move", "add", "put", "clear", "swap")
 
 

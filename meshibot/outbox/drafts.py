@@ -88,14 +88,14 @@ def _made(channel: Channel, post: Post, order: Order, now: datetime) -> Draft:
 
 
 def _words(channel: Channel, post: Post, order: Order) -> Words:
-    caption = None if post.caption is None else _marked(post.caption, order.marker)
+    caption = None if post.caption is None else marked(post.caption, order.marker)
     if caption is not None and post.alt_text is not None:
         return Words(caption, post.alt_text)
     made = channel.describe(order)
     return Words(caption or made.caption, post.alt_text or made.alt_text)
 
 
-def _marked(caption: str, marker: str) -> str:
+def marked(caption: str, marker: str) -> str:
     """A caption that a person wrote before its serial was known, with the marker by which it is found."""
     caption = caption.replace("{marker}", marker)
     return caption if contains_marker(caption, marker) else f"{caption}\n{marker}"
