@@ -66,7 +66,7 @@ class Daemon:
         self._presence = Presence(self.database, self.clock)
         self._stop = threading.Event()
         self._outbox = Outbox(
-            self.database, self.policy, self.clock, self.rng, self._stop.is_set, channels=self.channels
+            self.database, self.channels, self.policy, self.clock, self.rng, self._stop.is_set
         )
         self._posting = {
             channel.account: Task(

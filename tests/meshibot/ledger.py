@@ -306,11 +306,11 @@ def outbox(
     assert isinstance(clock, MovableClock)
     return Outbox(
         database,
+        [channel(folder, publisher)],
         policy or Policy(),
         clock,
         random.Random(1),
         elapsed=lambda: clock.elapsed,
-        channels=[channel(folder, publisher)],
     )
 
 

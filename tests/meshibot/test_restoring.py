@@ -70,11 +70,11 @@ class World:
         self.database = Database.open(self.settings.database_address)
         self.outbox = Outbox(
             self.database,
+            [channel(self.home, self.publisher, schedule=SCHEDULE)],
             Policy(),
             self.clock,
             self.rng,
             elapsed=lambda: self.clock.elapsed,
-            channels=[channel(self.home, self.publisher, schedule=SCHEDULE)],
         )
 
     def end(self) -> None:

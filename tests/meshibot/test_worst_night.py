@@ -557,10 +557,10 @@ def steps(database: Database, folder: Path, publisher: Publisher, clock: Movable
     """Let a worker of its own do so many steps, half a minute apart."""
     box = Outbox(
         database,
+        [channel(folder, publisher)],
         Policy(look_spread=timedelta(seconds=30)),
         clock,
         elapsed=lambda: clock.elapsed,
-        channels=[channel(folder, publisher)],
     )
     for _ in range(count):
         box.step("main")

@@ -93,7 +93,7 @@ def test_a_repetition_under_a_name_that_was_cut_off_leaves_the_post_unclear(
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("meshibot.crashpoints.crash_point", crash)
+        patch.setattr("meshibot.outbox.crash_point", crash)
         if end == "stopping":
             box.stopping = lambda: True
             box.step("main")
