@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session, selectinload
 
 from meshibot.database import Account, Picture, PictureState, Post, PostPicture, Slot, SlotState, Verdict
 from meshibot.database.queries import RECENT_POSTS, recent_hashes
-from meshibot.planner import QUIET
-from meshibot.schedule import Schedule, plan
+from meshibot.slots import Schedule, plan
+from meshibot.slots.planner import QUIET
 from meshibot.stock.selection import LOOK_ALIKE_DISTANCE, nearest
 
 _AT_ONCE = 500

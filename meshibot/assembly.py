@@ -21,7 +21,7 @@ from meshibot.insights.reading import is_read
 from meshibot.outbox import PICTURES, Channel, Group, Order, Outbox, Words
 from meshibot.publishers import publisher_class
 from meshibot.publishers.base import Publisher, lacks, too_long
-from meshibot.schedule import AUTO, schedule_of
+from meshibot.slots import AUTO, schedule_of
 from meshibot.stock.inventory import fault_of, fingerprint
 from meshibot.stock.stock import Stock
 

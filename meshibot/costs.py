@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from meshibot.config import Account, Settings
 from meshibot.database.queries import begun_between, captions_sent_between
 from meshibot.publishers import publisher_class
-from meshibot.schedule import Schedule, plan, schedule_of
+from meshibot.slots import Schedule, plan, schedule_of
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ from meshibot.crashpoints import crash_point
 from meshibot.database.session import Database
 from meshibot.errors import MeshibotError
 from meshibot.outbox import Channel, Outbox, Policy
-from meshibot.planner import write_slots
 from meshibot.presence import Presence
+from meshibot.slots.planner import write_slots
 
 log = logging.getLogger(__name__)
 

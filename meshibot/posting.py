@@ -21,7 +21,7 @@ from meshibot.database.queries import choose_pictures
 from meshibot.errors import NothingToDo
 from meshibot.outbox import PICTURES, Order, drafts, people
 from meshibot.publishers import publisher_class
-from meshibot.schedule import Schedule, schedule_of
+from meshibot.slots import Schedule, schedule_of
 from meshibot.stock.inventory import fingerprint
 from meshibot.stock.sampler import sample_in_child
 from meshibot.stock.stock import picture_of, recent_hashes, sampling_request

@@ -23,7 +23,7 @@ from meshibot.database import (
     Verdict,
 )
 from meshibot.database.models import IS_FOR_A_PERSON
-from meshibot.planner import ON_PURPOSE
+from meshibot.slots.planner import ON_PURPOSE
 
 MISSED_FOR = timedelta(hours=24)
 """So long a missed slot counts, unless one is served after it."""

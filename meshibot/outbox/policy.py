@@ -10,7 +10,7 @@ from meshibot.database.models import Kind, Picture
 from meshibot.database.queries import RECENT_POSTS, sound
 from meshibot.kinds import Mix
 from meshibot.publishers.base import Publisher, Visibility
-from meshibot.schedule import Schedule
+from meshibot.slots import Schedule
 
 PICTURES = {Kind.SINGLE: 1, Kind.GRID: 4, Kind.GRID_OF_NINE: 9, Kind.MORPH: 2}
 """How many pictures a post of each kind shows."""

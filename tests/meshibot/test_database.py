@@ -42,8 +42,8 @@ from meshibot.database.migrate import (
 from meshibot.database.models import Kind, PostState
 from meshibot.errors import DatabaseFailure, DatabaseNewer, UsageError
 from meshibot.outbox import people
-from meshibot.planner import write_slots
-from meshibot.schedule import Schedule
+from meshibot.slots import Schedule
+from meshibot.slots.planner import write_slots
 from tests.meshibot.ledger import (
     NOON,
     UTC_ZONE,

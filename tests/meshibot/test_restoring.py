@@ -29,9 +29,9 @@ from meshibot.database import (
 )
 from meshibot.database.models import OPEN_STATES
 from meshibot.outbox import Outbox, Policy, people, restored
-from meshibot.planner import write_slots
 from meshibot.presence import Presence
-from meshibot.schedule import Schedule
+from meshibot.slots import Schedule
+from meshibot.slots.planner import write_slots
 from tests.meshibot import ledger
 from tests.meshibot.command import Command
 from tests.meshibot.homes import ask, due, stocked

@@ -31,7 +31,7 @@ from meshibot.publishers.base import Publisher
 from meshibot.publishers.folder import FolderPublisher
 from meshibot.publishers.transport import Timeouts
 from meshibot.publishers.x import XPublisher
-from meshibot.schedule import Schedule
+from meshibot.slots import Schedule
 from tests.checkpoints import make_checkpoint
 from tests.disks import Disk, mounted
 from tests.fakes.x import CREDENTIALS, FakeX

@@ -22,7 +22,7 @@ from meshibot.database import Account, AccountState, Database, Post, PostState, 
 from meshibot.errors import NeedsPerson, NothingToDo
 from meshibot.outbox import CRASH_POINTS, Outbox, Policy, people
 from meshibot.publishers.base import Sent
-from meshibot.schedule import Schedule
+from meshibot.slots import Schedule
 from tests.meshibot.ledger import (
     UTC_ZONE,
     Killed,

@@ -21,7 +21,7 @@ from meshibot.database import (
 from meshibot.errors import MeshibotError, NeedsPerson, UsageError
 from meshibot.outbox import Channel, Order, Outbox, Policy, Words, people
 from meshibot.publishers.base import Draft, Fence, MediaGone, MediaRef, RetryLater, Sent, unfenced
-from meshibot.schedule import Schedule
+from meshibot.slots import Schedule
 from tests.meshibot.ledger import (
     NOON,
     UTC_ZONE,

@@ -15,7 +15,7 @@ from meshibot.errors import ChangedMeanwhile, NothingToDo, UsageError
 from meshibot.notices.conditions import conditions
 from meshibot.outbox import Outbox, people
 from meshibot.outbox.choose import NONE_REVIEWED
-from meshibot.slots import Desk
+from meshibot.slots.changes import Desk
 from meshibot.stock import inventory, review
 from meshibot.stock.review import Judged
 from tests.meshibot.command import Command
