@@ -38,7 +38,7 @@ def look(settings: Settings, now: datetime) -> Iterator[Finding]:
         yield looked("stock", lambda: _stock(settings))
         yield looked("daemon", lambda: _daemon(settings, now))
         yield looked("backup", lambda: _backup(settings, now))
-    yield looked("clock", lambda: _clock(settings, now))
+        yield looked("clock", lambda: _clock(settings, now))
 
 
 def _files(settings: Settings) -> str:

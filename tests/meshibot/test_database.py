@@ -221,7 +221,17 @@ def test_writers_on_sqlite_wait_for_each_other(tmp_path: Path) -> None:
             assert session.get_one(Account, "main").next_serial == 101
 
 
-@pytest.mark.parametrize("url", ["nonsense", "mysql://host/name", "sqlite://", "sqlite:///:memory:", ""])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nonsense",
+        "mysql://host/name",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "",
+        "postgresql://bot:a@b@host/name",
+    ],
+)
 def test_an_address_that_is_none_is_one_sentence(url: str) -> None:
     with pytest.raises(UsageError, match="DATABASE_URL"):
         Database.open(url)
