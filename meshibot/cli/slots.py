@@ -130,8 +130,8 @@ def slots_put(
     def put(changes: Any, desk: Any) -> Any:
         from meshibot.assembly import require_postable
 
-        require_postable(read_settings(said=False).account(desk.account), caption, alt_text)
-        words = None if caption is None and alt_text is None else changes.Words(caption, alt_text)
+        said = require_postable(read_settings(said=False).account(desk.account), caption, alt_text)
+        words = None if caption is None and alt_text is None else changes.Words(*said)
         return changes.put(desk, _slot(slot), picture, words)
 
     _change_slot(account, json, put)

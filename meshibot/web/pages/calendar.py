@@ -239,5 +239,4 @@ def _words(call: Call, account: str) -> Words | None:
     alt_text = call.text("alt_text").replace("\r\n", "\n").strip() or None
     if alt_text == usual_alt_text(call, account):
         alt_text = None
-    require_postable(call.site.account(account), caption, alt_text)
-    return Words(caption, alt_text)
+    return Words(*require_postable(call.site.account(account), caption, alt_text))
