@@ -11,6 +11,7 @@ from meshibot.database.queries import RECENT_POSTS, sound
 from meshibot.kinds import Mix
 from meshibot.publishers.base import Publisher, Visibility
 from meshibot.slots import Schedule
+from meshibot.thresholds import LOOK_ALIKE
 
 PICTURES = {Kind.SINGLE: 1, Kind.GRID: 4, Kind.GRID_OF_NINE: 9, Kind.MORPH: 2}
 """How many pictures a post of each kind shows."""
@@ -44,7 +45,7 @@ class Policy:
     media_margin: timedelta = timedelta(minutes=10)
     """An uploaded picture is not used this close to its expiry."""
     avoid_posts: int = RECENT_POSTS
-    avoid_distance: int = 10
+    avoid_distance: int = LOOK_ALIKE
 
     @property
     def request_within(self) -> timedelta:

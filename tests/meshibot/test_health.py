@@ -131,7 +131,7 @@ def test_a_clock_that_fell_behind_is_a_warning(configured: pytest.MonkeyPatch) -
 def test_a_disk_that_fills_up_is_told(
     configured: pytest.MonkeyPatch, low: int, none: int, level: str
 ) -> None:
-    configured.setattr(machine, "_LOW_DISK", low)
+    configured.setattr(machine, "LOW_DISK", low)
     configured.setattr(machine, "_NO_DISK", none)
     disk = findings(load_settings())["disk"]
     assert disk.level == level
