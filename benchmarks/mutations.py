@@ -362,6 +362,11 @@ class Finder(ast.NodeVisitor):
         for statement in node.body:
             self.visit(statement)
 
+    def visit_keyword(self, node: ast.keyword) -> None:
+        """`frozen` and `strict` keep a programmer from a mistake; nothing else follows from them."""
+        if node.arg not in ("frozen", "strict"):
+            self.generic_visit(node)
+
     def visit_Raise(self, node: ast.Raise) -> None:
         """Its words are for people."""
 

@@ -40,10 +40,10 @@ from meshibot.database import Account, AccountState, Database, Post, PostState, 
 from meshibot.database.migrate import upgrade
 from meshibot.database.models import OPEN_STATES
 from meshibot.outbox import Group, Policy, people
-from meshibot.planner import HORIZON
 from meshibot.publishers.bluesky import KeptSession
 from meshibot.publishers.transport import Timeouts
-from meshibot.schedule import Schedule, plan
+from meshibot.slots import Schedule, plan
+from meshibot.slots.planner import HORIZON
 from tests.fakes.network import Fake
 from tests.fakes.x import FakeX
 from tests.meshibot.ledger import UTC_ZONE, channel, stock

@@ -11,7 +11,7 @@ from meshibot.assembly import (
     studio_of,
     words_for,
 )
-from meshibot.captions import Said, marker
+from meshibot.captions import Said, marker, with_marker
 from meshibot.config import Account, Settings
 from meshibot.database import Account as AccountRow
 from meshibot.database import AccountState, Database, Kind, Picture, PostState
@@ -21,7 +21,7 @@ from meshibot.database.queries import choose_pictures
 from meshibot.errors import NothingToDo
 from meshibot.outbox import DRAWN_ANEW, PICTURES, Order, Words, drafts, people
 from meshibot.publishers import publisher_class
-from meshibot.schedule import Schedule, schedule_of
+from meshibot.slots import Schedule, schedule_of
 from meshibot.stock.inventory import fingerprint
 from meshibot.stock.sampler import sample_in_child
 from meshibot.stock.stock import picture_of, recent_hashes, sampling_request
@@ -102,7 +102,7 @@ def _with_own(words: Words, order: Order) -> Words:
     if order.kind is not Kind.SINGLE:
         return words
     (picture,) = order.pictures
-    caption = words.caption if picture.caption is None else drafts.marked(picture.caption, order.marker)
+    caption = words.caption if picture.caption is None else with_marker(picture.caption, order.serial)
     return Words(caption, picture.alt_text or words.alt_text)
 
 
