@@ -25,7 +25,6 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 from benchmarks.history import make_history
-from benchmarks.soak import processes
 from meshibot.clock import SystemClock
 from meshibot.database import Account, Database, Slot
 from meshibot.database.migrate import upgrade
@@ -36,6 +35,7 @@ from tests.fakes.x import FakeX
 from tests.meshibot.command import Command
 from tests.meshibot.homes import ask, network_settings, stocked, wait_for, x_settings
 from tests.meshibot.ledger import Ledger, LedgerPublisher, channel, stock
+from tests.meshibot.soak import processes
 from tests.postgres import NoServerError, cluster, empty_database
 
 TICK = os.sysconf("SC_CLK_TCK")
