@@ -38,9 +38,9 @@ from meshibot.database import (
     SlotState,
 )
 from meshibot.database.migrate import upgrade
-from meshibot.planner import write_slots
-from meshibot.schedule import Schedule, plan
-from meshibot.slots import Desk, Words, add, put, skip
+from meshibot.slots import Schedule, plan
+from meshibot.slots.changes import Desk, Words, add, put, skip
+from meshibot.slots.planner import write_slots
 from meshibot.stock.stock import Stock
 from tests.meshibot.command import Command
 from tests.meshibot.web.browser import chromium, served

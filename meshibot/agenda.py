@@ -12,9 +12,10 @@ from sqlalchemy.orm import Session, selectinload
 
 from meshibot.database import Account, Picture, PictureState, Post, PostPicture, Slot, SlotState, Verdict
 from meshibot.database.queries import RECENT_POSTS, recent_hashes
-from meshibot.planner import QUIET
-from meshibot.schedule import Schedule, plan
-from meshibot.stock.selection import LOOK_ALIKE_DISTANCE, nearest
+from meshibot.slots import Schedule, plan
+from meshibot.slots.planner import QUIET
+from meshibot.stock.selection import nearest
+from meshibot.thresholds import LOOK_ALIKE
 
 _AT_ONCE = 500
 """Rows that one question names, or that are read at a time."""
@@ -230,7 +231,7 @@ def _next_pictures(
     looks = recent_hashes(session, account, RECENT_POSTS)
     chosen: list[Picture] = []
     for picture in session.scalars(waits.limit(200)):
-        if nearest(picture.phash, looks) >= LOOK_ALIKE_DISTANCE:
+        if nearest(picture.phash, looks) >= LOOK_ALIKE:
             chosen.append(picture)
             looks.append(picture.phash)
             if len(chosen) == count:

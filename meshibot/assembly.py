@@ -3,7 +3,7 @@
 The one place that knows every part by name; the commands that act ask it, and no part knows it.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +11,18 @@ from typing import get_args
 
 from pydantic import SecretStr
 
-from meshibot.captions import WIDEST_SERIAL, Captions, load_captions, marker, own
+from meshibot.captions import WIDEST_SERIAL, Captions, load_captions, marker, own, with_marker, words_for_one
 from meshibot.captions import Kind as CaptionKind
 from meshibot.config import Account, Settings
 from meshibot.database import Database, Kind, Picture
 from meshibot.database.migrate import upgrade
 from meshibot.errors import MeshibotError, UsageError
 from meshibot.insights.reading import is_read
+from meshibot.media import Studio
 from meshibot.outbox import PICTURES, Channel, Group, Order, Outbox, Words
 from meshibot.publishers import publisher_class
-from meshibot.publishers.base import Publisher, lacks, too_long
-from meshibot.schedule import AUTO, schedule_of
+from meshibot.publishers.base import Publisher, lacks, stands_still, too_long
+from meshibot.slots import AUTO, schedule_of
 from meshibot.stock.inventory import fault_of, fingerprint
 from meshibot.stock.stock import Stock
 
@@ -77,10 +78,24 @@ def publisher_of(settings: Settings, account: Account, name: str | None = None) 
     return publisher_class(name or account.publisher).open(account, settings.home)
 
 
-def require_possible(account: Account, publisher: type[Publisher] | Publisher) -> None:
-    """UsageError for what the account wishes and its network can't do."""
-    if (says := lacks(publisher, account.visibility, sensitive=account.sensitive)) is not None:
+def require_possible(
+    settings: Settings,
+    account: Account,
+    publisher: type[Publisher] | Publisher,
+    kinds: Collection[str] | None = None,
+) -> None:
+    """UsageError for what the account wishes and its network or the bot can't do.
+
+    `kinds` are those of its posts, where they are others than its own mix has.
+    """
+    kinds = account.kinds.kinds if kinds is None else kinds
+    says = lacks(publisher, account.visibility, sensitive=account.sensitive)
+    if says is None and Kind.MORPH in kinds:
+        says = stands_still(publisher)
+    if says is not None:
         raise UsageError(f"The account {account.name}: {says}")
+    if Kind.BEFORE_AND_AFTER in kinds and (settings.run is None or settings.run.is_dir()):
+        studio_of(settings).require_stages()
 
 
 def captions_of(account: Account, publisher: type[Publisher] | Publisher) -> Captions:
@@ -95,12 +110,7 @@ def captions_of(account: Account, publisher: type[Publisher] | Publisher) -> Cap
             f"{publisher.title} allows: shorten MESHIBOT_ALT_TEXT."
         )
     for caption in captions.widest():
-        if not account.links and publisher.price.link > publisher.price.post and publisher.has_link(caption):
-            dear, cheap = (publisher.price.of_post(with_link=link) for link in (True, False))
-            raise UsageError(
-                f"{publisher.title} makes a link of something in MESHIBOT_CAPTIONS, and a post with one "
-                f"costs ${dear:.3f} in place of ${cheap:.3f}: take it out, or set MESHIBOT_LINKS=yes."
-            )
+        _require_cheap(account, publisher, caption, "MESHIBOT_CAPTIONS")
         if (says := too_long(publisher, caption)) is not None:
             raise UsageError(
                 f"The caption for {marker(WIDEST_SERIAL)} {says}: shorten the template in MESHIBOT_CAPTIONS."
@@ -108,25 +118,40 @@ def captions_of(account: Account, publisher: type[Publisher] | Publisher) -> Cap
     return captions
 
 
-def require_postable(account: Account, caption: str | None, alt_text: str | None) -> None:
-    """UsageError for words that a person wrote for a post and that its network would refuse."""
+def _require_cheap(
+    account: Account, publisher: type[Publisher] | Publisher, caption: str, where: str
+) -> None:
+    """UsageError for a link that the network charges for and nobody asked for."""
+    if account.links or publisher.price.link <= publisher.price.post or not publisher.has_link(caption):
+        return
+    dear, cheap = (publisher.price.of_post(with_link=link) for link in (True, False))
+    raise UsageError(
+        f"{publisher.title} makes a link of something in {where}, and a post with one costs ${dear:.3f} in "
+        f"place of ${cheap:.3f}: take it out, or set MESHIBOT_LINKS=yes."
+    )
+
+
+def require_postable(
+    account: Account, caption: str | None, alt_text: str | None
+) -> tuple[str | None, str | None]:
+    """What a person wrote for one post, cleaned; what is blank is None, and left to the account's captions.
+
+    UsageError for words that the account's network would refuse, or its owner regret.
+    """
     publisher = publisher_class(account.publisher)
+    alt_text = own.shown(alt_text or "", "The alt text") or None
     if alt_text is not None and len(alt_text) > publisher.limits.alt_text:
         raise UsageError(
             f"The alt text has {len(alt_text)} of the {publisher.limits.alt_text} characters that "
             f"{publisher.title} allows: shorten it."
         )
-    if caption is None:
-        return
-    if own.mentions(caption):
-        raise UsageError(
-            "The caption mentions an account: networks suspend accounts for automated mentions, so take the "
-            "@ out."
-        )
-    number = marker(WIDEST_SERIAL)
-    whole = caption.replace("{marker}", number) if "{marker}" in caption else f"{caption}\n{number}"
-    if (says := too_long(publisher, whole)) is not None:
-        raise UsageError(f"The caption {says}: shorten it.")
+    caption = words_for_one(caption or "") or None
+    if caption is not None:
+        whole = with_marker(caption, WIDEST_SERIAL)
+        _require_cheap(account, publisher, whole, "the caption")
+        if (says := too_long(publisher, whole)) is not None:
+            raise UsageError(f"The caption {says}: shorten it.")
+    return caption, alt_text
 
 
 def cautions(settings: Settings) -> Iterator[str]:
@@ -175,31 +200,16 @@ def words_for(captions: Captions, order: Order) -> Words:
     )
 
 
-def render_media(
-    home: Path,
-    pictures: Iterable[Picture],
-    alt_text: str,
-    target: Path,
-    publisher: type[Publisher] | Publisher,
-) -> Path:
-    """Make the file that is uploaded, within the publisher's limits."""
-    from meshibot.pictures import SIDE, Label, render  # Pillow is for those who post
-
-    render(
-        [home / picture.file for picture in pictures],
-        target,
-        Label(alt_text),
-        side=min(SIDE, publisher.limits.image_side),
-        max_bytes=publisher.limits.image_bytes,
-    )
-    return target
+def studio_of(settings: Settings) -> Studio:
+    """Where posts' files are made."""
+    return Studio(settings.home, lambda: settings.checkpoint_file, settings.run)
 
 
 def _channel(settings: Settings, account: Account, stack: ExitStack) -> Channel:
     schedule = schedule_of(account)
     publisher = publisher_of(settings, account)
     stack.callback(publisher.close)
-    require_possible(account, publisher)
+    require_possible(settings, account, publisher)
     captions = captions_of(account, publisher)
     _require_stock(settings, account)
     return Channel(
@@ -207,7 +217,7 @@ def _channel(settings: Settings, account: Account, stack: ExitStack) -> Channel:
         publisher,
         schedule,
         describe=lambda order: words_for(captions, order),
-        prepare=_prepare(settings.home, publisher),
+        prepare=_prepare(settings, publisher),
         mix=account.kinds,
         captions_apart=account.captions_apart,
         language=captions.language,
@@ -250,9 +260,11 @@ def picture_fault(settings: Settings) -> Callable[[Picture], str | None]:
     return fault
 
 
-def _prepare(home: Path, publisher: Publisher) -> Callable[[Order, Words], Path]:
+def _prepare(settings: Settings, publisher: Publisher) -> Callable[[Order, Words], Path]:
+    studio = studio_of(settings)
+
     def prepare(order: Order, words: Words) -> Path:
-        target = home / "media" / f"{order.account}-{order.serial:04d}.jpg"
-        return render_media(home, order.pictures, words.alt_text, target, publisher)
+        stem = settings.home / "media" / f"{order.account}-{order.serial:04d}"
+        return studio.make(order.kind, order.pictures, words.alt_text, stem, publisher.limits)
 
     return prepare

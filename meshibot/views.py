@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, selectinload
 from meshibot.config import Account, Settings
 from meshibot.database import Event, Picture, Post, PostPicture
 from meshibot.database.models import IS_FOR_A_PERSON, IS_OPEN
-from meshibot.schedule import PlannedSlot, Schedule, plan
+from meshibot.slots import PlannedSlot, Schedule, plan
 
 if TYPE_CHECKING:
     from meshibot.agenda import Entry

@@ -239,13 +239,14 @@ def stock_words(
     from meshibot.outbox.people import COMMAND_LINE
     from meshibot.stock import review
 
+    said = (caption, alt_text)
     for account in settings.accounts:  # whichever of them will show it
-        require_postable(account, caption, alt_text)
+        said = require_postable(account, *said)
     with existing_database(settings) as existing:
-        review.write(required(existing), picture, caption, alt_text, now=current_time(), by=COMMAND_LINE)
+        review.write(required(existing), picture, *said, now=current_time(), by=COMMAND_LINE)
     say(
         f"The words of picture {picture} were kept."
-        if caption or alt_text
+        if any(said)
         else f"Picture {picture} has the usual words."
     )
 

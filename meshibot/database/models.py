@@ -105,6 +105,9 @@ class Kind(StrEnum):
     GRID = "grid"
     GRID_OF_NINE = "grid9"
     MORPH = "morph"
+    """A walk from one picture to another and back, as a GIF."""
+    BEFORE_AND_AFTER = "before-and-after"
+    """One picture as its checkpoint's run drew it earlier, and finished."""
 
 
 class PostState(StrEnum):

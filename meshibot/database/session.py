@@ -31,6 +31,8 @@ def parse_url(url: str) -> URL:
             "MESHIBOT_DATABASE_URL is not a database address: write sqlite:////path/to/file or "
             "postgresql://user@host/name."
         ) from None
+    if "@" in (parsed.host or ""):
+        raise UsageError("MESHIBOT_DATABASE_URL has an @ too many: write the one in its password as %40.")
     backend = parsed.get_backend_name()
     if backend == "postgres":  # Heroku's spelling, and many an old tutorial's
         return parsed.set(drivername="postgresql+psycopg")
@@ -97,6 +99,13 @@ class Database:
                 connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
             yield connection
 
+    @contextmanager
+    def consistent(self) -> Iterator[Connection]:
+        """A view of one moment, for as long as it is open: SQLite's always is."""
+        options = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        with self._explained(), self.engine.connect().execution_options(**options) as connection:
+            yield connection
+
     def close(self) -> None:
         """Give every connection back."""
         self.engine.dispose()
@@ -139,7 +148,8 @@ def _sentence(name: str, cause: str) -> str:
     for part, sentence in known.items():
         if part in cause:
             return f"The database {name} {sentence}."
-    return f"The database {name} can't be used: {' '.join(cause.split())}."
+    said = " ".join(cause.split())
+    return f"The database {name} can't be used: {said}{'' if said.endswith(('.', '?')) else '.'}"
 
 
 def _set_up_sqlite(connection: Any, _: object) -> None:

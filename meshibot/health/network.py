@@ -17,7 +17,7 @@ from meshibot.health.finding import Finding, Level, looked
 from meshibot.publishers import publisher_class
 from meshibot.publishers.base import Publisher, Tells, Told
 from meshibot.publishers.prices import AS_OF
-from meshibot.schedule import schedule_of
+from meshibot.slots import schedule_of
 from meshibot.status import next_slot
 from meshibot.views import posts_for_a_person
 
@@ -79,7 +79,7 @@ def _network(settings: Settings, account: Account, *, paid: bool) -> Iterator[Fi
                 return
             yield from _server(subject, publisher)
         # Its limits are known now.
-        yield looked(f"{subject} captions", lambda: _captions(account, publisher))
+        yield looked(f"{subject} captions", lambda: _captions(settings, account, publisher))
 
 
 def _server(subject: str, publisher: Publisher) -> Iterator[Finding]:
@@ -132,8 +132,8 @@ def _for_a_person(settings: Settings, account: Account) -> int:
     return 0
 
 
-def _captions(account: Account, publisher: Publisher) -> tuple[Level, str]:
-    require_possible(account, publisher)
+def _captions(settings: Settings, account: Account, publisher: Publisher) -> tuple[Level, str]:
+    require_possible(settings, account, publisher)
     captions = captions_of(account, publisher)
     many = f"{len(captions.lines)} lines" if len(captions.lines) > 1 else "one line"
     return "ok", f"{many} in {captions.language}, within what {publisher.title} takes."

@@ -130,10 +130,56 @@ def sample_in_child(
         raise MeshibotError(f"The sampling process answered with something else: {error}.") from error
 
 
-def draw_in_child(checkpoint: Path, seed: int, side: int, target: Path, *, timeout: float = TIMEOUT) -> None:
-    """Have a child draw the picture of one seed at `side` pixels into `target`, a PNG; raises as above."""
-    request = {"checkpoint": str(checkpoint), "seed": seed, "side": side, "target": str(target)}
+@dataclass(frozen=True)
+class Walk:
+    """A GIF that is to be drawn: from the picture of the first seed past those of the others, and back."""
+
+    checkpoint: Path
+    seeds: tuple[int, ...]
+    target: Path
+    side: int
+    """Pixels at most: fewer where it would have more than `most_bytes`."""
+    most_bytes: int
+    frames: int = 48
+    fps: float = 12.0
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Walk":
+        """The inverse of `to_json`; raises ValueError, KeyError or TypeError."""
+        values: dict[str, Any] = json.loads(text)
+        paths = {name: Path(values[name]) for name in ("checkpoint", "target")}
+        return cls(**{**values, **paths, "seeds": tuple(values["seeds"])})
+
+
+def draw_in_child(
+    checkpoint: Path,
+    seed: int,
+    side: int,
+    target: Path,
+    *,
+    refuse_copies: bool = False,
+    timeout: float = TIMEOUT,
+) -> None:
+    """Have a child draw the picture of one seed at `side` pixels into `target`, a PNG; raises as above.
+
+    NothingToDo where it is to `refuse_copies` of training photographs, and this is one.
+    """
+    request = {
+        "checkpoint": str(checkpoint),
+        "seed": seed,
+        "side": side,
+        "target": str(target),
+        "refuse_copies": refuse_copies,
+    }
     _in_child("meshibot.stock.drawing", json.dumps(request), lambda: False, timeout)
+
+
+def walk_in_child(walk: Walk, *, timeout: float = TIMEOUT) -> None:
+    """Have a child draw a walk into its target; raises as above, NothingToDo where it can't be shown."""
+    _in_child("meshibot.stock.walking", walk.to_json(), lambda: False, timeout)
 
 
 def _in_child(module: str, request: str, stopping: Callable[[], bool], timeout: float) -> str:

@@ -19,8 +19,8 @@ from meshibot.errors import UsageError
 from meshibot.gallery import Likeness
 from meshibot.metrics import Metrics
 from meshibot.outbox import PICTURES
-from meshibot.schedule import Schedule, schedule_of
-from meshibot.slots import Desk
+from meshibot.slots import Schedule, schedule_of
+from meshibot.slots.changes import Desk
 from meshibot.web import times
 from meshibot.web.access import Access
 from meshibot.web.pictures import Pictures

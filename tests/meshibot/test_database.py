@@ -42,8 +42,8 @@ from meshibot.database.migrate import (
 from meshibot.database.models import Kind, PostState
 from meshibot.errors import DatabaseFailure, DatabaseNewer, UsageError
 from meshibot.outbox import people
-from meshibot.planner import write_slots
-from meshibot.schedule import Schedule
+from meshibot.slots import Schedule
+from meshibot.slots.planner import write_slots
 from tests.meshibot.ledger import (
     NOON,
     UTC_ZONE,
@@ -221,7 +221,17 @@ def test_writers_on_sqlite_wait_for_each_other(tmp_path: Path) -> None:
             assert session.get_one(Account, "main").next_serial == 101
 
 
-@pytest.mark.parametrize("url", ["nonsense", "mysql://host/name", "sqlite://", "sqlite:///:memory:", ""])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nonsense",
+        "mysql://host/name",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "",
+        "postgresql://bot:a@b@host/name",
+    ],
+)
 def test_an_address_that_is_none_is_one_sentence(url: str) -> None:
     with pytest.raises(UsageError, match="DATABASE_URL"):
         Database.open(url)
@@ -363,8 +373,8 @@ def test_a_backup_is_consistent_while_others_write(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_backed_up_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="pg_dump"):
-        backup("postgresql://host/name", tmp_path / "copy")
+    with pytest.raises(DatabaseFailure, match="can't be used"):
+        backup("postgresql://127.0.0.1:1/name", tmp_path / "copy")
     with pytest.raises(DatabaseFailure, match="no database"):
         backup(f"sqlite:///{tmp_path / 'none.sqlite'}", tmp_path / "copy")
     new_database(tmp_path).close()

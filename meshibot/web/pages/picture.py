@@ -61,11 +61,11 @@ def _origin(call: Call, picture: Picture) -> dict[str, Any] | None:
 def write(call: Call) -> Response:
     """Keep words with the picture, by the function of `meshibot stock words`."""
     number = _id(call)
-    caption, alt_text = words_of(call)
+    said = words_of(call)
     for account in call.site.settings.accounts:  # whichever of them will show it
-        require_postable(account, caption, alt_text)
+        said = require_postable(account, *said)
     event = review.write(
-        call.site.database, number, caption, alt_text, call.number("version"), now=call.site.now(), by=BY
+        call.site.database, number, *said, call.number("version"), now=call.site.now(), by=BY
     )
     if call.text("from") == "review":
         return go("/review", show=call.text("show"), picture=number, done=event)

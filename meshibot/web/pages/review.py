@@ -8,7 +8,7 @@ from meshibot.captions import load_captions
 from meshibot.database import Picture, Verdict
 from meshibot.database.models import PictureState
 from meshibot.errors import ChangedMeanwhile, UsageError
-from meshibot.schedule import schedule_of
+from meshibot.slots import schedule_of
 from meshibot.stock import review
 from meshibot.web.pages.notes import joined, note_of
 from meshibot.web.site import BY, Call, go, number

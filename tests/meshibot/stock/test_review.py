@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import select
 
-from meshibot import slots, undo
+from meshibot import undo
 from meshibot.config import Settings
 from meshibot.config.models import account_model
 from meshibot.database import Account, Database, Picture, PictureState, Post, Verdict
@@ -17,8 +17,8 @@ from meshibot.errors import ChangedMeanwhile, NothingToDo, UsageError
 from meshibot.notices.conditions import conditions
 from meshibot.outbox import Outbox, people
 from meshibot.outbox.choose import NONE_REVIEWED
-from meshibot.schedule import Schedule
-from meshibot.slots import Desk
+from meshibot.slots import Schedule, changes
+from meshibot.slots.changes import Desk
 from meshibot.stock import inventory, review
 from meshibot.stock.review import Judged
 from tests.meshibot.command import Command
@@ -181,7 +181,7 @@ def test_words_go_with_the_picture_and_not_with_the_slot(database: Database, tmp
     tonight = datetime(2027, 1, 1, 23)
     review.write(database, 1, "Of the first", None, now=NOON, by="a test")
     for picture, caption in ((1, "Of the first"), (2, None), (1, "Of the first")):
-        slots.put(desk, tonight, picture)
+        changes.put(desk, tonight, picture)
         with database.read() as session:
             assert [post.caption for post in session.scalars(select(Post))] == [caption]
 
@@ -239,7 +239,25 @@ def test_slots_are_changed_by_commands(tmp_path: Path) -> None:
     assert bot.json("slots", "move", str(skipped["slot"]), noon)["local"][:16] == noon
     assert bot.json("slots", "add", f"{tomorrow[:10]}T13:30")["state"] == "planned"
     assert "neither" in bot.refused("slots", "skip", "soon", status=2)
-    assert "take the @ out" in bot.refused("slots", "put", tomorrow, "--caption", "hi @you", status=2)
+
+
+@pytest.mark.parametrize(
+    ("option", "words", "says"),
+    [
+        ("--caption", "see example.com", "makes a link of something in the caption"),
+        ("--caption", "hi @you", "take the @ out"),
+        ("--caption", "caf\udce9", "no network shows"),
+        ("--alt-text", "caf\udce9", "no network shows"),
+        ("--alt-text", "x" * 1001, "1001 of the 1000"),
+    ],
+)
+def test_words_that_would_be_refused_or_dear_are_refused_at_once(
+    tmp_path: Path, option: str, words: str, says: str
+) -> None:
+    bot = stocked(Command(tmp_path, {"SCHEDULE": "0 23 * * *", "PUBLISHER": "x"}))
+    tonight = bot.json("slots", "list")[0]["local"][:16]
+    assert says in bot.refused("slots", "put", tonight, option, words, status=2)
+    assert bot.json("slots", "put", tonight, option, "  ")["caption"] is None
 
 
 def test_that_too_few_are_approved_is_told_in_time(database: Database, tmp_path: Path) -> None:

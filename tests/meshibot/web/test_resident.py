@@ -15,8 +15,8 @@ from meshibot.web.app import PAGES
 from meshibot.web.shrinker import Shrinker
 from meshibot.web.site import Site
 from tests.meshibot.command import Command
-from tests.meshibot.homes import ask, stocked, wait_for
-from tests.meshibot.web.browser import free_port, served
+from tests.meshibot.homes import ask, free_port, stocked, wait_for
+from tests.meshibot.web.browser import served
 
 LEFT_OUT = {
     "PIL", "numpy", "torch",  # pictures are made by children

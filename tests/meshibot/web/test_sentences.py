@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import meshibot
-from meshibot.planner import QUIET
+from meshibot.slots.planner import QUIET
 from meshibot.web.sentences import JAPANESE, in_japanese
 from tests.meshibot.web.test_words import fields
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from meshibot.database.models import Account, Post, Slot, SlotState
 from meshibot.insights.first_day import first_days
 from meshibot.insights.hours import Heard, choose
-from meshibot.schedule import Auto, PlannedSlot, Schedule, at_hours, plan
+from meshibot.slots.schedule import Auto, PlannedSlot, Schedule, at_hours, plan
 
 HORIZON = timedelta(hours=48)
 """How far ahead slots are written."""

@@ -30,7 +30,7 @@ from meshibot.database import (
 from meshibot.database.models import Event
 from meshibot.database.queries import post_of_slot
 from meshibot.errors import ChangedMeanwhile, NothingToDo, UsageError
-from meshibot.schedule import Schedule, plan
+from meshibot.slots.schedule import Schedule, plan
 
 SKIPPED = "A person skipped it."
 TAKEN_BACK = "A person added it, and took that back."
