@@ -108,7 +108,9 @@ JAPANESE: dict[str, str] = {
         "@ を外してください。"
     ),
     "{what} has a letter or a digit that touches {marker}, by which a post is found again: put a space "
-    "between them.": "{what}の文字や数字が {marker} に接しています。投稿を探す目印なので、間に空白を入れてください。",
+    "between them.": (
+        "{what}の文字や数字が {marker} に接しています。投稿を探す目印なので、間に空白を入れてください。"
+    ),
     "{what} has {marker}, by which another post is found: write that number otherwise.": (
         "{what}に {marker} があります。別の投稿を探す目印なので、書き方を変えてください。"
     ),
