@@ -11,7 +11,7 @@ from typing import get_args
 
 from pydantic import SecretStr
 
-from meshibot.captions import WIDEST_SERIAL, Captions, load_captions, marker, own
+from meshibot.captions import WIDEST_SERIAL, Captions, load_captions, marker, own, with_marker, words_for_one
 from meshibot.captions import Kind as CaptionKind
 from meshibot.config import Account, Settings
 from meshibot.database import Database, Kind, Picture
@@ -22,7 +22,7 @@ from meshibot.media import Studio
 from meshibot.outbox import PICTURES, Channel, Group, Order, Outbox, Words
 from meshibot.publishers import publisher_class
 from meshibot.publishers.base import Publisher, lacks, stands_still, too_long
-from meshibot.schedule import AUTO, schedule_of
+from meshibot.slots import AUTO, schedule_of
 from meshibot.stock.inventory import fault_of, fingerprint
 from meshibot.stock.stock import Stock
 
@@ -112,12 +112,7 @@ def captions_of(account: Account, publisher: type[Publisher] | Publisher) -> Cap
             f"{publisher.title} allows: shorten MESHIBOT_ALT_TEXT."
         )
     for caption in captions.widest():
-        if not account.links and publisher.price.link > publisher.price.post and publisher.has_link(caption):
-            dear, cheap = (publisher.price.of_post(with_link=link) for link in (True, False))
-            raise UsageError(
-                f"{publisher.title} makes a link of something in MESHIBOT_CAPTIONS, and a post with one "
-                f"costs ${dear:.3f} in place of ${cheap:.3f}: take it out, or set MESHIBOT_LINKS=yes."
-            )
+        _require_cheap(account, publisher, caption, "MESHIBOT_CAPTIONS")
         if (says := too_long(publisher, caption)) is not None:
             raise UsageError(
                 f"The caption for {marker(WIDEST_SERIAL)} {says}: shorten the template in MESHIBOT_CAPTIONS."
@@ -125,25 +120,40 @@ def captions_of(account: Account, publisher: type[Publisher] | Publisher) -> Cap
     return captions
 
 
-def require_postable(account: Account, caption: str | None, alt_text: str | None) -> None:
-    """UsageError for words that a person wrote for a post and that its network would refuse."""
+def _require_cheap(
+    account: Account, publisher: type[Publisher] | Publisher, caption: str, where: str
+) -> None:
+    """UsageError for a link that the network charges for and nobody asked for."""
+    if account.links or publisher.price.link <= publisher.price.post or not publisher.has_link(caption):
+        return
+    dear, cheap = (publisher.price.of_post(with_link=link) for link in (True, False))
+    raise UsageError(
+        f"{publisher.title} makes a link of something in {where}, and a post with one costs ${dear:.3f} in "
+        f"place of ${cheap:.3f}: take it out, or set MESHIBOT_LINKS=yes."
+    )
+
+
+def require_postable(
+    account: Account, caption: str | None, alt_text: str | None
+) -> tuple[str | None, str | None]:
+    """What a person wrote for one post, cleaned; what is blank is None, and left to the account's captions.
+
+    UsageError for words that the account's network would refuse, or its owner regret.
+    """
     publisher = publisher_class(account.publisher)
+    alt_text = own.shown(alt_text or "", "The alt text") or None
     if alt_text is not None and len(alt_text) > publisher.limits.alt_text:
         raise UsageError(
             f"The alt text has {len(alt_text)} of the {publisher.limits.alt_text} characters that "
             f"{publisher.title} allows: shorten it."
         )
-    if caption is None:
-        return
-    if own.mentions(caption):
-        raise UsageError(
-            "The caption mentions an account: networks suspend accounts for automated mentions, so take the "
-            "@ out."
-        )
-    number = marker(WIDEST_SERIAL)
-    whole = caption.replace("{marker}", number) if "{marker}" in caption else f"{caption}\n{number}"
-    if (says := too_long(publisher, whole)) is not None:
-        raise UsageError(f"The caption {says}: shorten it.")
+    caption = words_for_one(caption or "") or None
+    if caption is not None:
+        whole = with_marker(caption, WIDEST_SERIAL)
+        _require_cheap(account, publisher, whole, "the caption")
+        if (says := too_long(publisher, whole)) is not None:
+            raise UsageError(f"The caption {says}: shorten it.")
+    return caption, alt_text
 
 
 def cautions(settings: Settings) -> Iterator[str]:

@@ -11,7 +11,7 @@ from meshibot.config import Account, Settings
 from meshibot.database.queries import begun_between, captions_sent_between, looks_between
 from meshibot.publishers import publisher_class
 from meshibot.publishers.base import Publisher
-from meshibot.schedule import Schedule, plan, schedule_of
+from meshibot.slots import Schedule, plan, schedule_of
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ from meshibot.crashpoints import crash_point
 from meshibot.database.session import Database
 from meshibot.errors import MeshibotError
 from meshibot.outbox import Channel, Outbox, Policy
-from meshibot.planner import write_slots
 from meshibot.presence import Presence
+from meshibot.slots.planner import write_slots
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Daemon:
         self._presence = Presence(self.database, self.clock)
         self._stop = threading.Event()
         self._outbox = Outbox(
-            self.database, self.policy, self.clock, self.rng, self._stop.is_set, channels=self.channels
+            self.database, self.channels, self.policy, self.clock, self.rng, self._stop.is_set
         )
         self._posting = {
             channel.account: Task(

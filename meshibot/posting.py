@@ -11,7 +11,7 @@ from meshibot.assembly import (
     studio_of,
     words_for,
 )
-from meshibot.captions import Said, marker
+from meshibot.captions import Said, marker, with_marker
 from meshibot.config import Account, Settings
 from meshibot.database import Account as AccountRow
 from meshibot.database import AccountState, Database, Kind, Picture, PostState
@@ -19,9 +19,9 @@ from meshibot.database.migrate import open_existing
 from meshibot.database.models import OPEN_STATES
 from meshibot.database.queries import choose_pictures
 from meshibot.errors import NothingToDo
-from meshibot.outbox import DRAWN_ANEW, PICTURES, Order, drafts, people
+from meshibot.outbox import DRAWN_ANEW, PICTURES, Order, Words, drafts, people
 from meshibot.publishers import publisher_class
-from meshibot.schedule import Schedule, schedule_of
+from meshibot.slots import Schedule, schedule_of
 from meshibot.stock.inventory import fingerprint
 from meshibot.stock.sampler import sample_in_child
 from meshibot.stock.stock import picture_of, recent_hashes, sampling_request
@@ -70,7 +70,7 @@ def rehearse(settings: Settings, account: Account, kind: Kind, now: datetime, fo
     order = Order(
         account.name, serial, marker(serial), kind, tuple(pictures), now.astimezone(schedule.tz), lately=said
     )
-    words = words_for(captions, order)
+    words = _with_own(words_for(captions, order), order)
     stem = folder / f"{account.name}-{serial:04d}"
     file = studio_of(settings).make(kind, pictures, words.alt_text, stem, publisher.limits)
     return {
@@ -96,6 +96,15 @@ def rehearse(settings: Settings, account: Account, kind: Kind, now: datetime, fo
         "cost": publisher.price.of_post(with_link=publisher.has_link(words.caption)),
         "pictures": [picture_json(picture, settings.home) for picture in pictures],
     }
+
+
+def _with_own(words: Words, order: Order) -> Words:
+    """What a person wrote for the picture, where it is shown alone."""
+    if order.kind is not Kind.SINGLE:
+        return words
+    (picture,) = order.pictures
+    caption = words.caption if picture.caption is None else with_marker(picture.caption, order.serial)
+    return Words(caption, picture.alt_text or words.alt_text)
 
 
 def _next_serial(database: Database | None, account: str) -> int:

@@ -22,7 +22,7 @@ from meshibot.database.queries import lives
 from meshibot.database.session import parse_url
 from meshibot.errors import MeshibotError, UsageError
 from meshibot.outbox import people, restored
-from meshibot.schedule import schedule_of
+from meshibot.slots import schedule_of
 from meshibot.views import Json, instant
 
 _SAFETY = timedelta(seconds=1)

@@ -15,7 +15,7 @@ from meshibot.database.migrate import open_existing
 from meshibot.errors import MeshibotError
 from meshibot.outbox import people, restored
 from meshibot.publishers.base import Lists, Publisher
-from meshibot.schedule import schedule_of
+from meshibot.slots import schedule_of
 from meshibot.views import Json
 
 

@@ -20,7 +20,7 @@ from meshibot.database import (
     queries,
 )
 from meshibot.database.migrate import open_existing
-from meshibot.schedule import Schedule, schedule_of
+from meshibot.slots import Schedule, schedule_of
 from meshibot.views import (
     Json,
     instant,

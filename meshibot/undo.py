@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
-from meshibot import events, slots
+from meshibot import events
 from meshibot.database import Database, Event
 from meshibot.errors import UsageError
-from meshibot.slots import Desk
+from meshibot.slots import changes
+from meshibot.slots.changes import Desk
 from meshibot.stock import review
 
-OF_PICTURES = ("approve", "reject")
+OF_PICTURES = ("approve", "reject", "write")
 OF_SLOTS = ("skip", "restore", "move", "add", "put", "clear", "swap")
 
 
@@ -37,7 +38,7 @@ def undo(
             if event.action in OF_PICTURES:
                 done.append(review.take_back(session, event, now=now, by=by))
             elif event.action in OF_SLOTS and event.account is not None:
-                done.append(slots.take_back(session, desk_of(event.account), event))
+                done.append(changes.take_back(session, desk_of(event.account), event))
             else:
                 raise UsageError(f"Event {number} ({event.action}) can't be taken back.")
     return done

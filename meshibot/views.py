@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, selectinload
 from meshibot.config import Account, Settings
 from meshibot.database import Event, Picture, Post, PostPicture
 from meshibot.database.models import IS_FOR_A_PERSON, IS_OPEN
-from meshibot.schedule import PlannedSlot, Schedule, plan
+from meshibot.slots import PlannedSlot, Schedule, plan
 
 if TYPE_CHECKING:
     from meshibot.agenda import Entry
@@ -109,6 +109,8 @@ def picture_json(picture: Picture, home: Path) -> Json:
         "checkpoint": picture.checkpoint,
         "phash": f"{picture.phash:016x}",
         "verdict": picture.verdict.value if picture.verdict else None,
+        "caption": picture.caption,
+        "alt_text": picture.alt_text,
         "created_at": instant(picture.created_at),
     }
 

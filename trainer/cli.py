@@ -18,6 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 from trainer.config import FitConfig, make_config, shape_settings, with_changes
 from trainer.device import told_faults
 from trainer.errors import TrainerError, UsageError
+from trainer.streams import give_up_output, open_standard_streams, sentence
 
 
 class _Command(TyperCommand):
@@ -554,14 +555,28 @@ def report(
 
 def main() -> None:
     """Run the command line; what a user can mend ends in one sentence and its status, not in a traceback."""
+    open_standard_streams()
     try:
-        with told_faults("close other programs, or ask for less: a smaller --batch, --n or --size"):
-            app()
+        try:
+            with told_faults("close other programs, or ask for less: a smaller --batch, --n or --size"):
+                app()
+        finally:
+            sys.stdout.flush()  # what can't be written is said by the sentences below, not by Python's exit
     except TrainerError as error:
-        _people.print(f"trainer: {error}", markup=False, style="red")
-        sys.exit(error.exit_status)
+        _end(str(error), error.exit_status)
+    except BrokenPipeError:  # the reader went away (`| head`): nothing is wrong
+        give_up_output()
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except OSError as error:
+        give_up_output()
+        _end(sentence(error), 1)
+
+
+def _end(says: str, status: int) -> None:
+    _people.print(f"trainer: {says}", markup=False, style="red")
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from trainer.data.dataset import Dataset, load_dataset
 from trainer.data.parts import judging_part
 from trainer.data.sources import printable
 from trainer.device import choose_device
+from trainer.files import require_file
 from trainer.grids import contact_sheet, write_png
 from trainer.metrics.catalogue import about
 from trainer.metrics.critic_gap import CriticScores
@@ -125,6 +126,8 @@ def evaluate(
     """
     if inception:
         require_torch_fidelity()
+    if pairs is not None:
+        require_file(pairs, "--pairs")
     chosen = choose_device(device)
     loaded = checkpoint.load(path, str(chosen))
     dataset = load_dataset(data, loaded.metadata.resolution, cache=cache)

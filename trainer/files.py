@@ -4,7 +4,23 @@ import os
 import secrets
 from pathlib import Path
 
-from trainer.errors import TrainerError
+from trainer.errors import TrainerError, UsageError
+
+
+def require_folder(folder: Path, option: str) -> None:
+    """UsageError where nothing can be written into `folder`, as far as that can be told before the work."""
+    there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    if not there.is_dir():
+        raise UsageError(f"{there} is a file: give a folder in {option}.")
+    if not os.access(there, os.W_OK):
+        raise UsageError(f"{there} can't be written: give another folder in {option}.")
+
+
+def require_file(file: Path, option: str) -> None:
+    """UsageError where `file` can't be written, as far as that can be told before the work."""
+    if file.is_dir():
+        raise UsageError(f"{file} is a folder: give a file in {option}.")
+    require_folder(file.parent, option)
 
 
 def atomic_write(path: Path, data: bytes) -> None:

@@ -7,6 +7,7 @@ from PIL import Image
 
 from trainer import checkpoint
 from trainer.device import choose_device
+from trainer.files import require_file, require_folder
 from trainer.grids import contact_sheet, write_png
 
 CHUNK = 64
@@ -19,6 +20,10 @@ def write_samples(
 
     Raises CheckpointError for a file that is none, TrainerError where something can't be written.
     """
+    if out is not None:
+        require_folder(out, "--out")
+    if grid is not None:
+        require_file(grid, "--grid")
     loaded = checkpoint.load(path, str(choose_device(device)))
     written: list[Path] = []
     sheet = []

@@ -5,7 +5,27 @@ Every caption carries the account's serial (`No.0042`), by which an unclear post
 caption may be is the network's to say: see `meshibot.publishers`.
 """
 
-from meshibot.captions.captions import WIDEST_SERIAL, Captions, Said, load_captions, marker, serials_in
+from meshibot.captions.captions import (
+    WIDEST_SERIAL,
+    Captions,
+    Said,
+    load_captions,
+    marker,
+    serials_in,
+    with_marker,
+    words_for_one,
+)
 from meshibot.captions.words import Kind, Language
 
-__all__ = ["WIDEST_SERIAL", "Captions", "Kind", "Language", "Said", "load_captions", "marker", "serials_in"]
+__all__ = [
+    "WIDEST_SERIAL",
+    "Captions",
+    "Kind",
+    "Language",
+    "Said",
+    "load_captions",
+    "marker",
+    "serials_in",
+    "with_marker",
+    "words_for_one",
+]

@@ -17,8 +17,6 @@ from meshibot.quiet import QuietHours
 WIDEST_SERIAL = 999_999
 
 _SETTING = "MESHIBOT_CAPTIONS"
-_ALONE = re.compile(rf"(?<![0-9A-Za-z])No\.{WIDEST_SERIAL}(?![0-9A-Za-z])")
-"""The widest serial's marker as publishers look for it: no ASCII letter or digit beside it."""
 _MARKERS = re.compile(r"(?<![0-9A-Za-z])No\.([0-9]{4,9})(?![0-9A-Za-z])")
 _JAPANESE = re.compile("[\u3040-\u30ff\u3400-\u9fff]")
 
@@ -154,29 +152,49 @@ def load_captions(
     alt = None if alt_text is None else own.checked(alt_text, ALT_TEXT_FIELDS, "MESHIBOT_ALT_TEXT")
     if setting in ("ja", "en"):
         language: Language = "ja" if setting == "ja" else "en"
-        ours = [Line(*line) for line in words.lines(language, food)]
-        return Captions(language, _shuffled(ours, account), labelled=True, subject=food, own_alt_text=alt)
-    templates = [_checked(template) for template in _own_templates(setting)] or [_checked(Template(""))]
-    language = "ja" if any(_JAPANESE.search(line.text) for line in templates) else "en"
-    captions = Captions(
-        language, _shuffled(templates, account), labelled=False, subject=food, own_alt_text=alt
-    )
-    for caption in captions.widest():
-        _require_postable(caption)
+        lines = [Line(*line) for line in words.lines(language, food)]
+    else:
+        lines = [_checked(template) for template in _own_templates(setting)] or [_checked(Template(""))]
+        language = "ja" if any(_JAPANESE.search(line.text) for line in lines) else "en"
+    ours = setting in ("ja", "en")
+    captions = Captions(language, _shuffled(lines, account), labelled=ours, subject=food, own_alt_text=alt)
+    for caption in captions.widest() if food or not ours else ():
+        _require_postable(caption, "MESHIBOT_SUBJECT" if ours else f"The template in {_SETTING}")
     return captions
 
 
-def _require_postable(caption: str) -> None:
-    """UsageError for a caption that networks punish, or that could not be found again."""
+def words_for_one(caption: str) -> str:
+    """The caption that a person wrote for one post, cleaned; `{marker}` stands for its serial.
+
+    UsageError for what a template would be refused for.
+    """
+    text = own.shown(caption, "The caption")
+    _require_postable(with_marker(text, WIDEST_SERIAL), "The caption")
+    return text
+
+
+def with_marker(caption: str, serial: int) -> str:
+    """The caption that a person wrote before the serial was known, with the marker by which it is found."""
+    filled = caption.replace("{marker}", marker(serial))
+    return filled if serial in serials_in(filled) else f"{filled}\n{marker(serial)}"
+
+
+def _require_postable(caption: str, what: str) -> None:
+    """UsageError for what networks punish, and for serials by which no post is found, or another one."""
     if own.mentions(caption):
         raise UsageError(
-            f"The template in {_SETTING} mentions an account: networks suspend accounts for automated "
-            "mentions, so take the @ out."
+            f"{what} mentions an account: networks suspend accounts for automated mentions, so take the @ "
+            "out."
         )
-    if not _ALONE.search(caption):
+    found = serials_in(caption)
+    if WIDEST_SERIAL not in found:
         raise UsageError(
-            f"In the template in {_SETTING} a letter or a digit touches {{marker}}, by which a post is found "
-            "again: put a space between them."
+            f"{what} has a letter or a digit that touches {{marker}}, by which a post is found again: put a "
+            "space between them."
+        )
+    if others := [serial for serial in found if serial != WIDEST_SERIAL]:
+        raise UsageError(
+            f"{what} has {marker(others[0])}, by which another post is found: write that number otherwise."
         )
 
 

@@ -88,18 +88,25 @@ def read_file(path: Path) -> tuple[Template, ...]:
 def checked(template: str, fields: Sequence[str], setting: str) -> str:
     """A template that can be filled in, and has its {marker} where that is a field.
 
-    The byte order mark that an editor may have left is taken out.
-
     Raises UsageError for fields that there are not, and for what no text can show.
     """
-    template = template.replace(_BYTE_ORDER_MARK, "").strip()
-    if _UNPRINTABLE.search(template):
-        raise UsageError(
-            f"{setting} holds a character that no network shows (a control character, or bytes that are not "
-            "UTF-8): write it anew, in UTF-8."
-        )
+    template = shown(template, setting)
     names = _fields(template, fields, setting)
     return f"{template} {{marker}}" if "marker" in fields and "marker" not in names and template else template
+
+
+def shown(text: str, what: str) -> str:
+    """A text without space around it, nor the byte order mark that an editor may have left.
+
+    Raises UsageError for what no text can show.
+    """
+    text = text.replace(_BYTE_ORDER_MARK, "").strip()
+    if _UNPRINTABLE.search(text):
+        raise UsageError(
+            f"{what} holds a character that no network shows (a control character, or bytes that are not "
+            "UTF-8): write it anew, in UTF-8."
+        )
+    return text
 
 
 def says_generated(text: str) -> bool:

@@ -95,8 +95,8 @@ def undo(
     settings = read_settings()
 
     from meshibot.outbox.people import COMMAND_LINE
-    from meshibot.schedule import schedule_of
-    from meshibot.slots import Desk
+    from meshibot.slots import schedule_of
+    from meshibot.slots.changes import Desk
     from meshibot.undo import undo as take_back
 
     def desk_of(name: str) -> Desk:

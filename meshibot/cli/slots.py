@@ -44,7 +44,7 @@ def slots_list(
     accounts = settings.accounts if account is None else (settings.account(account),)
 
     from meshibot import agenda
-    from meshibot.schedule import schedule_of
+    from meshibot.slots import schedule_of
     from meshibot.views import entry_json
 
     documents = []
@@ -67,13 +67,13 @@ def slots_list(
 @slots_app.command("skip")
 def slots_skip(slot: SlotArgument, account: AccountOption = None, json: JsonOption = False) -> None:
     """Let a slot go by without a post."""
-    _change_slot(account, json, lambda slots, desk: slots.skip(desk, _slot(slot)))
+    _change_slot(account, json, lambda changes, desk: changes.skip(desk, _slot(slot)))
 
 
 @slots_app.command("restore")
 def slots_restore(slot: SlotArgument, account: AccountOption = None, json: JsonOption = False) -> None:
     """Plan a slot again that was skipped."""
-    _change_slot(account, json, lambda slots, desk: slots.restore(desk, _slot(slot)))
+    _change_slot(account, json, lambda changes, desk: changes.restore(desk, _slot(slot)))
 
 
 @slots_app.command("move")
@@ -84,7 +84,7 @@ def slots_move(
     json: JsonOption = False,
 ) -> None:
     """Have a slot at another time."""
-    _change_slot(account, json, lambda slots, desk: slots.move(desk, _slot(slot), _local(to)))
+    _change_slot(account, json, lambda changes, desk: changes.move(desk, _slot(slot), _local(to)))
 
 
 @slots_app.command("add")
@@ -94,7 +94,7 @@ def slots_add(
     json: JsonOption = False,
 ) -> None:
     """A slot that the schedule does not have."""
-    _change_slot(account, json, lambda slots, desk: slots.add(desk, _local(at)))
+    _change_slot(account, json, lambda changes, desk: changes.add(desk, _local(at)))
 
 
 @slots_app.command("swap")
@@ -105,7 +105,7 @@ def slots_swap(
     json: JsonOption = False,
 ) -> None:
     """Exchange what two slots show."""
-    _change_slot(account, json, lambda slots, desk: slots.swap(desk, _slot(slot), _slot(other)))
+    _change_slot(account, json, lambda changes, desk: changes.swap(desk, _slot(slot), _slot(other)))
 
 
 @slots_app.command("put")
@@ -127,12 +127,12 @@ def slots_put(
 ) -> None:
     """Say what a slot is to show and say."""
 
-    def put(slots: Any, desk: Any) -> Any:
+    def put(changes: Any, desk: Any) -> Any:
         from meshibot.assembly import require_postable
 
-        require_postable(read_settings(said=False).account(desk.account), caption, alt_text)
-        words = None if caption is None and alt_text is None else slots.Words(caption, alt_text)
-        return slots.put(desk, _slot(slot), picture, words)
+        said = require_postable(read_settings(said=False).account(desk.account), caption, alt_text)
+        words = None if caption is None and alt_text is None else changes.Words(*said)
+        return changes.put(desk, _slot(slot), picture, words)
 
     _change_slot(account, json, put)
 
@@ -140,23 +140,23 @@ def slots_put(
 @slots_app.command("clear")
 def slots_clear(slot: SlotArgument, account: AccountOption = None, json: JsonOption = False) -> None:
     """Take back what was said for a slot."""
-    _change_slot(account, json, lambda slots, desk: slots.clear(desk, _slot(slot)))
+    _change_slot(account, json, lambda changes, desk: changes.clear(desk, _slot(slot)))
 
 
 def _change_slot(account: str | None, json: bool, change: Callable[[Any, Any], Any]) -> None:
     settings = read_settings()
     chosen = settings.account(account)
 
-    from meshibot import agenda, slots
+    from meshibot import agenda
     from meshibot.outbox.people import COMMAND_LINE
-    from meshibot.schedule import schedule_of
+    from meshibot.slots import changes, schedule_of
     from meshibot.views import entry_json
 
     schedule = schedule_of(chosen)
     with existing_database(settings) as existing:
         database = required(existing)
-        desk = slots.Desk(database, chosen.name, chosen.publisher, schedule, COMMAND_LINE)
-        changed = change(slots, desk)
+        desk = changes.Desk(database, chosen.name, chosen.publisher, schedule, COMMAND_LINE)
+        changed = change(changes, desk)
         with database.read() as session:
             entry = agenda.entry_of(session, changed.slot, schedule)
     document = {} if entry is None else entry_json(entry)
@@ -195,7 +195,7 @@ def plan(
     settings = read_settings()
     accounts = settings.accounts if account is None else (settings.account(account),)
 
-    from meshibot.schedule import schedule_of
+    from meshibot.slots import schedule_of
     from meshibot.views import upcoming
 
     pairs = [(each, schedule_of(each)) for each in accounts]

@@ -104,7 +104,10 @@ def find_places() -> Places:
     said = (EnvSettingsSource(Settings)(), handed, read_dotenv(dotenv), toml)
     home = _expanded(next((layer["home"] for layer in said if layer.get("home")), None) or default_home())
     passed_over = [
-        f"{here / name} is not read: it is a folder." for name in _NAMES if _is_plain_folder(here / name)
+        f"{folder / name} is not read: it is a folder."
+        for folder in ((here,) if _same(here, home) else (here, home))
+        for name in _NAMES
+        if _is_plain_folder(folder / name)
     ]
     passed_over += [
         f"{home / name} is not read, because there is one in the current folder: have only one."

@@ -17,7 +17,7 @@ from meshibot.errors import DatabaseFailure, DatabaseNewer, UsageError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest under migrations/versions. Revisions are numbers, so that "newer" is told without Alembic."""
 
 

@@ -275,6 +275,9 @@ class Picture(Versioned, Base):
     verdict_reason: Mapped[str | None]
     reviewed_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
+    caption: Mapped[str | None]
+    """What a person wrote for it, said by the post that shows it alone; None for what is usual."""
+    alt_text: Mapped[str | None]
 
 
 class Slot(Versioned, Base):

@@ -28,6 +28,7 @@ from meshibot.database.models import (
     SlotState,
     Verdict,
 )
+from meshibot.thresholds import LOOK_ALIKE
 
 LONGEST_WAIT = timedelta(hours=24)
 """Rate limits go up to a day."""
@@ -261,7 +262,7 @@ def choose_pictures(
     count: int,
     *,
     posts: int = RECENT_POSTS,
-    distance: int = 10,
+    distance: int = LOOK_ALIKE,
     preferred: str | None = None,
     no_others: bool = False,
     reviewed: bool = False,

@@ -31,6 +31,8 @@ def parse_url(url: str) -> URL:
             "MESHIBOT_DATABASE_URL is not a database address: write sqlite:////path/to/file or "
             "postgresql://user@host/name."
         ) from None
+    if "@" in (parsed.host or ""):
+        raise UsageError("MESHIBOT_DATABASE_URL has an @ too many: write the one in its password as %40.")
     backend = parsed.get_backend_name()
     if backend == "postgres":  # Heroku's spelling, and many an old tutorial's
         return parsed.set(drivername="postgresql+psycopg")
@@ -146,7 +148,8 @@ def _sentence(name: str, cause: str) -> str:
     for part, sentence in known.items():
         if part in cause:
             return f"The database {name} {sentence}."
-    return f"The database {name} can't be used: {' '.join(cause.split())}."
+    said = " ".join(cause.split())
+    return f"The database {name} can't be used: {said}{'' if said.endswith(('.', '?')) else '.'}"
 
 
 def _set_up_sqlite(connection: Any, _: object) -> None:

@@ -5,11 +5,13 @@ that network is asked.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 
 from meshibot.config import Settings
 from meshibot.health import machine, network
 from meshibot.health.finding import Finding, Level
+from meshibot.logs import Redactor
 
 __all__ = ["Finding", "Level", "check", "exit_status"]
 
@@ -25,7 +27,8 @@ def check(settings: Settings, now: datetime, *, paid: bool = False) -> list[Find
     findings += network.twins(settings)
     for account in settings.accounts:
         findings += network.look(settings, account, now, paid=paid)
-    return findings
+    redact = Redactor(settings.secrets)  # what a driver or a network says of a failure may quote them
+    return [replace(finding, says=redact(finding.says)) for finding in findings]
 
 
 def exit_status(findings: Iterable[Finding]) -> int:

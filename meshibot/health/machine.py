@@ -17,13 +17,12 @@ from meshibot.database.migrate import HEAD, open_existing
 from meshibot.database.queries import last_daemon, lives
 from meshibot.health.finding import Finding, Level, looked
 from meshibot.stock import inventory
+from meshibot.thresholds import LOW_DISK, OLD_BACKUP
 from meshibot.views import instant
 from trainer.checkpoint import read_metadata
 
-_LOW_DISK = 1_000_000_000
 _NO_DISK = 100_000_000
 _CLOCK_TOLERANCE = timedelta(minutes=2)
-_OLD_BACKUP = timedelta(days=2)
 
 
 def look(settings: Settings, now: datetime) -> Iterator[Finding]:
@@ -38,7 +37,7 @@ def look(settings: Settings, now: datetime) -> Iterator[Finding]:
         yield looked("stock", lambda: _stock(settings))
         yield looked("daemon", lambda: _daemon(settings, now))
         yield looked("backup", lambda: _backup(settings, now))
-    yield looked("clock", lambda: _clock(settings, now))
+        yield looked("clock", lambda: _clock(settings, now))
 
 
 def _files(settings: Settings) -> str:
@@ -71,7 +70,7 @@ def _disk(settings: Settings) -> tuple[Level, str]:
     says = f"{free / 1e9:.1f} GB are free."
     if free < _NO_DISK:
         return "failed", f"{says} Make room: a post needs its picture and its record on the disk."
-    if free < _LOW_DISK:
+    if free < LOW_DISK:
         return "warning", f"{says} Make room before it runs out."
     return "ok", says
 
@@ -145,9 +144,9 @@ def _backup(settings: Settings, now: datetime) -> tuple[Level, str]:
         with database.read() as session:
             first = session.scalar(select(func.min(Post.created_at)))
     newest = max((moment for moment, _ in archives(settings.backups_folder)), default=None)
-    if newest is not None and now - newest < _OLD_BACKUP:
+    if newest is not None and now - newest < OLD_BACKUP:
         return "ok", f"The last is of {instant(newest)}, in {settings.backups_folder}."
-    if first is None or now - first < _OLD_BACKUP:
+    if first is None or now - first < OLD_BACKUP:
         return "ok", "The daemon makes one a day; there was none to make yet."
     last = "There is none" if newest is None else f"The last is of {instant(newest)}"
     return "warning", f"{last}: run `meshibot backup`, and let the daemon make one a day."

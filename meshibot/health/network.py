@@ -17,7 +17,7 @@ from meshibot.health.finding import Finding, Level, looked
 from meshibot.publishers import publisher_class
 from meshibot.publishers.base import Publisher, Tells, Told
 from meshibot.publishers.prices import AS_OF
-from meshibot.schedule import schedule_of
+from meshibot.slots import schedule_of
 from meshibot.status import next_slot
 from meshibot.views import posts_for_a_person
 

@@ -24,14 +24,12 @@ from meshibot.database import (
 from meshibot.database.models import IS_FOR_A_PERSON
 from meshibot.notices.condition import Condition
 from meshibot.notices.digest import digest
-from meshibot.planner import ON_PURPOSE
+from meshibot.slots.planner import ON_PURPOSE
+from meshibot.thresholds import LOW_DISK, OLD_BACKUP
 
 MISSED_FOR = timedelta(hours=24)
 """So long a missed slot counts, unless one is served after it."""
 UNSEEN = timedelta(minutes=10)
-OLD_BACKUP = timedelta(hours=36)
-LOW_DISK = 1_000_000_000
-"""Bytes."""
 _DAY = timedelta(days=1)
 _FORGOTTEN = timedelta(days=7)
 

@@ -21,8 +21,11 @@ timeline; what stays unclear is held for a person; no slot disappears without a 
 
 Each imports only rooms above it. None knows a network: what an answer means is said by the publisher's
 exceptions.
+
+`crash_point` is called by this name at every commit and around every request: a test may put its own there.
 """
 
+from meshibot.crashpoints import crash_point
 from meshibot.outbox.outbox import Outbox
 from meshibot.outbox.policy import DRAWN_ANEW, PICTURES, Channel, Group, Order, Policy, Words
 from meshibot.outbox.runtime import CRASH_POINTS, CRASH_POINTS_OF_DELETION
@@ -38,4 +41,5 @@ __all__ = [
     "Outbox",
     "Policy",
     "Words",
+    "crash_point",
 ]

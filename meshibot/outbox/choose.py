@@ -251,6 +251,8 @@ def new_post(turn: Turn, slot: Slot | None, kind: Kind) -> Post | None:
         created_at=turn.now,
         pictures=[PostPicture(picture_id=row.id, position=place) for place, row in enumerate(chosen)],
     )
+    if kind is Kind.SINGLE:
+        post.caption, post.alt_text = chosen[0].caption, chosen[0].alt_text
     turn.session.add(post)
     return _begin(turn, slot, post)
 

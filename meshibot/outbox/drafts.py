@@ -6,13 +6,13 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from meshibot.captions import Said, marker
+from meshibot.captions import Said, marker, with_marker
 from meshibot.database import queries
 from meshibot.database.models import Post
 from meshibot.outbox.claim import Claim
 from meshibot.outbox.policy import Channel, Order, Policy, Words
 from meshibot.outbox.runtime import Runtime
-from meshibot.publishers.base import Draft, MediaRef, contains_marker
+from meshibot.publishers.base import Draft, MediaRef
 from meshibot.publishers.text import facets
 
 
@@ -88,17 +88,11 @@ def _made(channel: Channel, post: Post, order: Order, now: datetime) -> Draft:
 
 
 def _words(channel: Channel, post: Post, order: Order) -> Words:
-    caption = None if post.caption is None else _marked(post.caption, order.marker)
+    caption = None if not post.caption else with_marker(post.caption, post.number)
     if caption is not None and post.alt_text is not None:
         return Words(caption, post.alt_text)
     made = channel.describe(order)
     return Words(caption or made.caption, post.alt_text or made.alt_text)
-
-
-def _marked(caption: str, marker: str) -> str:
-    """A caption that a person wrote before its serial was known, with the marker by which it is found."""
-    caption = caption.replace("{marker}", marker)
-    return caption if contains_marker(caption, marker) else f"{caption}\n{marker}"
 
 
 def keep(post: Post, publisher: str, draft: Draft, media: tuple[MediaRef, ...]) -> None:

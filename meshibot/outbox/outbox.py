@@ -1,7 +1,6 @@
 """The outbox of one process: it claims what is due, an account at a time, and takes it as far as it goes."""
 
 import logging
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -26,8 +25,6 @@ log = logging.getLogger(__name__)
 @dataclass
 class Outbox(Runtime):
     """Works the posts of several accounts; makes sure that they are in the database."""
-
-    channels: Iterable[Channel] = ()
 
     def __post_init__(self) -> None:
         self._channels = {channel.account: channel for channel in self.channels}

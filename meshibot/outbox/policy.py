@@ -10,7 +10,8 @@ from meshibot.database.models import Kind, Picture
 from meshibot.database.queries import RECENT_POSTS, sound
 from meshibot.kinds import Mix
 from meshibot.publishers.base import Publisher, Visibility
-from meshibot.schedule import Schedule
+from meshibot.slots import Schedule
+from meshibot.thresholds import LOOK_ALIKE
 
 PICTURES = {Kind.SINGLE: 1, Kind.GRID: 4, Kind.GRID_OF_NINE: 9, Kind.MORPH: 2, Kind.BEFORE_AND_AFTER: 1}
 """How many pictures of the stock a post of each kind takes."""
@@ -47,7 +48,7 @@ class Policy:
     media_margin: timedelta = timedelta(minutes=10)
     """An uploaded picture is not used this close to its expiry."""
     avoid_posts: int = RECENT_POSTS
-    avoid_distance: int = 10
+    avoid_distance: int = LOOK_ALIKE
 
     @property
     def request_within(self) -> timedelta:

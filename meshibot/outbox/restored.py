@@ -32,9 +32,9 @@ from meshibot.database.models import (
 from meshibot.outbox import record
 from meshibot.outbox.decide import Late, Published, Restored, Result, Situation, decide
 from meshibot.outbox.policy import Policy
-from meshibot.planner import write_slots
 from meshibot.publishers.base import Seen
-from meshibot.schedule import Schedule, plan
+from meshibot.slots import Schedule, plan
+from meshibot.slots.planner import write_slots
 
 RESTORE = "restore"
 TAKE_IN = "take in"

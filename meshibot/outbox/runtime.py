@@ -1,7 +1,7 @@
 """What every part of the outbox works with: database, policy, clocks, and its crash points."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from sqlalchemy.orm import Session
 
-from meshibot import crashpoints
+from meshibot import outbox
 from meshibot.clock import Clock, SystemClock, elapsed
 from meshibot.database.session import Database
-from meshibot.outbox.policy import Policy
+from meshibot.outbox.policy import Channel, Policy
 from meshibot.publishers.base import PublishError
 
 
@@ -58,6 +58,8 @@ class Runtime:
     """The parts that all steps share. Any number of processes may work on one database at once."""
 
     database: Database
+    channels: Iterable[Channel] = ()
+    """The accounts that it works for."""
     policy: Policy = field(default_factory=Policy)
     clock: Clock = field(default_factory=SystemClock)
     rng: random.Random = field(default_factory=random.SystemRandom)
@@ -77,13 +79,13 @@ class Runtime:
         with self.database.write() as session:
             yield session
             session.flush()
-            crashpoints.crash_point(f"before-{step}")
-        crashpoints.crash_point(f"after-{step}")
+            outbox.crash_point(f"before-{step}")
+        outbox.crash_point(f"after-{step}")
 
 
 @contextmanager
 def request(name: str) -> Iterator[None]:
     """A request to a network between two crash points."""
-    crashpoints.crash_point(f"before-{name}-request")
+    outbox.crash_point(f"before-{name}-request")
     yield
-    crashpoints.crash_point(f"after-{name}-request")
+    outbox.crash_point(f"after-{name}-request")

@@ -184,10 +184,10 @@ def walk_in_child(walk: Walk, *, timeout: float = TIMEOUT) -> None:
 
 def _in_child(module: str, request: str, stopping: Callable[[], bool], timeout: float) -> str:
     """What a module says to a request, run as a process of its own."""
-    command = [sys.executable, "-P", "-m", module]
+    command, environment = [sys.executable, "-P", "-m", module], child_environment()
     pipe = subprocess.PIPE
     with subprocess.Popen(
-        command, stdin=pipe, stdout=pipe, stderr=pipe, encoding="utf-8", errors="replace", env=_environment()
+        command, stdin=pipe, stdout=pipe, stderr=pipe, encoding="utf-8", errors="replace", env=environment
     ) as child:
         try:
             stdout, stderr = _answer(child, request, stopping, timeout)
@@ -217,8 +217,8 @@ def _answer(
             )
 
 
-def _environment() -> dict[str, str]:
-    """The child's environment: no secret of the bot, and this very package, wherever it was imported from."""
+def child_environment() -> dict[str, str]:
+    """A child's environment: no secret of the bot, and this very package, wherever it was imported from."""
     environment = {name: value for name, value in os.environ.items() if _PASSED_ON.fullmatch(name)}
     root = str(Path(meshibot.__file__).resolve().parents[1])
     given = environment.get("PYTHONPATH")

@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-LOOK_ALIKE_DISTANCE = 10
-"""Bits of 64. Pictures nearer than this are the same bowl to a reader who scrolls by."""
+from meshibot.thresholds import LOOK_ALIKE
+
 COPY_DISTANCE = 8
 """Bits of 64. A picture nearer than this to a photograph of the training set is taken for a copy of it."""
 
@@ -38,7 +38,7 @@ class Rules:
     min_score: float
     recent: Collection[int] = ()
     training: Collection[int] = ()
-    look_alike_distance: int = LOOK_ALIKE_DISTANCE
+    look_alike_distance: int = LOOK_ALIKE
     copy_distance: int = COPY_DISTANCE
 
 

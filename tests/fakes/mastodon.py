@@ -61,7 +61,7 @@ class Mastodon(Network):
         "validation": Refused(422, {"error": "Validation failed: Text is not to our taste"}),
     }
 
-    def begin(self) -> None:
+    def forget(self) -> None:
         self.keys: dict[str, tuple[float, str]] = {}
 
     @property

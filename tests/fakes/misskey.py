@@ -56,7 +56,7 @@ class Misskey(Network):
         "processing": Refused(202, {"error": {"message": "…", "code": "PROCESSING", "id": "0" * 8}}),
     }
 
-    def begin(self) -> None:
+    def forget(self) -> None:
         self.lately: dict[str, float] = {}
 
     def miauth(self, call: Call) -> Answer:

@@ -46,7 +46,7 @@ from meshibot.publishers.base import (
     unfenced,
 )
 from meshibot.publishers.settings import PublisherSettings
-from meshibot.schedule import Schedule
+from meshibot.slots import Schedule
 
 UTC_ZONE = ZoneInfo("UTC")
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -306,11 +306,11 @@ def outbox(
     assert isinstance(clock, MovableClock)
     return Outbox(
         database,
+        [channel(folder, publisher)],
         policy or Policy(),
         clock,
         random.Random(1),
         elapsed=lambda: clock.elapsed,
-        channels=[channel(folder, publisher)],
     )
 
 

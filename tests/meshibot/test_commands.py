@@ -100,6 +100,25 @@ def test_an_output_that_can_not_be_written(bot: Command, redirection: str, statu
     assert bot.json("stock", "list")[0]["id"] == 1, "the database was not written into"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "redirection", "status", "says"),
+    [
+        ("--version", ">&-", 0, ""),
+        ("--version", "> /dev/full", 1, "trainer: No space left on device. Make room, then try again.\n"),
+        ("fit -h", "> /dev/full", 1, "trainer: No space left on device. Make room, then try again.\n"),
+        ("fit -h", "| true", 0, ""),
+    ],
+)
+def test_nor_can_the_trainers(arguments: str, redirection: str, status: int, says: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" -m trainer {arguments} {redirection}', sys.executable],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (status, says)
+
+
 def test_help_names_choices_and_defaults_and_fits(bot: Command) -> None:
     said = bot("post-now", "-h").stdout
     assert "single|grid|grid9|morph|before-and-after" in said

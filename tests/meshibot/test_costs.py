@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from meshibot.costs import posts_in
 from meshibot.quiet import QuietHours
-from meshibot.schedule import Schedule
+from meshibot.slots import Schedule
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 

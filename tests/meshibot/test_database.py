@@ -42,8 +42,8 @@ from meshibot.database.migrate import (
 from meshibot.database.models import Kind, PostState
 from meshibot.errors import DatabaseFailure, DatabaseNewer, UsageError
 from meshibot.outbox import people
-from meshibot.planner import write_slots
-from meshibot.schedule import Schedule
+from meshibot.slots import Schedule
+from meshibot.slots.planner import write_slots
 from tests.meshibot.ledger import (
     NOON,
     UTC_ZONE,
@@ -221,7 +221,17 @@ def test_writers_on_sqlite_wait_for_each_other(tmp_path: Path) -> None:
             assert session.get_one(Account, "main").next_serial == 101
 
 
-@pytest.mark.parametrize("url", ["nonsense", "mysql://host/name", "sqlite://", "sqlite:///:memory:", ""])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nonsense",
+        "mysql://host/name",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "",
+        "postgresql://bot:a@b@host/name",
+    ],
+)
 def test_an_address_that_is_none_is_one_sentence(url: str) -> None:
     with pytest.raises(UsageError, match="DATABASE_URL"):
         Database.open(url)

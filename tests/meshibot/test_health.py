@@ -67,6 +67,20 @@ def test_what_is_wrong_is_found(
     assert says in finding.says
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://bot:@planted@localhost:1/name",  # an @ that should have been escaped
+        "postgresql://localhost:1/name?password=planted&sslmode=planted",  # its error quotes the mode
+    ],
+)
+def test_a_password_in_a_failure_is_not_shown(configured: pytest.MonkeyPatch, address: str) -> None:
+    configured.setenv("MESHIBOT_DATABASE_URL", address)
+    found = check(load_settings(), NOW)
+    assert exit_status(found) == 2
+    assert "planted" not in str(found)
+
+
 def test_a_schedule_that_lies_in_the_quiet_hours_never_posts(configured: pytest.MonkeyPatch) -> None:
     configured.setenv("MESHIBOT_SCHEDULE", "0 3 * * *")
     configured.setenv("MESHIBOT_QUIET_HOURS", "02:00-05:00")
@@ -117,7 +131,7 @@ def test_a_clock_that_fell_behind_is_a_warning(configured: pytest.MonkeyPatch) -
 def test_a_disk_that_fills_up_is_told(
     configured: pytest.MonkeyPatch, low: int, none: int, level: str
 ) -> None:
-    configured.setattr(machine, "_LOW_DISK", low)
+    configured.setattr(machine, "LOW_DISK", low)
     configured.setattr(machine, "_NO_DISK", none)
     disk = findings(load_settings())["disk"]
     assert disk.level == level

@@ -31,9 +31,9 @@ from meshibot.database import (
 from meshibot.database.models import OPEN_STATES, Base
 from meshibot.errors import DatabaseFailure
 from meshibot.outbox import Outbox, Policy, people, restored
-from meshibot.planner import write_slots
 from meshibot.presence import Presence
-from meshibot.schedule import Schedule
+from meshibot.slots import Schedule
+from meshibot.slots.planner import write_slots
 from tests.checkpoints import make_checkpoint
 from tests.meshibot import ledger
 from tests.meshibot.command import Command
@@ -76,11 +76,11 @@ class World:
         self.database = Database.open(self.settings.database_address)
         self.outbox = Outbox(
             self.database,
+            [channel(self.home, self.publisher, schedule=SCHEDULE)],
             Policy(),
             self.clock,
             self.rng,
             elapsed=lambda: self.clock.elapsed,
-            channels=[channel(self.home, self.publisher, schedule=SCHEDULE)],
         )
 
     def end(self) -> None:

@@ -31,7 +31,7 @@ from meshibot.publishers.base import Publisher
 from meshibot.publishers.folder import FolderPublisher
 from meshibot.publishers.transport import Timeouts
 from meshibot.publishers.x import XPublisher
-from meshibot.schedule import Schedule
+from meshibot.slots import Schedule
 from tests.checkpoints import make_checkpoint
 from tests.disks import Disk, mounted
 from tests.fakes.x import CREDENTIALS, FakeX
@@ -557,10 +557,10 @@ def steps(database: Database, folder: Path, publisher: Publisher, clock: Movable
     """Let a worker of its own do so many steps, half a minute apart."""
     box = Outbox(
         database,
+        [channel(folder, publisher)],
         Policy(look_spread=timedelta(seconds=30)),
         clock,
         elapsed=lambda: clock.elapsed,
-        channels=[channel(folder, publisher)],
     )
     for _ in range(count):
         box.step("main")
@@ -598,7 +598,7 @@ def test_a_server_that_drips_a_byte_at_a_time(
     with new_database(tmp_path) as database:
         stock(database, tmp_path, 1)
         slot(database, clock.now())
-        fake_x.set_fault(endpoint, fault, seconds=3600)  # type: ignore[arg-type]
+        fake_x.set_fault(endpoint, fault, seconds=3600)
 
         def publisher() -> Publisher:
             return XPublisher(CREDENTIALS, api_base=fake_x.url, timeouts=Timeouts(5.0, 0.7))

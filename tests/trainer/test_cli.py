@@ -237,6 +237,31 @@ def test_what_can_be_known_is_refused_before_photographs_are_read(
     assert words in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["sample", "x.safetensors", "--out", "file"], "file is a file: give a folder in --out"),
+        (["sample", "x.safetensors", "--grid", "."], "is a folder: give a file in --grid"),
+        (["evaluate", "x.safetensors", "--data", "nowhere", "--pairs", "file/p.png"], "a folder in --pairs"),
+    ],
+)
+def test_where_nothing_can_be_written_is_refused_before_the_work(
+    saved: Path,
+    arguments: list[str],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(saved.parent)
+    Path("file").write_bytes(b"x")
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys, "argv", ["trainer", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    assert words in capsys.readouterr().err
+
+
 def test_prepare_evaluate_and_morph(tmp_path: Path) -> None:
     found, ready, loop = tmp_path / "found", tmp_path / "ready", tmp_path / "loop.gif"
     fill_folder(found, range(90))

@@ -69,8 +69,8 @@ def fit(
     with (
         told_faults(LESS_MEMORY),
         held(run) if workers.lead else nullcontext(),
-        stop_on_interrupt() as stopped,
     ):
+        # Whoever stops it before the first step stops it at once: there is nothing yet to be saved.
         say(f"Training on {device_name(device)}.")
         training = _begin(config, to_device(dataset.training, device), workers, resume, say)
         loop = state.LoopState(dataset.fingerprint, Guard(), 0)
@@ -80,7 +80,7 @@ def fit(
         training.keep_looks(show=workers.lead)
         _choose_arithmetic(training, say)
         graph_cycles(training, say)
-        with _companion(training, dataset, run, loop) as companion:
+        with stop_on_interrupt() as stopped, _companion(training, dataset, run, loop) as companion:
             if training.step == 0:
                 companion.begin()
             while not training.done and not workers.asked(bool(stopped()), training.step):

@@ -9,15 +9,16 @@ from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from meshibot import agenda, slots
+from meshibot import agenda
 from meshibot.assembly import require_postable
 from meshibot.database import Picture, PictureState
 from meshibot.errors import UsageError
-from meshibot.schedule import Schedule
-from meshibot.slots import Reference, Words
+from meshibot.slots import Schedule, changes
+from meshibot.slots.changes import Reference, Words
+from meshibot.stock import inventory
 from meshibot.web import times
 from meshibot.web.pages.notes import joined, note_of
-from meshibot.web.pages.review import usual_alt_text
+from meshibot.web.pages.review import usual_alt_text, words_of
 from meshibot.web.site import Call, go, number
 
 MOST = {"month": 3, "week": 24, "day": 300}
@@ -99,13 +100,13 @@ def _days(
     found: list[agenda.Entry],
     written: Mapping[date, int],
 ) -> list[Day]:
-    changes = {change.day: change for change in agenda.clock_changes(schedule, begin, end)}
+    jumps = {change.day: change for change in agenda.clock_changes(schedule, begin, end)}
     days = []
     for offset in range((end - begin).days):
         day = begin + timedelta(days=offset)
         own = tuple(entry for entry in found if entry.local.date() == day)
         more = max(0, written.get(day, 0) - len(own))
-        days.append(Day(day, month in (None, day.month), day == today, own, changes.get(day), more))
+        days.append(Day(day, month in (None, day.month), day == today, own, jumps.get(day), more))
     return days
 
 
@@ -129,7 +130,7 @@ def add(call: Call) -> Response:
     """A slot that the schedule does not have."""
     desk = call.site.desk(call.text("account"))
     at = local_time(call.text("at"))
-    changed = slots.add(desk, at)
+    changed = changes.add(desk, at)
     return go("/calendar", account=desk.account, at=at.date().isoformat(), view=call.text("view"),
               done=changed.event)  # fmt: skip
 
@@ -155,7 +156,17 @@ def show_slot(call: Call) -> Response:
     now = call.site.now()
     with call.site.database.read() as session:
         entry = _entry(call, session, desk, reference(call.text("slot")))
-        ahead = agenda.upcoming(session, desk.account, desk.schedule, now, 16, reviewed=False)
+        account = call.site.account(desk.account)
+        ahead = agenda.upcoming(
+            session,
+            desk.account,
+            desk.schedule,
+            now,
+            16,
+            reviewed=account.review == "required",
+            preferred=inventory.fingerprint(call.site.settings.checkpoint_file) or "",
+            takes=call.site.takes(desk.account),
+        )
         waiting = session.scalars(
             select(Picture).where(Picture.state == PictureState.APPROVED).order_by(Picture.id).limit(CHOICES)
         ).all()
@@ -170,13 +181,14 @@ def show_slot(call: Call) -> Response:
             can_restore=entry.state == "skipped" and entry.due_at > now,
             written=entry.post is not None and entry.post.serial is None,
             pictures=entry.pictures or filled,
+            own_words=filled[0] if len(filled) == 1 else Words(),
             others=[each for each in ahead if each.reference != entry.reference],
             waiting=waiting,
             usual=usual_alt_text(call, desk.account),
         )
 
 
-def _entry(call: Call, session: Session, desk: slots.Desk, which: Reference) -> agenda.Entry:
+def _entry(call: Call, session: Session, desk: changes.Desk, which: Reference) -> agenda.Entry:
     if isinstance(which, int):
         found = agenda.entry_of(session, which, desk.schedule)
         if found is None or found.account != desk.account:
@@ -201,23 +213,23 @@ def change(call: Call) -> Response:
     desk, which = call.site.desk(account), reference(slot)
     match call.text("do"):
         case "skip":
-            changed = slots.skip(desk, which, version)
+            changed = changes.skip(desk, which, version)
         case "restore":
-            changed = slots.restore(desk, which, version)
+            changed = changes.restore(desk, which, version)
         case "move":
-            changed = slots.move(desk, which, local_time(call.text("to")), version)
+            changed = changes.move(desk, which, local_time(call.text("to")), version)
         case "clear":
-            changed = slots.clear(desk, which, version)
+            changed = changes.clear(desk, which, version)
         case "swap":
             other, _, others = call.text("with").partition(" ")
-            changed = slots.swap(desk, which, reference(other), (version, number(others, "version")))
+            changed = changes.swap(desk, which, reference(other), (version, number(others, "version")))
         case "put":
-            changed = slots.put(desk, which, call.number("picture"), _words(call, desk.account), version)
+            changed = changes.put(desk, which, call.number("picture"), _words(call, desk.account), version)
         case _:
             raise UsageError("Say what is to be done with the slot.")
     match call.text("from"):
         case "review":
-            return go("/review", after=call.number("picture"), done=changed.event)
+            return go("/review", show=call.text("show"), after=call.number("picture"), done=changed.event)
         case "picture":
             return go(f"/pictures/{call.number('picture')}", done=changed.event)
     return go("/slot", account=desk.account, slot=changed.slot, done=joined([changed.event]))
@@ -235,9 +247,4 @@ def _words(call: Call, account: str) -> Words | None:
     """Words of the form; None where it has no fields for them, and so leaves them as they are."""
     if "caption" not in call.form:
         return None
-    caption = call.text("caption").replace("\r\n", "\n").strip() or None
-    alt_text = call.text("alt_text").replace("\r\n", "\n").strip() or None
-    if alt_text == usual_alt_text(call, account):
-        alt_text = None
-    require_postable(call.site.account(account), caption, alt_text)
-    return Words(caption, alt_text)
+    return Words(*require_postable(call.site.account(account), *words_of(call, account)))

@@ -16,7 +16,7 @@ from meshibot.database.queries import last_daemon, lives
 from meshibot.errors import UsageError
 from meshibot.gallery import Filter
 from meshibot.outbox import people
-from meshibot.schedule import schedule_of
+from meshibot.slots import schedule_of
 from meshibot.stock import inventory, review
 from meshibot.views import posts_for_a_person
 from meshibot.web.pages.notes import joined, note_of
@@ -45,6 +45,7 @@ def show(call: Call) -> Response:
                 4,
                 reviewed=account.review == "required",
                 preferred=fingerprint,
+                takes=site.takes(account.name),
             )
         ]
         missed = session.scalars(

@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshibot.captions import Captions, Kind, Language, Said, load_captions, marker
+from meshibot.captions import (
+    Captions,
+    Kind,
+    Language,
+    Said,
+    load_captions,
+    marker,
+    serials_in,
+    with_marker,
+    words_for_one,
+)
 from meshibot.errors import UsageError
 from meshibot.publishers.base import contains_marker
 from meshibot.publishers.x.text import MAX_WEIGHT, has_link, weighted_length
@@ -201,6 +211,40 @@ def test_a_language_that_is_nearly_named_is_asked_for(setting: str, meant: str) 
 def test_a_marker_that_touches_a_letter_is_refused_at_once(glued: str) -> None:
     with pytest.raises(UsageError, match=r"touches \{marker\}"):
         load_captions(glued)
+
+
+@pytest.mark.parametrize("other", ["like No.0001 {marker}", "No.{date} {marker}"])
+def test_a_number_that_would_be_taken_for_another_posts_is_refused(other: str) -> None:
+    with pytest.raises(UsageError, match="by which another post is found"):
+        load_captions(other)
+
+
+@pytest.mark.parametrize(("subject", "says"), [("curry @ramen", "mentions an"), ("No.0001", "another post")])
+def test_so_it_is_in_the_name_of_the_food(subject: str, says: str) -> None:
+    with pytest.raises(UsageError, match=f"MESHIBOT_SUBJECT .*{says}"):
+        load_captions("en", subject=subject)
+
+
+@pytest.mark.parametrize(
+    ("caption", "says"),
+    [
+        ("hello @ramen", "mentions an account"),
+        ("like No.0001", "another post"),
+        ("a\x1b[2J", "no network shows"),
+        ("caf\udce9", "no network shows"),
+    ],
+)
+def test_what_a_person_writes_for_one_post_is_looked_at_as_well(caption: str, says: str) -> None:
+    with pytest.raises(UsageError, match=f"The caption .*{says}"):
+        words_for_one(caption)
+
+
+@pytest.mark.parametrize(
+    "caption", ["A bowl", "A bowl {marker}", "bowl{marker}", "{a} 50 % {", "夜食{marker}!"]
+)
+def test_what_a_person_wrote_is_found_again(caption: str) -> None:
+    assert words_for_one(f"\ufeff {caption}\n") == caption
+    assert serials_in(with_marker(caption, 42)) == (42,)
 
 
 @pytest.mark.parametrize(

@@ -305,6 +305,16 @@ def test_a_dotenv_that_is_a_folder_is_said_to_be(place: Path) -> None:
     assert load_settings().warnings == (), "a virtual environment is called so as well"
 
 
+def test_so_is_one_in_the_home(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "elsewhere"
+    monkeypatch.setenv("MESHIBOT_HOME", str(home))
+    for name in (".env", "meshibot.toml"):
+        (home / name).mkdir(parents=True)
+    assert load_settings().warnings == tuple(
+        f"{home / name} is not read: it is a folder." for name in (".env", "meshibot.toml")
+    )
+
+
 @pytest.mark.parametrize(
     ("line", "cut"),
     [

@@ -256,7 +256,7 @@ def test_both_databases_answer_alike(postgres_url: str, tmp_path: Path, fakes: F
             with database.read() as session:
                 days_over = list(first_days(session, "main", UTC_ZONE))
                 document = insights(session, account_of(publisher="bluesky"), NOON + 9 * DAY)
-            assert [(day.post.id, day.reactions) for day in days_over] == [(1, 3)]
+            assert [(day.post, day.reactions) for day in days_over] == [(1, 3)]
             assert (document["posts"], document["counted"]) == (2, 1)
             reader(database, tmp_path, MovableClock(NOON + 4 * DAY), sky(fake))()
             assert measured(database)[-1] == (1, None, None, None)

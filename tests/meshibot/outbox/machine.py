@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from sqlalchemy import select
 
-from meshibot import crashpoints
+from meshibot import outbox
 from meshibot.crashpoints import crash_point
 from meshibot.database import Account, AccountState, Database, Post, PostState, Slot, SlotState
 from meshibot.errors import NeedsPerson, NothingToDo
 from meshibot.outbox import CRASH_POINTS, Outbox, Policy, people
 from meshibot.publishers.base import Sent
-from meshibot.schedule import Schedule
+from meshibot.slots import Schedule
 from tests.meshibot.ledger import (
     UTC_ZONE,
     Killed,
@@ -72,7 +72,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.crash_at = ""
         self.stocked = 0
         self.fault = Counter[str]()
-        crashpoints.crash_point = self.crash_point
+        outbox.crash_point = self.crash_point
         self.publishers = [self.open_publisher() for _ in range(3)]
         self.workers = [self.worker(number) for number in range(3)]
         self.fill(3)
@@ -81,11 +81,11 @@ class OutboxMachine(RuleBasedStateMachine):
         clock = self.clock
         return Outbox(
             self.database,
+            [channel(self.folder, self.publishers[number], schedule=self.schedule)],
             Policy(),
             clock,
             random.Random(number),
             elapsed=lambda: clock.elapsed,
-            channels=[channel(self.folder, self.publishers[number], schedule=self.schedule)],
         )
 
     def crash_point(self, name: str) -> None:
@@ -99,7 +99,7 @@ class OutboxMachine(RuleBasedStateMachine):
         try:
             self.heal_and_check()
         finally:
-            crashpoints.crash_point = crash_point
+            outbox.crash_point = crash_point
             self.database.close()
             shutil.rmtree(self.folder)
 

@@ -12,7 +12,7 @@ from meshibot.database import Database, Post, PostMetrics, PostState, Slot, Slot
 from meshibot.errors import NothingToDo
 from meshibot.outbox import Outbox, people
 from meshibot.publishers.base import Price
-from meshibot.schedule import Schedule
+from meshibot.slots import Schedule
 from tests.meshibot import ledger
 from tests.meshibot.ledger import NOON, Ledger, LedgerPublisher, MovableClock, channel
 

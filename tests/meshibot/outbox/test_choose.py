@@ -27,7 +27,7 @@ from meshibot.errors import MeshibotError, NothingToDo
 from meshibot.kinds import Mix
 from meshibot.outbox import Outbox, Words, people
 from meshibot.quiet import QuietHours
-from meshibot.schedule import Schedule
+from meshibot.slots import Schedule
 from tests.meshibot.ledger import (
     NOON,
     UTC_ZONE,

@@ -19,7 +19,7 @@ from meshibot.outbox import CRASH_POINTS, CRASH_POINTS_OF_DELETION, Outbox, peop
 from meshibot.publishers.base import Publisher
 from meshibot.publishers.folder import FolderPublisher
 from meshibot.publishers.x import XPublisher
-from meshibot.schedule import Schedule
+from meshibot.slots import Schedule
 from tests.fakes.network import Fake, Fakes
 from tests.fakes.x import CREDENTIALS, FakeX
 from tests.meshibot.ledger import (

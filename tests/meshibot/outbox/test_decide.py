@@ -17,6 +17,7 @@ from meshibot.outbox.decide import (
     LookFailed,
     NotSeen,
     Published,
+    Restored,
     Result,
     Situation,
     TakenDown,
@@ -34,6 +35,7 @@ from meshibot.publishers.base import (
     RetryLater,
     Sent,
     Unclear,
+    WordsRejected,
 )
 from tests.meshibot.ledger import NOON
 
@@ -80,6 +82,7 @@ ROWS: list[tuple[Result, Situation, PostState, timedelta | None]] = [
     (NotSeen(enough=True, doubtful=SENT), on(), PostState.NEEDS_PERSON, DUE),
     (NotSeen(enough=False, doubtful=SENT), on(), PostState.UNKNOWN, LOOK),
     (Failed(Rejected("!")), on(), PostState.REJECTED, None),
+    (Failed(WordsRejected("!")), on(), PostState.REJECTED, None),
     (Failed(MediaGone("!")), on(), PostState.RETRY, DUE),
     (Failed(RetryLater("!")), on(), PostState.RETRY, BACKOFF),
     (Failed(RetryLater("!")), on(attempts=2), PostState.RETRY, 4 * BACKOFF),
@@ -92,6 +95,7 @@ ROWS: list[tuple[Result, Situation, PostState, timedelta | None]] = [
     (Failed(AccountStopped("!", "Pay.")), on(unclear=True), PostState.UNKNOWN, BACKOFF),
     (Failed(RetryLater("!")), on(unclear=True, attempts=9), PostState.UNKNOWN, timedelta(minutes=30)),
     (Interrupted(), on(), PostState.UNKNOWN, DUE),
+    (Restored(), on(), PostState.UNKNOWN, DUE),
     (NotSeen(enough=False), on(), PostState.UNKNOWN, LOOK),
     (NotSeen(enough=True), on(), PostState.RETRY, DUE),
     (NotSeen(enough=True), on(duplicate=True), PostState.NEEDS_PERSON, DUE),
@@ -108,6 +112,11 @@ ROWS: list[tuple[Result, Situation, PostState, timedelta | None]] = [
     (Absent(), on(deadline=NOON - LOOK), PostState.MISSED, None),
     (Withdrawn(), on(), PostState.CANCELLED, None),
     (TakenDown(), on(), PostState.DELETED, None),
+    # the last moment of its grace, and of patience, is still within
+    (NotSeen(enough=True), on(deadline=NOON), PostState.RETRY, DUE),
+    (Absent(), on(deadline=NOON), PostState.RETRY, DUE),
+    (Failed(RetryLater("!", SOON)), on(deadline=SOON), PostState.RETRY, SOON - NOON),
+    (LookFailed(Unclear("!")), on(sent_at=NOON - timedelta(hours=6)), PostState.UNKNOWN, LOOK),
 ]
 
 
@@ -116,6 +125,27 @@ def test_the_table(result: Result, situation: Situation, state: PostState, wait:
     change = decide(result, situation)
     assert change.state is state
     assert (None if change.at is None else change.at - NOON) == wait
+
+
+@pytest.mark.parametrize(("result", "situation"), [row[:2] for row in ROWS])
+def test_what_counts_as_a_try_and_what_makes_a_new_upload(result: Result, situation: Situation) -> None:
+    """Not a look, and not what no further try would change."""
+    change = decide(result, situation)
+    error = result.error if isinstance(result, Failed) else None
+    settled = change.account_stops is not None or change.state is PostState.REJECTED
+    tried = isinstance(result, Interrupted) or (error is not None and (situation.unclear or not settled))
+    assert change.failed is tried
+    assert change.forget_media is isinstance(error, MediaGone)
+
+
+def test_waits_are_drawn_around_their_length() -> None:
+    at = decide(Failed(RetryLater("!")), Situation(post(), NOON, Policy(), jitter=1.5)).at
+    assert at == NOON + 1.5 * BACKOFF
+
+
+def test_a_picture_is_not_to_blame_for_its_words() -> None:
+    assert decide(Failed(WordsRejected("!")), on()).pictures is PictureState.APPROVED
+    assert decide(Failed(Rejected("!")), on()).pictures is None
 
 
 def test_reasons_say_what_to_do_where_a_person_has_to() -> None:
@@ -135,7 +165,7 @@ def test_what_a_failure_does_to_the_account() -> None:
     assert decide(Failed(RetryLater("!")), on()).account_waits_until is None
     for at, waits in ((SOON, SOON), (LATER, NOON + timedelta(days=1)), (NOON, NOON + timedelta(seconds=1))):
         assert decide(Failed(RetryLater("!", at)), on()).account_waits_until == waits
-    assert decide(Failed(MediaGone("!")), on()).forget_media
+    assert decide(Failed(RetryLater("!", SOON)), on(unclear=True)).account_waits_until == SOON
     assert decide(Failed(PossibleDuplicate("!")), on()).duplicate is True
     assert decide(Absent(), on(duplicate=True)).duplicate is False
 

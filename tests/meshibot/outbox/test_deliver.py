@@ -21,7 +21,7 @@ from meshibot.database import (
 from meshibot.errors import MeshibotError, NeedsPerson, UsageError
 from meshibot.outbox import Channel, Order, Outbox, Policy, Words, people
 from meshibot.publishers.base import Draft, Fence, MediaGone, MediaRef, RetryLater, Sent, unfenced
-from meshibot.schedule import Schedule
+from meshibot.slots import Schedule
 from tests.meshibot.ledger import (
     NOON,
     UTC_ZONE,
@@ -93,7 +93,7 @@ def test_a_repetition_under_a_name_that_was_cut_off_leaves_the_post_unclear(
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("meshibot.crashpoints.crash_point", crash)
+        patch.setattr("meshibot.outbox.crash_point", crash)
         if end == "stopping":
             box.stopping = lambda: True
             box.step("main")

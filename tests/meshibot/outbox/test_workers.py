@@ -31,7 +31,7 @@ def work(url: str, folder: Path, number: int) -> None:
     policy = Policy(spacing=timedelta(), avoid_distance=0)
     with Database.open(url) as database:
         channels = [channel(folder, publisher, account) for account in ACCOUNTS]
-        box = Outbox(database, policy, clock, channels=channels)
+        box = Outbox(database, channels, policy, clock)
         end = time.monotonic() + 60
         while time.monotonic() < end:
             worked = [box.step(account) for account in ACCOUNTS[:: 1 if number % 2 else -1]]

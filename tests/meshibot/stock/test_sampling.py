@@ -16,7 +16,8 @@ from meshibot.errors import MeshibotError, NothingToDo, UsageError
 from meshibot.stock import sampler
 from meshibot.stock.sampler import SamplingRequest, SamplingResult, sample_in_child
 from meshibot.stock.sampling import sample
-from meshibot.stock.selection import LOOK_ALIKE_DISTANCE, distance
+from meshibot.stock.selection import distance
+from meshibot.thresholds import LOOK_ALIKE
 from tests.checkpoints import make_checkpoint
 from tests.meshibot.command import ROOT
 from trainer.checkpoint import load, read_metadata
@@ -71,9 +72,9 @@ def test_what_looks_like_a_recent_post_is_avoided(request_: SamplingRequest) -> 
     first = sample(request_).pictures
     hashes = [picture.phash for picture in first]
     second = sample(replace(request_, avoid=tuple(hashes))).pictures
-    assert all(distance(p.phash, phash) >= LOOK_ALIKE_DISTANCE for p in second for phash in hashes)
+    assert all(distance(p.phash, phash) >= LOOK_ALIKE for p in second for phash in hashes)
     pairs = [(a, b) for a in hashes for b in hashes if a < b]
-    assert all(distance(a, b) >= LOOK_ALIKE_DISTANCE for a, b in pairs)
+    assert all(distance(a, b) >= LOOK_ALIKE for a, b in pairs)
 
 
 def test_a_copy_of_a_training_photograph_is_refused(request_: SamplingRequest, tmp_path: Path) -> None:
@@ -180,7 +181,7 @@ def test_the_child_sees_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "s3cr3t-planted-value")
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    environment = sampler._environment()
+    environment = sampler.child_environment()
     assert "s3cr3t-planted-value" not in environment.values()
     assert environment["OMP_NUM_THREADS"] == "3"
     assert environment["PATH"] == os.environ["PATH"]

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from meshibot.stock.selection import (
     COPY_DISTANCE,
-    LOOK_ALIKE_DISTANCE,
     Refusal,
     Rules,
     choose,
@@ -14,6 +13,7 @@ from meshibot.stock.selection import (
     nearest,
     refusal,
 )
+from meshibot.thresholds import LOOK_ALIKE
 
 HASHES = st.integers(0, 2**64 - 1)
 ONES = 2**64 - 1
@@ -57,9 +57,7 @@ def test_a_copy_of_a_photograph_is_refused_and_counted_as_one() -> None:
     assert verdict.refused[Refusal.COPY] == 1
 
 
-@pytest.mark.parametrize(
-    ("far", "why"), [(LOOK_ALIKE_DISTANCE - 1, Refusal.LOOK_ALIKE), (LOOK_ALIKE_DISTANCE, None)]
-)
+@pytest.mark.parametrize(("far", "why"), [(LOOK_ALIKE - 1, Refusal.LOOK_ALIKE), (LOOK_ALIKE, None)])
 def test_how_near_a_look_alike_is(far: int, why: Refusal | None) -> None:
     assert refusal(bits(far), Rules(0, recent=[ONES, 0])) is why
 
@@ -111,6 +109,6 @@ def test_what_is_kept_keeps_every_rule(
     for index in sorted(range(len(candidates)), key=lambda index: candidates[index][0], reverse=True):
         score, phash = candidates[index]
         before = [*recent, *(candidates[other][1] for other in kept)]
-        if len(kept) < count and score >= 0 and nearest(phash, before) >= LOOK_ALIKE_DISTANCE:
+        if len(kept) < count and score >= 0 and nearest(phash, before) >= LOOK_ALIKE:
             kept.append(index)
     assert list(verdict.kept) == kept

@@ -14,8 +14,9 @@ from meshibot.errors import NothingToDo
 from meshibot.stock.inventory import waiting
 from meshibot.stock.sampler import SampledPicture, SamplingRequest, SamplingResult, sample_in_child
 from meshibot.stock.sampling import sample
-from meshibot.stock.selection import LOOK_ALIKE_DISTANCE, distance
+from meshibot.stock.selection import distance
 from meshibot.stock.stock import AFTER_FAILURE, Restocker, Stock, recent_hashes
+from meshibot.thresholds import LOOK_ALIKE
 from tests.checkpoints import make_checkpoint
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -86,7 +87,7 @@ def test_what_is_added_looks_like_nothing_that_waits(stock: Stock) -> None:
     stock.fill(4)
     hashes = [picture.phash for picture in waiting(stock.database)]
     assert len(hashes) == 4
-    assert all(distance(a, b) >= LOOK_ALIKE_DISTANCE for a in hashes for b in hashes if a < b)
+    assert all(distance(a, b) >= LOOK_ALIKE for a in hashes for b in hashes if a < b)
     with stock.database.read() as session:
         assert sorted(recent_hashes(session)) == sorted(hashes)
 

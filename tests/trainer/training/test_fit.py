@@ -324,6 +324,19 @@ def test_dry_run_writes_nothing(photographs: Path, fit: Fit) -> None:
     assert not run.exists()
 
 
+def test_an_end_asked_for_before_the_first_step_comes_at_once(
+    photographs: Path, fit: Fit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To see all photographs through a large network takes minutes on a CPU, and nothing is lost by then."""
+    run = photographs.parent / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "keep_looks", lambda self, show: os.kill(os.getpid(), signal.SIGINT))
+        status, said = fit("--data", photographs, "--out", run, *OPTIONS)
+    assert status == 130, said
+    status, said = fit("--data", photographs, "--out", run, "--steps", "1", *OPTIONS)
+    assert status == 0, said
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_every_polite_signal_asks_for_an_end_after_the_step(number: signal.Signals) -> None:
     before = signal.getsignal(number)

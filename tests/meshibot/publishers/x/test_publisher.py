@@ -34,7 +34,7 @@ from meshibot.publishers.credentials import OAuth1Credentials
 from meshibot.publishers.transport import Timeouts
 from meshibot.publishers.x import XPublisher
 from meshibot.publishers.x.client import Client
-from tests.fakes.x import CREDENTIALS, Endpoint, FakeX
+from tests.fakes.x import CREDENTIALS, FakeX
 from tests.meshibot.publishers.test_contract import make_draft, make_gif
 
 QUICK = Timeouts(connect=5.0, answer=1.0)
@@ -199,7 +199,7 @@ def test_a_server_that_drips_does_not_hold_the_bot(
 @pytest.mark.parametrize("endpoint", ["upload", "metadata", "me", "timeline", "delete"])
 @pytest.mark.parametrize("fault", ["drop", "reset", "drip", "status", "commit_then_reset", "truncated"])
 def test_what_makes_no_post_may_simply_be_repeated(
-    x: XPublisher, fake_x: FakeX, draft: Draft, endpoint: Endpoint, fault: str
+    x: XPublisher, fake_x: FakeX, draft: Draft, endpoint: str, fault: str
 ) -> None:
     post = x.send(draft, x.upload(draft)).remote_id
 
@@ -482,7 +482,7 @@ def test_who_the_account_is_is_asked_each_time_and_for_a_look_once(
 
 @pytest.mark.parametrize("endpoint", ["upload", "metadata"])
 def test_a_picture_that_x_does_not_know_yet_is_no_rejection(
-    x: XPublisher, fake_x: FakeX, draft: Draft, endpoint: Endpoint
+    x: XPublisher, fake_x: FakeX, draft: Draft, endpoint: str
 ) -> None:
     fake_x.set_fault(endpoint, "status", status=404, body={"title": "Not Found", "detail": "Not Found"})
     with pytest.raises(RetryLater, match="does not know the picture yet"):
@@ -596,9 +596,9 @@ def test_an_address_that_is_none_is_wrong_usage(base: str) -> None:
 
 
 def test_a_ledger_outlives_its_server(tmp_path: Path, draft: Draft) -> None:
-    with FakeX.start(tmp_path) as fake, at_address(fake.url) as x:
+    with FakeX.begin(tmp_path) as fake, at_address(fake.url) as x:
         sent = x.send(draft, x.upload(draft))
-    with FakeX.start(tmp_path) as fake, at_address(fake.url) as x:
+    with FakeX.begin(tmp_path) as fake, at_address(fake.url) as x:
         assert x.find(draft, soon()) == (sent,)
 
 
@@ -663,7 +663,7 @@ def test_a_gif_that_x_can_not_use_is_refused(x: XPublisher, fake_x: FakeX, tmp_p
 @pytest.mark.parametrize("step", ["begin", "append", "finish", "state"])
 @pytest.mark.parametrize("fault", ["status", "drop", "garbage", "no_credits"])
 def test_whatever_befalls_a_gif_on_its_way_no_post_is_unclear(
-    step: Endpoint, fault: str, fake_x: FakeX, tmp_path: Path
+    step: str, fault: str, fake_x: FakeX, tmp_path: Path
 ) -> None:
     draft = dataclasses.replace(make_draft(tmp_path, 42), media=(make_gif(tmp_path / "walk.gif"),))
     x = XPublisher(CREDENTIALS, api_base=fake_x.url, timeouts=QUICK, sleep=lambda _: None)

@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import select
 
 from meshibot.database import Account, Database, Kind, Post, PostMetrics, PostState, Slot, SlotState
-from meshibot.planner import HORIZON, write_slots
 from meshibot.quiet import QuietHours
-from meshibot.schedule import Auto, Schedule, at_hours
+from meshibot.slots import Auto, Schedule, at_hours
+from meshibot.slots.planner import HORIZON, write_slots
 from tests.meshibot.ledger import new_database
 
 TOKYO = ZoneInfo("Asia/Tokyo")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from meshibot.config.models import account_model
 from meshibot.errors import UsageError
 from meshibot.quiet import QuietHours
-from meshibot.schedule import Auto, Schedule, cron_lines, plan, schedule_of
+from meshibot.slots import Auto, Schedule, cron_lines, plan, schedule_of
 
 TOKYO = ZoneInfo("Asia/Tokyo")
 NEW_YORK = ZoneInfo("America/New_York")

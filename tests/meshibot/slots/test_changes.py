@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from meshibot import agenda, slots, undo
+from meshibot import agenda, undo
 from meshibot.database import Account, Database, Picture, PictureState, Post, PostState, Slot, SlotState
 from meshibot.errors import ChangedMeanwhile, NothingToDo, UsageError
 from meshibot.outbox import people
-from meshibot.planner import write_slots
 from meshibot.quiet import QuietHours
-from meshibot.schedule import Schedule
-from meshibot.slots import Desk, Words
+from meshibot.slots import Schedule, changes
+from meshibot.slots.changes import Desk, Words
+from meshibot.slots.planner import write_slots
 from tests.meshibot.ledger import NOON, Ledger, LedgerPublisher, MovableClock, new_database, outbox, stock
 
 TOKYO = ZoneInfo("Asia/Tokyo")
@@ -73,10 +73,10 @@ def take_back(desk: Desk, event: int) -> None:
 
 
 def test_a_skipped_slot_stays_skipped_through_planning_and_can_be_planned_again(desk: Desk) -> None:
-    done = slots.skip(desk, TONIGHT)
+    done = changes.skip(desk, TONIGHT)
     plan_again(desk)
     assert all_slots(desk.database)["2026-11-24T23:00"] == ("skipped", "2026-11-24T23:00")
-    slots.restore(desk, done.slot)
+    changes.restore(desk, done.slot)
     assert all_slots(desk.database)["2026-11-24T23:00"] == ("planned", "2026-11-24T23:00")
 
 
@@ -90,14 +90,14 @@ def plan_again(desk: Desk) -> None:
 def test_a_slot_that_nobody_wrote_yet_can_be_skipped(desk: Desk, clock: MovableClock) -> None:
     later = TONIGHT + timedelta(days=5)
     assert later.isoformat(timespec="minutes") not in all_slots(desk.database)
-    slots.skip(desk, later)
+    changes.skip(desk, later)
     clock.move(days=4)
     plan_again(desk)
     assert all_slots(desk.database)["2026-11-29T23:00"][0] == "skipped"
 
 
 def test_a_moved_slot_is_not_planned_twice(desk: Desk) -> None:
-    slots.move(desk, TONIGHT, TONIGHT + timedelta(minutes=45))
+    changes.move(desk, TONIGHT, TONIGHT + timedelta(minutes=45))
     plan_again(desk)
     found = all_slots(desk.database)
     assert found["2026-11-24T23:00"] == ("planned", "2026-11-24T23:45")
@@ -116,32 +116,32 @@ def test_a_moved_slot_is_not_planned_twice(desk: Desk) -> None:
 def test_a_slot_is_not_moved_where_no_post_can_be(desk: Desk, to: datetime, says: str) -> None:
     before = all_slots(desk.database)
     with pytest.raises(UsageError, match=says):
-        slots.move(desk, TONIGHT, to)
+        changes.move(desk, TONIGHT, to)
     assert all_slots(desk.database) == before
 
 
 def test_what_has_passed_can_not_be_changed(desk: Desk, clock: MovableClock) -> None:
     clock.move(hours=3)
-    for change in (slots.skip, slots.put):
+    for change in (changes.skip, changes.put):
         with pytest.raises(UsageError, match="has passed"):
             change(desk, TONIGHT)
 
 
 def test_a_slot_is_added_and_taken_back(desk: Desk) -> None:
-    done = slots.add(desk, datetime(2026, 11, 25, 12, 30))
+    done = changes.add(desk, datetime(2026, 11, 25, 12, 30))
     assert all_slots(desk.database)["2026-11-25T12:30"] == ("planned", "2026-11-25T12:30")
     with pytest.raises(UsageError, match="already"):
-        slots.add(desk, datetime(2026, 11, 25, 12, 30))
+        changes.add(desk, datetime(2026, 11, 25, 12, 30))
     take_back(desk, done.event)
     assert all_slots(desk.database)["2026-11-25T12:30"][0] == "skipped"
-    slots.add(desk, datetime(2026, 11, 25, 12, 30))
+    changes.add(desk, datetime(2026, 11, 25, 12, 30))
     assert all_slots(desk.database)["2026-11-25T12:30+1"] == ("planned", "2026-11-25T12:30")
 
 
 def test_a_time_that_the_clocks_leave_out_is_moved_on_as_the_planner_does(database: Database) -> None:
     berlin = Schedule("0 23 * * *", ZoneInfo("Europe/Berlin"))
     desk = Desk(database, "main", "ledger", berlin, "a test", lambda: datetime(2027, 3, 27, tzinfo=UTC))
-    slots.add(desk, datetime(2027, 3, 28, 2, 30))
+    changes.add(desk, datetime(2027, 3, 28, 2, 30))
     assert all_slots(database) == {"2027-03-28T02:30": ("planned", "2027-03-28T03:30")}
 
 
@@ -150,8 +150,8 @@ def test_what_a_person_put_into_a_slot_is_posted_with_its_words(
 ) -> None:
     publisher = LedgerPublisher(Ledger(tmp_path / "ledger"), clock)
     box = outbox(desk.database, tmp_path, publisher)
-    slots.put(desk, TONIGHT, 4, Words("By hand. {marker} (AI)"))
-    slots.put(desk, TONIGHT + timedelta(days=1), 2, Words("Without its number", "Noodles"))
+    changes.put(desk, TONIGHT, 4, Words("By hand. {marker} (AI)"))
+    changes.put(desk, TONIGHT + timedelta(days=1), 2, Words("Without its number", "Noodles"))
     assert pictures(desk.database) == ["approved", "reserved", "approved", "reserved", "approved"]
     for _ in range(2):
         clock.move(hours=2, minutes=1)
@@ -165,42 +165,42 @@ def test_what_a_person_put_into_a_slot_is_posted_with_its_words(
 
 
 def test_without_a_picture_the_next_of_the_stock_is_put_in(desk: Desk) -> None:
-    slots.put(desk, TONIGHT, words=Words("Words only"))
+    changes.put(desk, TONIGHT, words=Words("Words only"))
     assert shown(desk) == {"2026-11-24T23:00": 1}
-    slots.put(desk, TONIGHT, 3)  # the words stay
+    changes.put(desk, TONIGHT, 3)  # the words stay
     with desk.database.read() as session:
         assert [post.caption for post in session.scalars(select(Post))] == ["Words only"]
     assert pictures(desk.database) == ["approved", "approved", "reserved", "approved", "approved"]
 
 
 def test_a_picture_that_does_not_wait_is_refused_and_nothing_is_changed(desk: Desk) -> None:
-    slots.put(desk, TONIGHT, 3)
+    changes.put(desk, TONIGHT, 3)
     with pytest.raises(UsageError, match="Picture 3 is reserved"):
-        slots.put(desk, TONIGHT + timedelta(days=1), 3)
+        changes.put(desk, TONIGHT + timedelta(days=1), 3)
     with pytest.raises(UsageError, match="no picture 99"):
-        slots.put(desk, TONIGHT, 99)
+        changes.put(desk, TONIGHT, 99)
     assert shown(desk) == {"2026-11-24T23:00": 3}
 
 
 def test_two_slots_exchange_what_they_show(desk: Desk) -> None:
     tomorrow, later = TONIGHT + timedelta(days=1), TONIGHT + timedelta(days=3)
-    slots.put(desk, TONIGHT, 2)
-    slots.put(desk, tomorrow, 4)
-    slots.swap(desk, TONIGHT, tomorrow)
+    changes.put(desk, TONIGHT, 2)
+    changes.put(desk, tomorrow, 4)
+    changes.swap(desk, TONIGHT, tomorrow)
     assert shown(desk) == {"2026-11-24T23:00": 4, "2026-11-25T23:00": 2}
-    done = slots.swap(desk, tomorrow, later)
+    done = changes.swap(desk, tomorrow, later)
     assert shown(desk) == {"2026-11-24T23:00": 4, "2026-11-27T23:00": 2}
     take_back(desk, done.event)
     assert shown(desk) == {"2026-11-24T23:00": 4, "2026-11-25T23:00": 2}
     with pytest.raises(NothingToDo):
-        slots.swap(desk, later, later + timedelta(days=1))
+        changes.swap(desk, later, later + timedelta(days=1))
     with pytest.raises(UsageError, match="one slot"):
-        slots.swap(desk, TONIGHT, TONIGHT)
+        changes.swap(desk, TONIGHT, TONIGHT)
 
 
 def test_skipping_gives_the_picture_back_and_undo_takes_it_again(desk: Desk) -> None:
-    slots.put(desk, TONIGHT, 2, Words("Mine"))
-    done = slots.skip(desk, TONIGHT)
+    changes.put(desk, TONIGHT, 2, Words("Mine"))
+    done = changes.skip(desk, TONIGHT)
     assert pictures(desk.database) == ["approved"] * 5
     take_back(desk, done.event)
     assert shown(desk) == {"2026-11-24T23:00": 2}
@@ -212,15 +212,15 @@ def test_who_looked_at_an_older_version_is_told_so(desk: Desk) -> None:
     with desk.database.read() as session:
         slot = session.scalars(select(Slot).order_by(Slot.due_at)).first()
         assert slot is not None
-    slots.put(desk, slot.id, 2, version=slot.version)
+    changes.put(desk, slot.id, 2, version=slot.version)
     with pytest.raises(ChangedMeanwhile):
-        slots.skip(desk, slot.id, slot.version)
+        changes.skip(desk, slot.id, slot.version)
     assert shown(desk) == {"2026-11-24T23:00": 2}
 
 
 def test_nothing_is_taken_back_that_has_changed_since(desk: Desk) -> None:
-    done = slots.put(desk, TONIGHT, 2)
-    slots.put(desk, TONIGHT, 3)
+    done = changes.put(desk, TONIGHT, 2)
+    changes.put(desk, TONIGHT, 3)
     with pytest.raises(ChangedMeanwhile):
         take_back(desk, done.event)
     assert shown(desk) == {"2026-11-24T23:00": 3}
@@ -230,17 +230,17 @@ def test_a_slot_that_is_being_posted_is_not_taken_back(
     desk: Desk, tmp_path: Path, clock: MovableClock
 ) -> None:
     publisher = LedgerPublisher(Ledger(tmp_path / "ledger"), clock)
-    done = slots.put(desk, TONIGHT, 2)
+    done = changes.put(desk, TONIGHT, 2)
     clock.move(hours=2, minutes=1)
     assert outbox(desk.database, tmp_path, publisher).step("main") is not None
     with pytest.raises(ChangedMeanwhile):
         take_back(desk, done.event)
     with pytest.raises(UsageError, match="taken"):
-        slots.skip(desk, done.slot)
+        changes.skip(desk, done.slot)
     assert people.load_post(desk.database, 1).state is PostState.POSTED
 
 
-CHANGES = st.lists(
+ACTIONS = st.lists(
     st.tuples(
         st.sampled_from(["skip", "restore", "move", "add", "put", "clear", "swap", "undo"]),
         st.integers(0, 3),
@@ -252,16 +252,16 @@ CHANGES = st.lists(
 
 
 @settings(max_examples=15)
-@given(CHANGES)
+@given(ACTIONS)
 def test_whatever_a_person_does_no_picture_is_in_two_places(
-    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[str, int, int, int]]
+    tmp_path_factory: pytest.TempPathFactory, actions: list[tuple[str, int, int, int]]
 ) -> None:
     folder = tmp_path_factory.mktemp("slots")
     with new_database(folder) as database:
         stock(database, folder, 5)
         desk = Desk(database, "main", "ledger", SCHEDULE, "a test", lambda: NOON)
         events: list[int] = []
-        for action, day, picture, hours in changes:
+        for action, day, picture, hours in actions:
             try:
                 events += _change(desk, action, TONIGHT + timedelta(days=day), picture, hours, events)
             except (UsageError, NothingToDo, ChangedMeanwhile):
@@ -282,15 +282,15 @@ def _change(
 ) -> list[int]:
     match action:
         case "put":
-            done = slots.put(desk, slot, picture)
+            done = changes.put(desk, slot, picture)
         case "move":
-            done = slots.move(desk, slot, slot + timedelta(hours=hours - 20))
+            done = changes.move(desk, slot, slot + timedelta(hours=hours - 20))
         case "add":
-            done = slots.add(desk, slot + timedelta(hours=hours))
+            done = changes.add(desk, slot + timedelta(hours=hours))
         case "swap":
-            done = slots.swap(desk, slot, slot + timedelta(days=1))
+            done = changes.swap(desk, slot, slot + timedelta(days=1))
         case "undo":
             return undo.undo(desk.database, events[-1:], lambda _: desk, now=NOON, by="a test")
         case _:
-            done = getattr(slots, action)(desk, slot)
+            done = getattr(changes, action)(desk, slot)
     return [done.event]

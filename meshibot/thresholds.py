@@ -1,0 +1,12 @@
+"""From where on something is too little, too old or too alike, for all who say so or go by it."""
+
+from datetime import timedelta
+
+LOW_DISK = 1_000_000_000
+"""Bytes that are left, of which `check` and notices warn."""
+
+OLD_BACKUP = timedelta(hours=36)
+"""The daemon makes one a day; it may have been off for some hours."""
+
+LOOK_ALIKE = 10
+"""Bits of 64. Pictures whose hashes differ in fewer are the same bowl to a reader who scrolls by."""
