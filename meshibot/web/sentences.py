@@ -143,6 +143,13 @@ JAPANESE: dict[str, str] = {
         "猶予({grace})のうちに meshibot が動いていませんでした。"
     ),
     "The stock was empty.": "在庫がありませんでした。",
+    (
+        "The stock has too few pictures of the present checkpoint: `meshibot stock clear --others` makes "
+        "room for more."
+    ): "今のモデルの画像が足りません。`meshibot stock clear --others` でほかの画像を外してください。",
+    "The checkpoint was changed since its pictures were chosen.": (
+        "画像を選んだあとにモデルが変更されました。"
+    ),
     "The daily budget of {posts} posts is used up.": "一日の上限({posts}件)に達しました。",
     "The monthly budget of ${dollars} is used up.": "一か月の予算(${dollars})に達しました。",
     "The schedule was changed and no longer has it.": "スケジュールが変更され、この枠はなくなりました。",
