@@ -25,7 +25,6 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 from benchmarks.history import make_history
-from benchmarks.soak import processes
 from meshibot.clock import SystemClock
 from meshibot.database import Account, Database, Slot
 from meshibot.database.migrate import upgrade
@@ -36,6 +35,7 @@ from tests.fakes.x import FakeX
 from tests.meshibot.command import Command
 from tests.meshibot.homes import ask, network_settings, stocked, wait_for, x_settings
 from tests.meshibot.ledger import Ledger, LedgerPublisher, channel, stock
+from tests.meshibot.soak import processes
 from tests.postgres import NoServerError, cluster, empty_database
 
 TICK = os.sysconf("SC_CLK_TCK")
@@ -231,7 +231,7 @@ def claim(
 
 def measure(folder: Path, history: int, idle: float, posts: int) -> Figures:
     """Everything that may depend on how long the history is."""
-    with FakeX.start(folder / "x") as fake:
+    with FakeX.begin(folder / "x") as fake:
         fake.set_window(10**9)
         bot = Command(folder, {"SCHEDULE": "0 0 29 2 *"} | x_settings(fake))
         if history:
@@ -245,7 +245,7 @@ def measure(folder: Path, history: int, idle: float, posts: int) -> Figures:
 def measure_four(folder: Path, idle: float) -> Idle:
     """A daemon with an account on each of four networks, which waits."""
     with ExitStack() as stack:
-        fake = stack.enter_context(FakeX.start(folder / "x"))
+        fake = stack.enter_context(FakeX.begin(folder / "x"))
         settings = {"SCHEDULE": "0 0 29 2 *", "ACCOUNTS": "bird sky toot note"} | x_settings(fake, "bird")
         for account, network in (("sky", "bluesky"), ("toot", "mastodon"), ("note", "misskey")):
             other = stack.enter_context(Fake.start(network, folder / network))

@@ -5,9 +5,11 @@
 #   benchmarks/gpu.sh check                            <= 4 minutes: the tests of a GPU, then the table
 #   benchmarks/gpu.sh train                            the rest: a training of MINUTES minutes
 #
-# Results go to $OUT (default: build/gpu-out): check.log, table.md; and of a training: checkpoint, metrics, sheets,
-# report and state, each below 16 MiB, so that a second piece goes on with --resume. A failure is said, and the rest
-# goes on. DEVICE=cpu tries it end to end with tiny sizes.
+# Results go to $OUT (default: build/gpu-out): check.log and table.md; train.log, samples.png and the run in pieces
+# (run.tar.gz.*): 8 files, each below 16 MiB, 64 MiB together. A failure is said, and the rest goes on; the exit
+# status is 1 then. A second piece goes on from a folder that such pieces were unpacked to: RESUME=FOLDER, and
+# MINUTES is then the time of both pieces. INIT=CHECKPOINT begins as that checkpoint.
+# DEVICE=cpu tries it end to end with tiny sizes; RESOLUTION, BATCH and SECONDS_OF_TABLE are what they say.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 mode=${1:-check}
@@ -17,48 +19,57 @@ out=${OUT:-build/gpu-out}
 minutes=${MINUTES:-8}
 resolution=${RESOLUTION:-128}
 batch=${BATCH:-64}
-mkdir -p "$out"
-export PYTHONPATH="$PWD:$PWD/$pack/site${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
-export TRAINER_CACHE=${TRAINER_CACHE:-$(mktemp -d)}
 python=${PYTHON:-python3}
+failed=0
+export PYTHONPATH="$PWD:$PWD/$pack/site${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
+
+say_failed() {
+    echo "FAILED: $1"
+    failed=1
+}
 
 check() {
     "$python" -m pytest -m cuda -n 0 -q -rf -p no:cacheprovider tests/trainer/training/test_cuda.py 2>&1 |
-        tee "$out/check.log" || echo "FAILED: see check.log"
+        tee "$out/check.log" || say_failed "the tests of a GPU, see check.log"
     local sizes=(--seconds "${SECONDS_OF_TABLE:-120}" --compile-first)
     [ "$device" = cpu ] && sizes=(--resolution 32 --batch 4 --width 16 --rounds 1)
-    "$python" -m benchmarks.gpu --device "$device" "${sizes[@]}" 2>&1 | tee "$out/table.md" ||
-        echo "FAILED: the table"
+    "$python" -m benchmarks.gpu --device "$device" "${sizes[@]}" 2>&1 | tee "$out/table.md" || say_failed "the table"
+    grep -q '^FAILED' "$out/table.md" && say_failed "a row of the table, see table.md"
 }
 
 train() {
-    local run=$out/run options=(--resolution "$resolution" --batch "$batch" --minutes "$minutes" --eval-every 2000 --snap 4000)
-    [ "$device" = cpu ] && options=(--resolution 32 --width 16 --batch 4 --minutes "$minutes" --steps 40 --eval-every 20 --snap 20)
-    if [ -d "$run/state" ]; then
-        options=(--resume)
+    local run
+    run=$(mktemp -d)/run
+    local sizes=(--resolution "$resolution" --batch "$batch" --eval-every 2000 --snap 4000)
+    [ "$device" = cpu ] && sizes=(--resolution 32 --width 16 --batch 4 --steps 40 --eval-every 20 --snap 20)
+    if [ -n "${RESUME:-}" ]; then
+        cp -r "$RESUME" "$run"
+        sizes=(--resume)
     elif [ -n "${INIT:-}" ]; then
-        options+=(--init "$INIT")
+        sizes+=(--init "$INIT")
     fi
-    "$python" -m trainer fit --data "$pack/photographs.zip" --out "$run" --device "$device" "${options[@]}" 2>&1 |
-        tee "$out/train.log" || echo "FAILED: the training"
-    "$python" -m trainer sample "$run/checkpoints/best.safetensors" --n 64 --grid "$out/samples.png" --device "$device" ||
-        "$python" -m trainer sample "$run/checkpoints/last.safetensors" --n 64 --grid "$out/samples.png" --device "$device"
-    "$python" -m trainer report "$run" --data "$pack/photographs.zip" || echo "FAILED: the report"
-    # what comes back may hold 8 files of 16 MiB: the newest state and checkpoint in pieces, the rest in one archive
-    tar -C "$run" -czf "$out/run.tar.gz" --exclude state --exclude checkpoints --exclude tensorboard .
-    newest=$(ls -t "$run"/state/state-*.safetensors 2>/dev/null | head -1)
-    tar -C "$run" -cf - "state/$(basename "$newest")" checkpoints/last.safetensors config.json metrics.jsonl |
-        zstd -q -T0 2>/dev/null >"$out/state.tar.zst" ||
-        tar -C "$run" -czf "$out/state.tar.gz" "state/$(basename "$newest")" checkpoints/last.safetensors config.json metrics.jsonl
-    for archive in "$out"/state.tar.zst "$out"/state.tar.gz; do
-        [ -s "$archive" ] && split -b 15M "$archive" "$archive." && rm "$archive"
-    done
-    rm -rf "$out/run.kept" && mv "$run" "${KEEP:-$(mktemp -d)}/run"
-    ls -l "$out"
+    "$python" -m trainer fit --data "$pack/photographs.zip" --out "$run" --device "$device" --minutes "$minutes" \
+        "${sizes[@]}" 2>&1 | tee "$out/train.log" || say_failed "the training, see train.log"
+    local best=$run/checkpoints/best.safetensors
+    [ -f "$best" ] || best=$run/checkpoints/last.safetensors
+    "$python" -m trainer sample "$best" --n 64 --grid "$out/samples.png" --device "$device" || say_failed "the samples"
+    "$python" -m trainer report "$run" --data "$pack/photographs.zip" || say_failed "the report"
+    "$python" -m benchmarks.gpu_bring "$run" "$out" || say_failed "what comes back of the run"
+    rm -rf "$(dirname "$run")"
 }
 
 case $mode in
-check | train) "$mode" ;;
+check | train)
+    mkdir -p "$out"
+    if [ -z "${TRAINER_CACHE:-}" ]; then
+        TRAINER_CACHE=$(mktemp -d)
+        export TRAINER_CACHE
+        trap 'rm -rf "$TRAINER_CACHE"' EXIT
+    fi
+    "$mode"
+    ls -l "$out"
+    exit $failed
+    ;;
 *)
     echo "usage: benchmarks/gpu.sh [check|train]" >&2
     exit 2

@@ -50,7 +50,7 @@ CRON = "0 23 * * *; 30 0 * * 6"
 SCHEDULE = Schedule(CRON, ZONE)
 POSTED, WAITING = 30, 24
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
-PAGES = ("/", "/review", "/review?view=grid", "/gallery", "/calendar", "/calendar?view=week")
+PAGES = ("/", "/review", "/review?view=grid", "/gallery", "/calendar", "/calendar?view=week", "/insights")
 
 
 def fill(home: Path) -> None:
@@ -104,8 +104,11 @@ def tell_a_story(database: Database, now: datetime) -> None:
             session.flush()
             likes, reposts, replies = rng.randrange(60), rng.randrange(9), rng.randrange(4)
             session.add(
-                PostMetrics(post_id=post.id, measured_at=now, likes=likes, reposts=reposts, replies=replies)
-            )
+                PostMetrics(
+                    post_id=post.id, measured_at=min(now, planned.due_at + timedelta(hours=25)),
+                    likes=likes, reposts=reposts, replies=replies,
+                )
+            )  # fmt: skip
         account = session.get_one(Account, "main")
         account.next_serial, account.last_sent_at = serial + 1, past[-1].due_at
         write_slots(session, "main", SCHEDULE, now, rng)

@@ -31,7 +31,7 @@ from trainer.config import FitConfig, make_config
 from trainer.device import choose_device, device_name
 from trainer.nets.vision import Views
 from trainer.training.compiled import compile_arithmetic
-from trainer.training.step import Arithmetic, critic_step, generator_step
+from trainer.training.step import Arithmetic, critic_step, eager, generator_step
 from trainer.training.training import Training
 
 PICTURES = 256
@@ -79,8 +79,15 @@ class Case:
         pictures = torch.randint(0, 256, (PICTURES, size, size, 3), dtype=torch.uint8, generator=rng)
         self.training = Training(self.config, pictures.to(self.device).permute(0, 3, 1, 2), staged=False)
         example = self.training.example()
-        for network in vars(self.training.networks).values():
+        networks = self.training.networks
+        for network in vars(networks).values():
             network.to(self.dtype)
+        weights, lengths = (
+            torch.tensor(values, dtype=self.dtype, device=self.device)
+            for values in (networks.vision.head_weights, networks.vision.lengths(size))
+        )
+        self.training.task = replace(self.training.task, head_weights=weights, lengths=lengths)
+        self.training.arithmetic = eager(networks, self.training.task)
         self.training.critic_sums = self.training.critic_sums.to(self.dtype)
         self.training.generator_sums = self.training.generator_sums.to(self.dtype)
         self.reals = tuple(view.to(self.dtype) for view in example.reals)

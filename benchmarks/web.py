@@ -43,6 +43,7 @@ PAGES = {
     "calendar": "/calendar",
     "a picture": "/pictures/5000",
     "home": "/",
+    "insights, a year with a post every hour": "/insights",
     "metrics": "/metrics",
 }
 
@@ -60,6 +61,13 @@ def fill(bot: Command, posts: int, pictures: int) -> None:
                     created_at=datetime.now(UTC))
             for number in range(pictures)
         )  # fmt: skip
+        session.execute(
+            text(
+                "INSERT INTO post_metrics (post_id, measured_at, likes, reposts, replies) SELECT id, "
+                "strftime('%Y-%m-%d %H:%M:%S', posted_at, '+26 hours') || '.000000', id * 7 % 40, id % 5, "
+                "id % 3 FROM posts WHERE id % 12 = 0"
+            )
+        )
 
 
 def timed(do: Callable[[], object], times: int, cpu: Callable[[], float] = time.process_time) -> str:

@@ -2,7 +2,7 @@
 each shows. The calendar, and what comes next. Reads only."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
@@ -18,7 +18,7 @@ from meshibot.stock.selection import nearest
 from meshibot.thresholds import LOOK_ALIKE
 
 _AT_ONCE = 500
-"""Rows that one question names."""
+"""Rows that one question names, or that are read at a time."""
 
 State = Literal["planned", "expected", "taken", "missed", "skipped", "quiet"]
 """As stored; `expected` is one that the schedule gives and nobody wrote yet, `quiet` one it leaves out."""
@@ -104,7 +104,8 @@ def per_day(
     dues = select(Slot.due_at).where(
         Slot.account == account, _ANY_STATE, Slot.due_at >= begin, Slot.due_at < end
     )
-    return Counter(due.astimezone(schedule.tz).date() for due in session.scalars(dues))
+    found = session.scalars(dues.execution_options(yield_per=_AT_ONCE))
+    return Counter(due.astimezone(schedule.tz).date() for due in found)
 
 
 def _at_most(found: Sequence[Entry], most: int) -> Iterator[Entry]:
@@ -132,10 +133,12 @@ def upcoming(
     *,
     reviewed: bool,
     preferred: str = "",
+    takes: Callable[[date], int] = lambda _: 1,
 ) -> list[Entry]:
     """The next slots, each with what will fill it, as far as that can be told today.
 
-    Pictures of the checkpoint with the SHA-256 `preferred` come first, as they do for the outbox.
+    Pictures of the checkpoint with the SHA-256 `preferred` come first, as they do for the outbox. `takes`
+    says how many a post of a local day has; none are shown where there are fewer.
     """
     found: list[Entry] = []
     for days in (2, 40, 366):
@@ -143,9 +146,14 @@ def upcoming(
         found = [entry for entry in span if entry.state in ("planned", "expected")][:count]
         if len(found) == count:
             break
-    empty = [entry for entry in found if not entry.pictures]
-    pictures = iter(_next_pictures(session, account, len(empty), preferred, reviewed=reviewed))
-    return [entry if entry.pictures else _filled(entry, next(pictures, None)) for entry in found]
+    wanted = {entry.reference: takes(entry.local.date()) for entry in found if not entry.pictures}
+    pictures = _next_pictures(session, account, sum(wanted.values()), preferred, reviewed=reviewed)
+    for place, entry in enumerate(found):
+        count = wanted.get(entry.reference, 0)
+        if count and len(pictures) >= count:
+            found[place] = replace(entry, pictures=tuple(pictures[:count]))
+            del pictures[:count]
+    return found
 
 
 def clock_changes(schedule: Schedule, begin: date, end: date) -> Iterator[ClockChange]:
@@ -167,11 +175,11 @@ def _written(
         select(Slot.id, Slot.due_at)
         .where(Slot.account == account, _ANY_STATE, Slot.due_at >= begin, Slot.due_at < end)
         .order_by(Slot.due_at)
+        .execution_options(yield_per=_AT_ONCE)
     )
-    rows = session.execute(query).all()
     days: Counter[date] = Counter()
     chosen: list[int] = []
-    for number, due in rows:
+    for number, due in session.execute(query):
         day = due.astimezone(schedule.tz).date()
         days[day] += 1
         if most is None or days[day] <= most:
@@ -218,19 +226,17 @@ def _next_pictures(
     waits = waits.order_by(Picture.checkpoint != preferred, Picture.id)
     if reviewed:
         waits = waits.where(Picture.verdict == Verdict.APPROVED)
+    if count == 0:
+        return []
     looks = recent_hashes(session, account, RECENT_POSTS)
     chosen: list[Picture] = []
-    for picture in session.scalars(waits.limit(200)) if count else ():
+    for picture in session.scalars(waits.limit(200)):
         if nearest(picture.phash, looks) >= LOOK_ALIKE:
             chosen.append(picture)
             looks.append(picture.phash)
             if len(chosen) == count:
                 break
     return chosen
-
-
-def _filled(entry: Entry, picture: Picture | None) -> Entry:
-    return entry if picture is None else replace(entry, pictures=(picture,))
 
 
 def day_begin(day: date, schedule: Schedule) -> datetime:

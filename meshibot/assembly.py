@@ -3,7 +3,7 @@
 The one place that knows every part by name; the commands that act ask it, and no part knows it.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,10 @@ from meshibot.database import Database, Kind, Picture
 from meshibot.database.migrate import upgrade
 from meshibot.errors import MeshibotError, UsageError
 from meshibot.insights.reading import is_read
+from meshibot.media import Studio
 from meshibot.outbox import PICTURES, Channel, Group, Order, Outbox, Words
 from meshibot.publishers import publisher_class
-from meshibot.publishers.base import Publisher, lacks, too_long
+from meshibot.publishers.base import Publisher, lacks, stands_still, too_long
 from meshibot.slots import AUTO, schedule_of
 from meshibot.stock.inventory import fault_of, fingerprint
 from meshibot.stock.stock import Stock
@@ -77,10 +78,24 @@ def publisher_of(settings: Settings, account: Account, name: str | None = None) 
     return publisher_class(name or account.publisher).open(account, settings.home)
 
 
-def require_possible(account: Account, publisher: type[Publisher] | Publisher) -> None:
-    """UsageError for what the account wishes and its network can't do."""
-    if (says := lacks(publisher, account.visibility, sensitive=account.sensitive)) is not None:
+def require_possible(
+    settings: Settings,
+    account: Account,
+    publisher: type[Publisher] | Publisher,
+    kinds: Collection[str] | None = None,
+) -> None:
+    """UsageError for what the account wishes and its network or the bot can't do.
+
+    `kinds` are those of its posts, where they are others than its own mix has.
+    """
+    kinds = account.kinds.kinds if kinds is None else kinds
+    says = lacks(publisher, account.visibility, sensitive=account.sensitive)
+    if says is None and Kind.MORPH in kinds:
+        says = stands_still(publisher)
+    if says is not None:
         raise UsageError(f"The account {account.name}: {says}")
+    if Kind.BEFORE_AND_AFTER in kinds and (settings.run is None or settings.run.is_dir()):
+        studio_of(settings).require_stages()
 
 
 def captions_of(account: Account, publisher: type[Publisher] | Publisher) -> Captions:
@@ -185,31 +200,16 @@ def words_for(captions: Captions, order: Order) -> Words:
     )
 
 
-def render_media(
-    home: Path,
-    pictures: Iterable[Picture],
-    alt_text: str,
-    target: Path,
-    publisher: type[Publisher] | Publisher,
-) -> Path:
-    """Make the file that is uploaded, within the publisher's limits."""
-    from meshibot.pictures import SIDE, Label, render  # Pillow is for those who post
-
-    render(
-        [home / picture.file for picture in pictures],
-        target,
-        Label(alt_text),
-        side=min(SIDE, publisher.limits.image_side),
-        max_bytes=publisher.limits.image_bytes,
-    )
-    return target
+def studio_of(settings: Settings) -> Studio:
+    """Where posts' files are made."""
+    return Studio(settings.home, lambda: settings.checkpoint_file, settings.run)
 
 
 def _channel(settings: Settings, account: Account, stack: ExitStack) -> Channel:
     schedule = schedule_of(account)
     publisher = publisher_of(settings, account)
     stack.callback(publisher.close)
-    require_possible(account, publisher)
+    require_possible(settings, account, publisher)
     captions = captions_of(account, publisher)
     _require_stock(settings, account)
     return Channel(
@@ -217,7 +217,7 @@ def _channel(settings: Settings, account: Account, stack: ExitStack) -> Channel:
         publisher,
         schedule,
         describe=lambda order: words_for(captions, order),
-        prepare=_prepare(settings.home, publisher),
+        prepare=_prepare(settings, publisher),
         mix=account.kinds,
         captions_apart=account.captions_apart,
         language=captions.language,
@@ -260,9 +260,11 @@ def picture_fault(settings: Settings) -> Callable[[Picture], str | None]:
     return fault
 
 
-def _prepare(home: Path, publisher: Publisher) -> Callable[[Order, Words], Path]:
+def _prepare(settings: Settings, publisher: Publisher) -> Callable[[Order, Words], Path]:
+    studio = studio_of(settings)
+
     def prepare(order: Order, words: Words) -> Path:
-        target = home / "media" / f"{order.account}-{order.serial:04d}.jpg"
-        return render_media(home, order.pictures, words.alt_text, target, publisher)
+        stem = settings.home / "media" / f"{order.account}-{order.serial:04d}"
+        return studio.make(order.kind, order.pictures, words.alt_text, stem, publisher.limits)
 
     return prepare

@@ -17,7 +17,7 @@ LOOK_FOR_REACTIONS = timedelta(minutes=5)
 
 def chores(settings: Settings, database: Database, reader: Reader) -> Iterator[Task]:
     """Those that the settings ask for."""
-    if settings.backup_keep is not None and settings.database_address.startswith("sqlite"):
+    if settings.backup_keep is not None:
         yield Task("the backup", Keeper(settings, settings.backup_keep), LOOK_FOR_BACKUP)
     if any(map(is_read, settings.accounts)):
         yield Task("the reactions", reader, LOOK_FOR_REACTIONS)

@@ -1,14 +1,16 @@
 """What posting has cost this month and will have cost by its end, and how much of a day's budget is used."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.orm import Session
 
 from meshibot.config import Account, Settings
-from meshibot.database.queries import begun_between, captions_sent_between
+from meshibot.database.queries import begun_between, captions_sent_between, looks_between
 from meshibot.publishers import publisher_class
+from meshibot.publishers.base import Publisher
 from meshibot.slots import Schedule, plan, schedule_of
 
 
@@ -19,6 +21,9 @@ class Month:
     account: str
     posts: int
     spent: float
+    """For the posts, and for looking at what people said to them."""
+    looked: float
+    """Of it what looking has cost."""
     expected_posts: int
     """By the end of the month, as its schedule stands."""
     expected: float
@@ -34,16 +39,13 @@ def this_month(session: Session, settings: Settings, now: datetime) -> list[Mont
 def _month(session: Session, account: Account, now: datetime) -> Month:
     schedule = schedule_of(account)
     today = now.astimezone(schedule.tz).replace(hour=0, minute=0, second=0, microsecond=0)
-    first = today.replace(day=1)
-    end = (first + timedelta(days=32)).replace(day=1)
+    month = span_of(today)
+    end = month[1].astimezone(schedule.tz)
     publisher = publisher_class(account.publisher)
-    month = (first.astimezone(UTC), end.astimezone(UTC))
     captions = captions_sent_between(session, account.name, *month)
-    plain, linked = (publisher.price.of_post(with_link=link) for link in (False, True))
-    links = 0
-    if plain != linked:
-        links = sum(publisher.has_link(caption) for caption in captions if caption)
-    spent = plain * (len(captions) - links) + linked * links
+    plain = publisher.price.of_post(with_link=False)
+    looked = cost_of_looks(session, account, month)
+    spent = _cost_of(captions, publisher) + looked
     left = posts_in(schedule, now, (end - now.astimezone(schedule.tz)) / timedelta(days=1))
     used = begun_between(
         session, account.name, today.astimezone(UTC), (today + timedelta(days=1)).astimezone(UTC)
@@ -52,11 +54,37 @@ def _month(session: Session, account: Account, now: datetime) -> Month:
         account.name,
         len(captions),
         spent,
+        looked,
         len(captions) + left,
         spent + left * plain,
         used,
         account.daily_budget,
     )
+
+
+def spent_between(session: Session, account: Account, span: tuple[datetime, datetime]) -> float:
+    """What posts, and looks at them, cost in a span of time."""
+    captions = captions_sent_between(session, account.name, *span)
+    return _cost_of(captions, publisher_class(account.publisher)) + cost_of_looks(session, account, span)
+
+
+def _cost_of(captions: Sequence[str | None], publisher: type[Publisher]) -> float:
+    """Of the posts with these words."""
+    plain, linked = (publisher.price.of_post(with_link=link) for link in (False, True))
+    links = sum(publisher.has_link(caption) for caption in captions if caption) if plain != linked else 0
+    return plain * (len(captions) - links) + linked * links
+
+
+def span_of(local: datetime) -> tuple[datetime, datetime]:
+    """The month that a local moment lies in, from its beginning to that of the next (UTC)."""
+    first = local.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return first.astimezone(UTC), (first + timedelta(days=32)).replace(day=1).astimezone(UTC)
+
+
+def cost_of_looks(session: Session, account: Account, span: tuple[datetime, datetime]) -> float:
+    """What it cost in that time to ask how people answered."""
+    each = publisher_class(account.publisher).price.read
+    return each * looks_between(session, account.name, *span) if each else 0.0
 
 
 def posts_in(schedule: Schedule, now: datetime, days: float) -> int:

@@ -112,10 +112,11 @@ class Daemon:
             for thread in threads:
                 thread.join()
             self._alarm.shutdown()
-            for number, handler in before.items():
-                signal.signal(number, handler)
             self._presence.end()
             log.info("meshibot has stopped")
+            # Last: some send a signal twice, and the second must not cut this short.
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def stop(self) -> None:
         """End `run`; may be called from any thread."""

@@ -123,8 +123,7 @@ class Likeness:
         """The post whose picture looks most like this one, and the bits of 64 that differ."""
         with self._lock:
             self._catch_up(session)
-            phash = picture.phash
-            distances = bytes([(phash ^ other).bit_count() for other in self._hashes])
+            distances = bytes(map(int.bit_count, map(picture.phash.__xor__, self._hashes)))
             nearest = list(islice(self._in_order(distances, but=picture.id), _CANDIDATES))
         for bits, number in nearest:  # one that did not come to be posted is passed over
             found = session.execute(

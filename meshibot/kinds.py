@@ -6,7 +6,7 @@ from datetime import date
 
 from meshibot.errors import UsageError
 
-KINDS = ("single", "grid", "grid9")
+KINDS = ("single", "grid", "grid9", "morph", "before-and-after")
 """Those that a schedule may have, as they are written."""
 _WHOLE = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _DAYS = tuple(day[:3] for day in _WHOLE)

@@ -5,7 +5,7 @@ https://prometheus.io/docs/instrumenting/exposition_formats/
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from threading import Lock
 
 from sqlalchemy import func, select
@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from meshibot import __version__
 from meshibot.config import Settings
+from meshibot.costs import cost_of_looks
 from meshibot.database import (
     Account,
     Attempt,
@@ -32,6 +33,7 @@ from meshibot.publishers import publisher_class
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _AT_ONCE = 5000
+_EVER = (datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC))
 _OVERDUE = timedelta(hours=1)
 
 Sample = tuple[Mapping[str, str], float]
@@ -82,7 +84,12 @@ class Metrics:
                            lambda name: _next_slot(session, name, now))  # fmt: skip
         waiting = session.scalar(select(func.count()).where(Picture.state == PictureState.APPROVED)) or 0
         yield _family("pictures_in_stock", "gauge", "Pictures that wait.", [({}, waiting)])
-        yield _family("spent_dollars_total", "counter", "What the posts have cost.", self._spent(session))
+        yield _family(
+            "spent_dollars_total",
+            "counter",
+            "What posts, and looks at them, have cost.",
+            self._spent(session),
+        )
         yield from self._requests_made(session, now)
         seen = session.scalar(select(func.max(Daemon.seen_at)))
         yield _family(
@@ -105,6 +112,7 @@ class Metrics:
             if publisher.price.of_post(with_link=True):
                 linked = (publisher.has_link(caption or "") for caption in session.scalars(made))
                 dollars = sum(publisher.price.of_post(with_link=link) for link in linked)
+            dollars += cost_of_looks(session, account, _EVER)
             samples.append(({"account": account.name}, dollars))
         return samples
 

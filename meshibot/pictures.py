@@ -27,6 +27,8 @@ SIDE = 1024
 """Pixels: networks show a post at least this wide, and would scale up anything smaller, and worse."""
 
 _QUALITIES = (92, 88, 84, 80, 75, 70, 65, 60, 50, 40)
+_GIF, _GIF_END = b"GIF89a", b";"
+_GIF_XMP = b"\x21\xff\x0bXMP DataXMP"
 _GAP_COLOUR = (250, 247, 240)
 
 
@@ -127,12 +129,33 @@ def render(
         raise PictureError(f"The picture {target} can't be written: {error.strerror}.") from error
 
 
+def write_gif(source: Path, target: Path, label: Label) -> None:
+    """Label a GIF that was drawn, and write it atomically. Raises PictureError as `render` does."""
+    try:
+        replace_file(target, label_gif(source.read_bytes(), label))
+    except OSError as error:
+        raise PictureError(f"The picture {target} can't be written: {error.strerror}.") from error
+
+
+def label_gif(data: bytes, label: Label) -> bytes:
+    """A GIF with its label before its end, as an application extension (XMP specification, part 3, GIF).
+
+    XMP is no row of sub-blocks; the trailer of falling bytes leads a reader that knows only those to its end.
+    """
+    if not data.startswith(_GIF) or not data.endswith(_GIF_END):
+        raise ValueError("not a whole GIF")
+    trailer = bytes([1, *range(255, -1, -1), 0])
+    return data[:-1] + _GIF_XMP + _xmp(label) + trailer + _GIF_END
+
+
 def read_digital_source_type(path: Path) -> str | None:
     """The digital source type that the file's XMP declares; None for a file without one."""
     try:
         with Image.open(path) as image:
             image.load()
             xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or ""
+        if path.suffix == ".gif":
+            xmp = path.read_bytes().rpartition(_GIF_XMP)[2]
     except (OSError, UnidentifiedImageError) as error:
         raise PictureError(f"The picture {path} can't be read: {error}.") from error
     text = xmp.decode("utf-8", "replace") if isinstance(xmp, bytes) else str(xmp)

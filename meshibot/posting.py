@@ -7,11 +7,11 @@ from meshibot.assembly import (
     captions_of,
     open_bot,
     picture_fault,
-    render_media,
     require_possible,
+    studio_of,
     words_for,
 )
-from meshibot.captions import Said, marker
+from meshibot.captions import Said, marker, with_marker
 from meshibot.config import Account, Settings
 from meshibot.database import Account as AccountRow
 from meshibot.database import AccountState, Database, Kind, Picture, PostState
@@ -19,7 +19,7 @@ from meshibot.database.migrate import open_existing
 from meshibot.database.models import OPEN_STATES
 from meshibot.database.queries import choose_pictures
 from meshibot.errors import NothingToDo
-from meshibot.outbox import PICTURES, Order, drafts, people
+from meshibot.outbox import DRAWN_ANEW, PICTURES, Order, Words, drafts, people
 from meshibot.publishers import publisher_class
 from meshibot.slots import Schedule, schedule_of
 from meshibot.stock.inventory import fingerprint
@@ -34,9 +34,12 @@ def post_now(settings: Settings, account: Account, kind: Kind) -> tuple[Json, in
     Raises MeshibotError where nothing was begun.
     """
     with open_bot(settings, [account]) as bot:
+        require_possible(settings, account, bot.channels[0].publisher, {kind})
         outbox = bot.outbox()
         if account.review == "off":  # what is sampled now, nobody has approved
-            bot.stock.ensure(account.name, PICTURES[kind], bot.channels[0].preferred())
+            bot.stock.ensure(
+                account.name, PICTURES[kind], bot.channels[0].preferred(), no_others=kind in DRAWN_ANEW
+            )
         post = people.post_now(outbox, account.name, kind)
         with bot.database.read() as session:
             stopped = session.get_one(AccountRow, account.name).state is AccountState.STOPPED
@@ -57,7 +60,7 @@ def rehearse(settings: Settings, account: Account, kind: Kind, now: datetime, fo
     """
     schedule = schedule_of(account)
     publisher = publisher_class(account.publisher)
-    require_possible(account, publisher)
+    require_possible(settings, account, publisher, {*account.kinds.kinds, kind})
     captions = captions_of(account, publisher)
     with open_existing(settings.database_address) as database:
         serial = _next_serial(database, account.name)
@@ -66,10 +69,9 @@ def rehearse(settings: Settings, account: Account, kind: Kind, now: datetime, fo
     order = Order(
         account.name, serial, marker(serial), kind, tuple(pictures), now.astimezone(schedule.tz), lately=said
     )
-    words = words_for(captions, order)
-    file = render_media(
-        settings.home, pictures, words.alt_text, folder / f"{account.name}-{serial:04d}.jpg", publisher
-    )
+    words = _with_own(words_for(captions, order), order)
+    stem = folder / f"{account.name}-{serial:04d}"
+    file = studio_of(settings).make(kind, pictures, words.alt_text, stem, publisher.limits)
     return {
         "id": None,
         "account": account.name,
@@ -93,6 +95,15 @@ def rehearse(settings: Settings, account: Account, kind: Kind, now: datetime, fo
         "cost": publisher.price.of_post(with_link=publisher.has_link(words.caption)),
         "pictures": [picture_json(picture, settings.home) for picture in pictures],
     }
+
+
+def _with_own(words: Words, order: Order) -> Words:
+    """What a person wrote for the picture, where it is shown alone."""
+    if order.kind is not Kind.SINGLE:
+        return words
+    (picture,) = order.pictures
+    caption = words.caption if picture.caption is None else with_marker(picture.caption, order.serial)
+    return Words(caption, picture.alt_text or words.alt_text)
 
 
 def _next_serial(database: Database | None, account: str) -> int:
@@ -123,6 +134,7 @@ def _pictures(
                 account.name,
                 PICTURES[kind],
                 preferred=fingerprint(settings.checkpoint_file),
+                no_others=kind in DRAWN_ANEW,
                 reviewed=reviewed,
                 fault=picture_fault(settings),
             ).pictures

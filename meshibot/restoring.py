@@ -16,6 +16,7 @@ from meshibot.backup import archive, unpack
 from meshibot.config import Settings
 from meshibot.database import Account as AccountRow
 from meshibot.database import Daemon, Database
+from meshibot.database.carry import replace
 from meshibot.database.migrate import open_existing, upgrade
 from meshibot.database.queries import lives
 from meshibot.database.session import parse_url
@@ -34,12 +35,6 @@ def restore(settings: Settings, file: Path, now: datetime) -> Json:
     is held. The accounts are stopped: see `resuming`. Raises MeshibotError where a daemon runs, or the backup
     can't be used.
     """
-    address = parse_url(settings.database_address)
-    if address.get_backend_name() != "sqlite":
-        raise UsageError(
-            "A backup is restored into SQLite: restore PostgreSQL with its own tools, then run "
-            "`meshibot db hold --since TIME`."
-        )
     _require_no_daemon(settings, now)
     make_home(settings)
     workshop = Path(tempfile.mkdtemp(prefix=".restore-", dir=settings.home))
@@ -51,7 +46,7 @@ def restore(settings: Settings, file: Path, now: datetime) -> Json:
             held, stock = _hold(opened, settings, manifest.made_at, now)
         unpack.as_one_file(database)
         pictures = unpack.put_pictures(workshop, manifest, settings.home)
-        kept = unpack.swap(database, Path(str(address.database)), now)
+        kept = _put_database(database, settings.database_address, now)
         written = unpack.put_settings(workshop, manifest, settings.home, settings.files)
     except OSError as error:
         raise MeshibotError(
@@ -65,10 +60,22 @@ def restore(settings: Settings, file: Path, now: datetime) -> Json:
         "made_at": instant(manifest.made_at),
         "pictures": pictures,
         "stock_put_aside": stock,
-        "kept": None if kept is None else str(kept),
+        "kept": kept,
         "settings": [str(each) for each in written],
         "held": _held_json(held),
     }
+
+
+def _put_database(new: Path, url: str, now: datetime) -> str | None:
+    """Put a SQLite file, or its rows, in the place of what is at an address; where that is kept."""
+    address = parse_url(url)
+    if address.get_backend_name() == "sqlite":
+        kept = unpack.swap(new, Path(str(address.database)), now)
+        return None if kept is None else str(kept)
+    upgrade(url)
+    with Database.open(f"sqlite:///{new}") as source, Database.open(url) as target:
+        schema = replace(source, target, now)
+        return None if schema is None else f"schema {schema}"
 
 
 def hold(settings: Settings, since: datetime, now: datetime) -> Json:

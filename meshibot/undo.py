@@ -10,7 +10,7 @@ from meshibot.slots import changes
 from meshibot.slots.changes import Desk
 from meshibot.stock import review
 
-OF_PICTURES = ("approve", "reject")
+OF_PICTURES = ("approve", "reject", "write")
 OF_SLOTS = ("skip", "restore", "move", "add", "put", "clear", "swap")
 
 

@@ -109,6 +109,8 @@ def picture_json(picture: Picture, home: Path) -> Json:
         "checkpoint": picture.checkpoint,
         "phash": f"{picture.phash:016x}",
         "verdict": picture.verdict.value if picture.verdict else None,
+        "caption": picture.caption,
+        "alt_text": picture.alt_text,
         "created_at": instant(picture.created_at),
     }
 

@@ -25,6 +25,7 @@ def make_checkpoint(
     training_hashes: tuple[str, ...] = (),
     collapsed: bool = False,
     critic: CriticKind = "plain",
+    step: int = 0,
 ) -> Path:
     """Write a checkpoint and return its path.
 
@@ -57,7 +58,7 @@ def make_checkpoint(
         architecture=asdict(arch),
         objective="wgan-gp",
         preset="modern",
-        step=0,
+        step=step,
         images_seen=0,
         data_fingerprint="0" * 64,
         training_pictures=180,

@@ -17,7 +17,8 @@ from trainer.nets.critic import Critic
 from trainer.nets.generator import GatedGenerator, Generator
 from trainer.nets.layers import LEAK
 from trainer.nets.vision import Views
-from trainer.training.step import Autocast, FakesDraw, Networks
+from trainer.training.step import FakesDraw, Networks
+from trainer.training.weights import Autocast
 
 
 def _upsampled(layer: Any, x: Tensor) -> Tensor:
@@ -78,7 +79,7 @@ class NaiveCritic(nn.Module):
 
 
 def _score(name: str, head: Any, view: Tensor) -> Tensor:
-    x = view if name == "picture" else view * head.gain
+    x = view
     for block in head.blocks.values():
         conv = block.conv
         x = F.conv2d(x, conv.weight, conv.bias, conv.stride, conv.padding)
@@ -105,15 +106,17 @@ class NaiveStep:
         """One update; returns the loss, a sum over heads."""
         self.critic_optimiser.zero_grad()
         share = epsilon.reshape(-1, 1, 1, 1)
+        lengths = self.vision.lengths(reals[0].shape[-1])
         with self.autocast():
             fakes = tuple(view.detach() for view in self._fakes(draw))
             real_scores = self.critic(reals)
             fake_scores = self.critic(fakes)
             points = tuple(
-                (share * fake + (1 - share) * real).requires_grad_(True)
-                for real, fake in zip(reals, fakes, strict=True)
+                ((share * fake + (1 - share) * real) / length).requires_grad_(True)
+                for real, fake, length in zip(reals, fakes, lengths, strict=True)
             )
-            scores = self.critic(points)
+            scaled = (point * length for point, length in zip(points, lengths, strict=True))
+            scores = self.critic(tuple(scaled))
         loss = torch.zeros((), dtype=epsilon.dtype, device=epsilon.device)
         for real, fake, score, point in zip(real_scores, fake_scores, scores, points, strict=True):
             (gradient,) = torch.autograd.grad(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -118,10 +118,9 @@ def morph(
         require_av()
     loaded = checkpoint.load(path, str(choose_device(device)))
     seeds = believable_seeds(loaded, plan.keyframes, plan.seed)
-    latents = closed_walk(latents_from_seeds(list(seeds), loaded.metadata.latent_size), plan.frames)
-    pictures = draw(loaded.generator, latents, loaded.device)
+    pictures = walk(loaded, seeds, plan.frames)
     if suffix == ".gif":
-        data, size = _gif_within_limit(pictures, plan, say)
+        data, size = gif_within(pictures, plan.size, plan.fps, GIF_BYTES, say)
     else:
         data, size = mp4(pictures, plan.size, plan.fps), plan.size
         if len(data) > VIDEO_BYTES:
@@ -146,6 +145,12 @@ def believable_seeds(loaded: Checkpoint, count: int, first_seed: int) -> tuple[i
     )
     best = scores.topk(count).indices.tolist()
     return tuple(first_seed + index for index in sorted(best))
+
+
+def walk(loaded: Checkpoint, seeds: Sequence[int], frames: int) -> Pictures:
+    """Pictures (frames, r, r, 3) past those of all seeds and back to the first."""
+    keys = latents_from_seeds(list(seeds), loaded.metadata.latent_size)
+    return draw(loaded.generator, closed_walk(keys, frames), loaded.device)
 
 
 def closed_walk(keys: Tensor, frames: int) -> Tensor:
@@ -188,17 +193,22 @@ def _scaled(pictures: Pictures, size: int) -> Iterator[Image.Image]:
 # --- GIF ---
 
 
-def _gif_within_limit(pictures: Pictures, plan: Plan, say: Callable[[str], None]) -> tuple[bytes, int]:
-    """The GIF, as large as asked for or as large as X takes."""
-    size = plan.size
+def gif_within(
+    pictures: Pictures, size: int, fps: float, most: int, say: Callable[[str], None] = lambda _: None
+) -> tuple[bytes, int]:
+    """The GIF, and its pixels a side: as large as asked for, or as `most` bytes allow; `say` is told.
+
+    Raises TrainerError where even a small one has more.
+    """
     while True:
-        data = gif(pictures, size, plan.fps)
-        if len(data) <= GIF_BYTES:
+        data = gif(pictures, size, fps)
+        if len(data) <= most:
             return data, size
-        smaller = int(size * min(0.95, math.sqrt(0.93 * GIF_BYTES / len(data))))
+        smaller = int(size * min(0.95, math.sqrt(0.93 * most / len(data))))
+        limit = f"{most / 1e6:g} MB are allowed"
         if smaller < SMALLEST:
-            raise TrainerError("Even a small GIF would be larger than X takes: take fewer --seconds.")
-        say(f"{size} px a side give {len(data) / 1e6:.1f} MB, and X takes 15: drawing {smaller} px instead.")
+            raise TrainerError(f"Even a small GIF would have more bytes, and {limit}: take fewer frames.")
+        say(f"{size} px a side give {len(data) / 1e6:.1f} MB, and {limit}: drawing {smaller} px instead.")
         size = smaller
 
 

@@ -22,7 +22,7 @@ def to_device(pictures: NDArray[np.uint8], device: torch.device) -> Tensor:
 
 def to_float(pictures: Tensor) -> Tensor:
     """uint8 (n, 3, r, r) to float32 in [-1, 1]."""
-    return pictures.float().mul_(1 / 127.5).sub_(1.0)
+    return (pictures * (1 / 127.5)).sub_(1.0)
 
 
 def to_uint8(images: Tensor) -> NDArray[np.uint8]:

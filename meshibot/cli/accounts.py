@@ -133,7 +133,11 @@ def notify(
         with existing_database(settings) as database:
             notifier = Notifier(required(database), settings)
             notifier.look(patient=False)
-            went = [(way.name, notifier.tell(way, current_time())) for way in there]
+            awake = [way for way in there if not notifier.is_quiet(way, current_time())]
+            went = [(way.name, notifier.tell(way, current_time())) for way in awake]
+            for way in there:
+                if way not in awake:
+                    say(f"{way.name}: waits until the quiet hours are over ({settings.notify_quiet_hours}).")
     for name, error in went:
         say(f"{name}: {error or 'told.'}")
     raise typer.Exit(1 if any(error for _, error in went) else 0)

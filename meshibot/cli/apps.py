@@ -50,6 +50,8 @@ class PostKind(StrEnum):
     SINGLE = "single"
     GRID = "grid"
     GRID_OF_NINE = "grid9"
+    MORPH = "morph"
+    BEFORE_AND_AFTER = "before-and-after"
 
 
 def _version(asked: bool) -> None:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @app.command("post-now")
 def post_now(
     account: AccountOption = None,
-    kind: Annotated[PostKind, typer.Option(help="One picture, or a grid of four or nine.")] = PostKind.SINGLE,
+    kind: Annotated[PostKind, typer.Option(help="What it shows.")] = PostKind.SINGLE,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show everything; change nothing.")] = False,
     json: JsonOption = False,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,6 +56,8 @@ def run() -> None:
         )
         restocker.stopping = reader.stopping = daemon.stopping
         daemon.run()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)  # it ends as it is
 
 
 @app.command()
@@ -120,7 +123,10 @@ def web(
     ] = None,
     https: Annotated[bool, typer.Option("--https", help="A proxy in front of it speaks https.")] = False,
     run: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="A training's run folder, to be shown live.")
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="A training's run folder, to be shown live. (default: MESHIBOT_RUN)"
+        ),
     ] = None,
     link: Annotated[
         bool, typer.Option("--link", help="Only print a link that lets somebody in once.")
@@ -136,7 +142,7 @@ def web(
     place.require_meant()
     say(f"This link lets you in once, within ten minutes: {new_link(settings, place)}")
     if not link:
-        serve(settings, place, run=run)
+        serve(settings, place, run=run or settings.run)
 
 
 @app.command()

@@ -222,6 +222,35 @@ def _judge(pictures: list[int], said: str, reason: str | None, json: bool) -> No
     raise typer.Exit(1 if refused else 0)
 
 
+@stock_app.command("words")
+def stock_words(
+    picture: Annotated[int, typer.Argument(metavar="PICTURE", help="The picture's id, as in stock list.")],
+    caption: Annotated[
+        str | None, typer.Option(help="What is said with it; {marker} is the post's number.")
+    ] = None,
+    alt_text: Annotated[
+        str | None, typer.Option("--alt-text", help="What is said to those who don't see it.")
+    ] = None,
+) -> None:
+    """Keep words with a picture, for the post that will show it alone; without any it has the usual ones."""
+    settings = read_settings()
+
+    from meshibot.assembly import require_postable
+    from meshibot.outbox.people import COMMAND_LINE
+    from meshibot.stock import review
+
+    said = (caption, alt_text)
+    for account in settings.accounts:  # whichever of them will show it
+        said = require_postable(account, *said)
+    with existing_database(settings) as existing:
+        review.write(required(existing), picture, *said, now=current_time(), by=COMMAND_LINE)
+    say(
+        f"The words of picture {picture} were kept."
+        if any(said)
+        else f"Picture {picture} has the usual words."
+    )
+
+
 @stock_app.command("again")
 def stock_again(
     picture: Annotated[int, typer.Argument(metavar="PICTURE", help="The picture's id, as in stock list.")],

@@ -143,6 +143,9 @@ class Settings(Layered):
         None, description="a database address such as sqlite:////path/to/file or postgresql://user@host/name"
     )
     checkpoint: FilePath | None = Field(None, description="a .safetensors file made by trainer fit")
+    run: FilePath | None = Field(
+        None, description="the run folder of trainer fit that the checkpoint comes from"
+    )
     min_quantile: Annotated[float, BeforeValidator(values.finite)] = Field(
         DEFAULT_MIN_QUANTILE, ge=0, le=1, description="a number from 0 (keeps every picture) to 1"
     )
@@ -159,6 +162,10 @@ class Settings(Layered):
     notify_webhook: NotifyAddress = Field(None, description="an address such as https://example.org/hook")
     notify_webhook_key: Secret = Field(None, description="a text that only you and the receiver know")
     notify_ping: NotifyAddress = Field(None, description="the ping address that the monitor shows")
+    notify_quiet_hours: Annotated[QuietHours | None, PlainValidator(values.quiet_hours)] = Field(
+        None, description="a span of local time such as 22:00-07:00"
+    )
+    notify_digest: Literal["off", "weekly"] = Field("off", description="weekly or off")
     notify_apprise: Secret = Field(None, description="one or several addresses as Apprise writes them")
     log_format: Literal["text", "json"] = Field("text", description="text or json")
     log_level: Literal["debug", "info", "warning"] | None = Field(None, description="debug, info or warning")

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, inspect, text
 
 from meshibot.backup.replaceable import require_replaceable
+from meshibot.backup.unpack import as_one_file
 from meshibot.database.session import Database, parse_url
 from meshibot.errors import DatabaseFailure, DatabaseNewer, UsageError
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest under migrations/versions. Revisions are numbers, so that "newer" is told without Alembic."""
 
 
@@ -98,13 +99,14 @@ def alembic_config(connection: Connection) -> "Config":
 
 
 def backup(url: str, target: Path) -> Path:
-    """Copy a SQLite database, consistent while others write, by SQLite's online backup; returns `target`.
+    """Copy a database into a SQLite file, consistent while others write; returns `target`.
 
-    The copy appears at once and whole, or not at all; an earlier backup is replaced, and no other file.
+    SQLite's by its online backup, PostgreSQL's row by row. The copy appears at once and whole, or not at all;
+    an earlier backup is replaced, and no other file.
     """
     parsed = parse_url(url)
     if parsed.get_backend_name() != "sqlite":
-        raise UsageError("Only a SQLite database is copied by meshibot: use pg_dump for PostgreSQL.")
+        return _backup_rows(url, target)
     source_file = Path(str(parsed.database))
     if not source_file.is_file():
         raise DatabaseFailure(f"There is no database at {source_file} yet: nothing to back up.")
@@ -129,6 +131,34 @@ def backup(url: str, target: Path) -> Path:
     except (OSError, sqlite3.Error) as error:
         unfinished.unlink(missing_ok=True)
         raise DatabaseFailure(f"The backup to {target} failed: {error}.") from error
+    return target
+
+
+def _backup_rows(url: str, target: Path) -> Path:
+    """The same for PostgreSQL."""
+    from meshibot.database.carry import carry
+
+    require_replaceable(target)
+    _make_folder(target)
+    unfinished = target.with_name(target.name + ".unfinished")
+    unfinished.unlink(missing_ok=True)
+    try:
+        with open_existing(url) as source:
+            if source is None:
+                raise DatabaseFailure("There is nothing in the database yet: nothing to back up.")
+            address = f"sqlite:///{unfinished}"
+            upgrade(address)
+            with Database.open(address) as copy:
+                carry(source, copy)
+        as_one_file(unfinished)
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())
+        unfinished.replace(target)
+    except OSError as error:
+        raise DatabaseFailure(f"The backup to {target} failed: {error}.") from error
+    finally:
+        for left in unfinished.parent.glob(f"{unfinished.name}*"):
+            left.unlink(missing_ok=True)
     return target
 
 

@@ -105,6 +105,9 @@ class Kind(StrEnum):
     GRID = "grid"
     GRID_OF_NINE = "grid9"
     MORPH = "morph"
+    """A walk from one picture to another and back, as a GIF."""
+    BEFORE_AND_AFTER = "before-and-after"
+    """One picture as its checkpoint's run drew it earlier, and finished."""
 
 
 class PostState(StrEnum):
@@ -272,6 +275,9 @@ class Picture(Versioned, Base):
     verdict_reason: Mapped[str | None]
     reviewed_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
+    caption: Mapped[str | None]
+    """What a person wrote for it, said by the post that shows it alone; None for what is usual."""
+    alt_text: Mapped[str | None]
 
 
 class Slot(Versioned, Base):

@@ -136,8 +136,6 @@ def _daemon(settings: Settings, now: datetime) -> tuple[Level, str]:
 
 
 def _backup(settings: Settings, now: datetime) -> tuple[Level, str]:
-    if not settings.database_address.startswith("sqlite"):
-        return "ok", "PostgreSQL is backed up by its own tools (pg_dump)."
     if settings.backup_keep is None:
         return "ok", "The daemon makes none: MESHIBOT_BACKUP_KEEP is none."
     with open_existing(settings.database_address) as database:

@@ -79,7 +79,7 @@ def _network(settings: Settings, account: Account, *, paid: bool) -> Iterator[Fi
                 return
             yield from _server(subject, publisher)
         # Its limits are known now.
-        yield looked(f"{subject} captions", lambda: _captions(account, publisher))
+        yield looked(f"{subject} captions", lambda: _captions(settings, account, publisher))
 
 
 def _server(subject: str, publisher: Publisher) -> Iterator[Finding]:
@@ -132,8 +132,8 @@ def _for_a_person(settings: Settings, account: Account) -> int:
     return 0
 
 
-def _captions(account: Account, publisher: Publisher) -> tuple[Level, str]:
-    require_possible(account, publisher)
+def _captions(settings: Settings, account: Account, publisher: Publisher) -> tuple[Level, str]:
+    require_possible(settings, account, publisher)
     captions = captions_of(account, publisher)
     many = f"{len(captions.lines)} lines" if len(captions.lines) > 1 else "one line"
     return "ok", f"{many} in {captions.language}, within what {publisher.title} takes."

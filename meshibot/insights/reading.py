@@ -8,14 +8,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from meshibot.clock import Clock, SystemClock
 from meshibot.config import Account, Settings
-from meshibot.costs import this_month
+from meshibot.costs import cost_of_looks, span_of, this_month
 from meshibot.database import Account as AccountRow
 from meshibot.database import AccountState, Database, Post, PostMetrics, PostState
 from meshibot.database.queries import held_back, is_over
@@ -65,21 +65,7 @@ def cost_a_post(publisher: type[Publisher]) -> float:
 
 def spent_this_month(session: Session, account: Account, now: datetime) -> float:
     """US dollars that looking has cost since the account's month began. What was gone cost nothing."""
-    each = publisher_class(account.publisher).price.read
-    if not each:
-        return 0.0
-    month = now.astimezone(account.timezone).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    looks = (
-        select(func.count())
-        .select_from(PostMetrics)
-        .join(Post, Post.id == PostMetrics.post_id)
-        .where(
-            Post.account == account.name,
-            PostMetrics.measured_at >= month.astimezone(UTC),
-            PostMetrics.likes.is_not(None),
-        )
-    )
-    return each * (session.scalar(looks) or 0)
+    return cost_of_looks(session, account, span_of(now.astimezone(account.timezone)))
 
 
 @dataclass
@@ -159,7 +145,7 @@ class Reader:
         if account.monthly_budget is None or not price:
             return sys.maxsize
         (month,) = (each for each in this_month(session, self.settings, now) if each.account == account.name)
-        left = account.monthly_budget - month.expected - spent_this_month(session, account, now)
+        left = account.monthly_budget - month.expected
         return max(0, int(left / price + 1e-6))
 
 

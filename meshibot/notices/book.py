@@ -9,7 +9,8 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from meshibot.database import Notice
-from meshibot.notices.conditions import Condition
+from meshibot.notices.condition import Condition
+from meshibot.notices.digest import DIGEST
 
 State = Literal["open", "over"]
 
@@ -82,6 +83,11 @@ class Message:
     at: datetime
 
     @property
+    def is_urgent(self) -> bool:
+        """Whether something is wrong now."""
+        return self.state == "open" and self.kind != DIGEST
+
+    @property
     def title(self) -> str:
         """A few words."""
         return f"meshibot: {'over: ' if self.state == 'over' else ''}{self.kind}"
@@ -101,7 +107,7 @@ def untold(session: Session, way: str, now: datetime) -> list[Message]:
     for row in rows:
         state: State = "open" if row.closed_at is None else "over"
         told = row.told.get(way)
-        if told == state or (state == "over" and told is None):
+        if told == state or (state == "over" and (told is None or row.kind == DIGEST)):
             continue
         text = row.text if row.closed_at is None else f"This is over: {row.text}"
         messages.append(Message(row.id, row.kind, row.account, state, text, row.closed_at or row.opened_at))

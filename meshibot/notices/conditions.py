@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import exists, func, or_, select
@@ -23,6 +22,8 @@ from meshibot.database import (
     Verdict,
 )
 from meshibot.database.models import IS_FOR_A_PERSON
+from meshibot.notices.condition import Condition
+from meshibot.notices.digest import digest
 from meshibot.slots.planner import ON_PURPOSE
 from meshibot.thresholds import LOW_DISK, OLD_BACKUP
 
@@ -31,18 +32,6 @@ MISSED_FOR = timedelta(hours=24)
 UNSEEN = timedelta(minutes=10)
 _DAY = timedelta(days=1)
 _FORGOTTEN = timedelta(days=7)
-
-
-@dataclass(frozen=True)
-class Condition:
-    """Something that is wrong. `key` stays the same while it is the same thing."""
-
-    key: str
-    kind: str
-    text: str
-    account: str | None = None
-    patience: timedelta = timedelta()
-    """How long it has to be so before anybody is told."""
 
 
 def conditions(session: Session, settings: Settings, now: datetime) -> Iterator[Condition]:
@@ -56,6 +45,7 @@ def conditions(session: Session, settings: Settings, now: datetime) -> Iterator[
     yield from _daemons(session, now)
     yield from _backup(session, settings, now)
     yield from _disk(settings)
+    yield from digest(session, settings, now)
 
 
 def _stopped(session: Session) -> Iterator[Condition]:
@@ -167,7 +157,7 @@ def _daemons(session: Session, now: datetime) -> Iterator[Condition]:
 
 
 def _backup(session: Session, settings: Settings, now: datetime) -> Iterator[Condition]:
-    if settings.backup_keep is None or not settings.database_address.startswith("sqlite"):
+    if settings.backup_keep is None:
         return
     first = session.scalar(select(func.min(Post.created_at)))
     newest = max((moment for moment, _ in archives(settings.backups_folder)), default=first)

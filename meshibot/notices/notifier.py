@@ -14,6 +14,7 @@ from meshibot.database import Database, Post
 from meshibot.logs import Redactor
 from meshibot.notices.book import Book, Message, mark, untold
 from meshibot.notices.conditions import conditions
+from meshibot.notices.digest import DIGEST, zone_of
 from meshibot.notices.ways import NotTold, Ping, Way, ways
 
 log = logging.getLogger(__name__)
@@ -56,8 +57,17 @@ class Notifier:
         """Look, write down, and tell what can be told now. Raises DatabaseFailure."""
         now = self.look()
         for way in self._ways:
-            if time.monotonic() >= self._patience[way.name].until:
+            if time.monotonic() >= self._patience[way.name].until and not self.is_quiet(way, now):
                 self.tell(way, now)
+
+    def is_quiet(self, way: Way, now: datetime) -> bool:
+        """Whether people sleep: then it is told afterwards, all at once. A monitor never does."""
+        hours = self.settings.notify_quiet_hours
+        return (
+            hours is not None
+            and not isinstance(way, Ping)
+            and now.astimezone(zone_of(self.settings)) in hours
+        )
 
     def look(self, *, patient: bool = True) -> datetime:
         """Write down what is wrong, and what no longer is; not `patient`, what has only begun as well."""
@@ -73,7 +83,11 @@ class Notifier:
     def tell(self, way: Way, now: datetime) -> NotTold | None:
         """Tell by one way what it was not told yet; what went wrong."""
         with self.database.read() as session:
-            messages = [self._clean(message) for message in untold(session, way.name, now)]
+            messages = [
+                self._clean(message)
+                for message in untold(session, way.name, now)
+                if not (isinstance(way, Ping) and message.kind == DIGEST)
+            ]
             posted = session.scalar(select(func.max(Post.posted_at))) if isinstance(way, Ping) else None
         try:
             if messages:

@@ -55,7 +55,7 @@ class Ntfy:
             "topic": self._topic,
             "title": title_of(messages),
             "message": text_of(messages),
-            "priority": 4 if any(message.state == "open" for message in messages) else 3,
+            "priority": 4 if any(message.is_urgent for message in messages) else 3,
             "tags": ["ramen"],
         }
         ask(self.name, "POST", self._server, json.dumps(body, ensure_ascii=False).encode(), headers)
@@ -132,7 +132,7 @@ class Ping:
 
     def tell(self, messages: Sequence[Message]) -> None:
         """What is wrong, as a failure; that it is over is said by the next sign of life."""
-        if any(message.state == "open" for message in messages):
+        if any(message.is_urgent for message in messages):
             ask(self.name, "POST", f"{self._address}/fail", text_of(messages).encode(), {})
         else:
             self.live(text_of(messages))

@@ -27,12 +27,13 @@ exceptions.
 
 from meshibot.crashpoints import crash_point
 from meshibot.outbox.outbox import Outbox
-from meshibot.outbox.policy import PICTURES, Channel, Group, Order, Policy, Words
+from meshibot.outbox.policy import DRAWN_ANEW, PICTURES, Channel, Group, Order, Policy, Words
 from meshibot.outbox.runtime import CRASH_POINTS, CRASH_POINTS_OF_DELETION
 
 __all__ = [
     "CRASH_POINTS",
     "CRASH_POINTS_OF_DELETION",
+    "DRAWN_ANEW",
     "PICTURES",
     "Channel",
     "Group",

@@ -28,7 +28,7 @@ from meshibot.errors import MeshibotError
 from meshibot.outbox import groups, record
 from meshibot.outbox.claim import Claim, is_free, take
 from meshibot.outbox.decide import Interrupted, Late, Result, Situation, decide
-from meshibot.outbox.policy import PICTURES, Channel, Policy
+from meshibot.outbox.policy import DRAWN_ANEW, PICTURES, Channel, Policy
 from meshibot.outbox.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,10 @@ _TOLD = 5
 _A_ROUNDING = 1e-9
 """US dollars: sums of floats."""
 NOT_APPROVED = "What was written for it is a draft, which nobody approved."
+OF_OTHERS = (
+    "The stock has too few pictures of the present checkpoint: `meshibot stock clear --others` makes room "
+    "for more."
+)
 NONE_REVIEWED = "No picture that a person approved was in stock (MESHIBOT_REVIEW is required)."
 
 
@@ -89,7 +93,9 @@ class Turn:
             first = midnight.replace(day=1)
             month = (first.astimezone(UTC), (first + timedelta(days=32)).replace(day=1).astimezone(UTC))
             captions = queries.captions_begun_between(self.session, self.account.name, *month)
-            spent = sum(map(self.channel.cost, captions)) + self.channel.cost(None)
+            looks = queries.looks_between(self.session, self.account.name, *month)
+            looked = looks * self.channel.publisher.price.read
+            spent = looked + sum(map(self.channel.cost, captions)) + self.channel.cost(None)
             if spent > schedule.monthly_budget + _A_ROUNDING:
                 return f"The monthly budget of ${schedule.monthly_budget:.2f} is used up."
         return None
@@ -245,6 +251,8 @@ def new_post(turn: Turn, slot: Slot | None, kind: Kind) -> Post | None:
         created_at=turn.now,
         pictures=[PostPicture(picture_id=row.id, position=place) for place, row in enumerate(chosen)],
     )
+    if kind is Kind.SINGLE:
+        post.caption, post.alt_text = chosen[0].caption, chosen[0].alt_text
     turn.session.add(post)
     return _begin(turn, slot, post)
 
@@ -260,6 +268,7 @@ def _from_the_stock(turn: Turn, slot: Slot | None, kind: Kind) -> Sequence[Pictu
             posts=policy.avoid_posts,
             distance=policy.avoid_distance,
             preferred=turn.channel.preferred(),
+            no_others=kind in DRAWN_ANEW,
             reviewed=turn.channel.reviewed,
             fault=turn.channel.fault,
         )
@@ -275,7 +284,10 @@ def _from_the_stock(turn: Turn, slot: Slot | None, kind: Kind) -> Sequence[Pictu
         picture.state, picture.reason = PictureState.REJECTED, says
         log.warning("picture %d is taken out of the stock: %s", picture.id, says)
     if not choice.pictures and slot is not None:
-        slot.reason = NONE_REVIEWED if turn.channel.reviewed else "The stock was empty."
+        if turn.channel.reviewed:
+            slot.reason = NONE_REVIEWED
+        else:
+            slot.reason = OF_OTHERS if kind in DRAWN_ANEW else "The stock was empty."
     for picture in choice.pictures:
         picture.state = PictureState.RESERVED
     return choice.pictures

@@ -27,10 +27,10 @@ from meshibot.database.models import (
 from meshibot.database.session import Database
 from meshibot.errors import Interrupted, NeedsPerson, NothingToDo, UsageError
 from meshibot.outbox import record
-from meshibot.outbox.choose import Turn, new_post
+from meshibot.outbox.choose import OF_OTHERS, Turn, new_post
 from meshibot.outbox.decide import Absent, Published, Result, Situation, TakenDown, Withdrawn, decide
 from meshibot.outbox.outbox import Outbox
-from meshibot.outbox.policy import Policy
+from meshibot.outbox.policy import DRAWN_ANEW, Policy
 from meshibot.outbox.record import Try
 from meshibot.outbox.runtime import Runtime, request
 from meshibot.publishers.base import Publisher, Sent
@@ -120,6 +120,8 @@ def _another(turn: Turn, kind: Kind) -> Post:
             "No picture in stock was approved: look at them in `meshibot web`, or run `meshibot stock "
             "approve`."
         )
+    if post is None and kind in DRAWN_ANEW:
+        raise NothingToDo(OF_OTHERS)
     if post is None:
         raise NothingToDo("The stock has no picture to post: run `meshibot stock fill`.")
     return post

@@ -13,8 +13,11 @@ from meshibot.publishers.base import Publisher, Visibility
 from meshibot.slots import Schedule
 from meshibot.thresholds import LOOK_ALIKE
 
-PICTURES = {Kind.SINGLE: 1, Kind.GRID: 4, Kind.GRID_OF_NINE: 9, Kind.MORPH: 2}
-"""How many pictures a post of each kind shows."""
+PICTURES = {Kind.SINGLE: 1, Kind.GRID: 4, Kind.GRID_OF_NINE: 9, Kind.MORPH: 2, Kind.BEFORE_AND_AFTER: 1}
+"""How many pictures of the stock a post of each kind takes."""
+
+DRAWN_ANEW = frozenset({Kind.MORPH, Kind.BEFORE_AND_AFTER})
+"""Kinds for which the generator draws once more: only pictures of the present checkpoint will do."""
 
 
 @dataclass(frozen=True)

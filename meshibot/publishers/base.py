@@ -147,6 +147,24 @@ class Remark:
     warning: bool = False
 
 
+MOVING = "image/gif"
+"""The media type of pictures that move."""
+
+
+def _media_type(path: Path) -> str | None:
+    return mimetypes.guess_type(path.name)[0]
+
+
+@dataclass(frozen=True)
+class Moving:
+    """What a network takes of a GIF, which it shows moving."""
+
+    bytes: int
+    side: int
+    """Pixels."""
+    frames: int = 350
+
+
 @dataclass(frozen=True)
 class Limits:
     """What a network, or one server of it, takes."""
@@ -163,6 +181,14 @@ class Limits:
     media_types: tuple[str, ...]
     link: int | None = None
     """Characters that a link counts as, however long it is; None: its own length."""
+    moving: Moving | None = None
+    """None: it shows no GIF, or shows one standing still."""
+
+    def bytes_of(self, path: Path) -> int:
+        """How large a file of such a name may be."""
+        if self.moving is not None and _media_type(path) == MOVING:
+            return self.moving.bytes
+        return self.image_bytes
 
 
 @dataclass(frozen=True)
@@ -450,6 +476,13 @@ def lacks(publisher: type[Publisher] | Publisher, visibility: Visibility, *, sen
     return None
 
 
+def stands_still(publisher: type[Publisher] | Publisher) -> str | None:
+    """That the network, or this server of it, shows no pictures that move, in a sentence."""
+    if publisher.limits.moving is not None:
+        return None
+    return f"{publisher.title} shows no GIF that moves: take morph out of MESHIBOT_KINDS for this account."
+
+
 def too_long(publisher: type[Publisher] | Publisher, caption: str) -> str | None:
     """What is said after 'the caption' where the network would refuse its length; None where it would not."""
     for count in publisher.count(caption, publisher.limits):
@@ -471,6 +504,8 @@ def require_within_limits(
         raise Rejected(
             f"A post on {title} takes 1 to {limits.media} pictures, and this one has {len(draft.media)}."
         )
+    if len(draft.media) > 1 and any(_media_type(path) == MOVING for path in draft.media):
+        raise Rejected("A GIF can't share a post with other pictures.")
     if not contains_marker(draft.caption, draft.marker):
         raise Rejected(
             f"The caption lacks its serial {draft.marker}, by which an unclear post is found again."
@@ -488,17 +523,18 @@ def require_within_limits(
 def read_picture(publisher: Publisher, path: Path) -> tuple[bytes, str]:
     """The bytes of a picture and its media type. Rejected where the network would not take it."""
     limits, title = publisher.limits, publisher.title
-    media_type = mimetypes.guess_type(path.name)[0] or "an unknown type"
-    if media_type not in limits.media_types:
-        raise Rejected(
-            f"The picture {path.name} is {media_type}; {title} takes {', '.join(limits.media_types)} here."
-        )
+    media_type = _media_type(path) or "an unknown type"
+    taken = (*limits.media_types, *((MOVING,) if limits.moving is not None else ()))
+    if media_type not in taken:
+        raise Rejected(f"The picture {path.name} is {media_type}; {title} takes {', '.join(taken)} here.")
     try:
         data = path.read_bytes()
     except OSError as error:
         raise Rejected(f"The picture {path} can't be read: {error.strerror}.") from error
-    if len(data) > limits.image_bytes:
-        raise Rejected(f"The picture {path.name} has {len(data)} bytes; {title} allows {limits.image_bytes}.")
+    if len(data) > limits.bytes_of(path):
+        raise Rejected(
+            f"The picture {path.name} has {len(data)} bytes; {title} allows {limits.bytes_of(path)}."
+        )
     return data, media_type
 
 

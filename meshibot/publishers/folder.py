@@ -26,6 +26,7 @@ from meshibot.publishers.base import (
     Limits,
     MediaGone,
     MediaRef,
+    Moving,
     Price,
     Rejected,
     Remark,
@@ -69,7 +70,8 @@ class FolderPublisher:
         media=4,
         image_bytes=5_000_000,
         image_side=4096,
-        media_types=("image/jpeg", "image/png", "image/webp", "image/gif", "video/mp4"),
+        media_types=("image/jpeg", "image/png", "image/webp"),
+        moving=Moving(15_000_000, 1080),
     )
 
     def __init__(self, folder: Path, account: str = "main") -> None:

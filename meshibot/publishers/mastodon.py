@@ -22,6 +22,7 @@ from pydantic import Field
 from meshibot.publishers import prices
 from meshibot.publishers.answers import Row, age_of, dicts_in, iso_moment, json_of
 from meshibot.publishers.base import (
+    MOVING,
     VISIBILITIES,
     AccountStopped,
     Count,
@@ -32,6 +33,7 @@ from meshibot.publishers.base import (
     Limits,
     MediaGone,
     MediaRef,
+    Moving,
     PossibleDuplicate,
     Price,
     PublishError,
@@ -70,6 +72,9 @@ _PAGES = 32
 _PAGE_SIZE = 40
 _PATIENCE = 20.0
 """Seconds that a server may take over a picture before the post is tried later."""
+_GIF_BYTES = 16_000_000
+_GIF_SIDE = 960
+"""Of a square one: 921,600 pixels. The server makes a silent MP4 of it."""
 _VISIBILITY: Mapping[Visibility, str] = {"public": "public", "unlisted": "unlisted", "followers": "private"}
 _ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 """Opaque: a number on Mastodon, letters too on others."""
@@ -134,6 +139,7 @@ class MastodonPublisher:
         image_side=4096,
         media_types=("image/jpeg", "image/png", "image/webp"),
         link=23,
+        moving=Moving(_GIF_BYTES, _GIF_SIDE),
     )
 
     def __init__(
@@ -486,15 +492,18 @@ def _limits_of(said: Mapping[str, Any]) -> Limits:
     matrix = _number(media, "image_matrix_limit", usual.image_side**2)
     types = media.get("supported_mime_types")
     known = tuple(kind for kind in usual.media_types if not isinstance(types, list) or kind in types)
+    most = _number(media, "image_size_limit", usual.image_bytes)
+    moves = not isinstance(types, list) or MOVING in types
     return replace(
         usual,
         caption=_number(statuses, "max_characters", usual.caption or 500),
         media=min(usual.media, _number(statuses, "max_media_attachments", usual.media)),
         link=_number(statuses, "characters_reserved_per_url", usual.link or 23),
         alt_text=_number(media, "description_limit", usual.alt_text),
-        image_bytes=_number(media, "image_size_limit", usual.image_bytes),
+        image_bytes=most,
         image_side=min(usual.image_side, math.isqrt(matrix)),
         media_types=known,
+        moving=Moving(min(most, _GIF_BYTES), _GIF_SIDE) if moves else None,
     )
 
 

@@ -28,6 +28,7 @@ from meshibot.publishers.base import (
     Limits,
     MediaGone,
     MediaRef,
+    Moving,
     Price,
     PublishError,
     Reactions,
@@ -67,6 +68,9 @@ _PAGE_SIZE = 100
 _PICTURE_MB = 0.2
 """What a picture of ours takes in the drive, about."""
 _FEW_POSTS = 60
+_GIF_BYTES = 8_000_000
+"""More would fill the account's drive, which never empties itself."""
+_GIF_SIDE = 1080
 _VISIBILITY: Mapping[Visibility, str] = {"public": "public", "unlisted": "home", "followers": "followers"}
 _ID = re.compile(r"[0-9A-Za-z]{8,40}")
 _MARKUP = re.compile(r"\$\[|\*\*|__|~~|`|:[\w+-]+:|</?[a-z]+>|\[[^\]]*\]\(", re.IGNORECASE)
@@ -170,6 +174,7 @@ class MisskeyPublisher:
         image_bytes=10_000_000,
         image_side=4096,
         media_types=("image/jpeg", "image/png", "image/webp"),
+        moving=Moving(_GIF_BYTES, _GIF_SIDE),
     )
 
     def __init__(
@@ -450,10 +455,10 @@ def _limits_of(said: Mapping[str, Any]) -> Limits:
     """What a server says of its limits, the account's role included; else what Misskey has unless changed."""
     usual = MisskeyPublisher.limits
     length, size = said.get("maxNoteTextLength"), said.get("maxFileSizeMb")
+    most = int(size * 1_000_000) if isinstance(size, int | float) and size > 0 else usual.image_bytes
     return replace(
         usual,
         caption=length if isinstance(length, int) and length > 0 else usual.caption,
-        image_bytes=int(size * 1_000_000)
-        if isinstance(size, int | float) and size > 0
-        else usual.image_bytes,
+        image_bytes=most,
+        moving=Moving(min(most, _GIF_BYTES), _GIF_SIDE),
     )

@@ -254,8 +254,9 @@ def remarks_on_rules(rules: Iterable[str]) -> list[Remark]:
 def require_made_for(limits: Limits, draft: Draft) -> None:
     """RetryLater where a picture was made for more than the server turned out to take: it is made anew."""
     for path in draft.media:
-        if path.is_file() and path.stat().st_size > limits.image_bytes:
-            raise RetryLater(f"This server takes pictures up to {limits.image_bytes} bytes: it is made anew.")
+        most = limits.bytes_of(path)
+        if path.is_file() and path.stat().st_size > most:
+            raise RetryLater(f"This server takes pictures up to {most} bytes: it is made anew.")
 
 
 def begin_of_look(since: datetime, response: Response) -> datetime:

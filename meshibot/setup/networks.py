@@ -1,12 +1,14 @@
 """What each network needs of its account, and how to come by it: settings to values, secrets among them."""
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from meshibot.errors import UsageError
+from meshibot.layered import variable
 from meshibot.setup.questions import Questions
-from meshibot.setup.tokens import mastodon_token, misskey_token
+from meshibot.setup.tokens import mastodon_token, misskey_token, x_tokens
 
 Answers = dict[str, str]
 
@@ -29,13 +31,15 @@ def _x(questions: Questions) -> Answers:
         "At console.x.com: log in as the account that is to post, make an app with 'Read and write', buy\n"
         "a few credits, and open the app's 'Keys and tokens'. Label the account as automated there.",
     )
-    names = {
-        "x_consumer_key": "Consumer key",
-        "x_consumer_secret": "Consumer secret",
-        "x_access_token": "Access token",
-        "x_access_token_secret": "Access token secret",
+    app = {
+        "x_consumer_key": questions.secret("x_consumer_key", "Consumer key"),
+        "x_consumer_secret": questions.secret("x_consumer_secret", "Consumer secret"),
     }
-    return {name: questions.secret(name, question) for name, question in names.items()}
+    token = questions.secret("x_access_token", "Access token (empty: let X make it, by a PIN)", or_none=True)
+    if not token:
+        return app | x_tokens(app, os.environ.get(variable("x_api_base")), questions)
+    secret = questions.secret("x_access_token_secret", "Access token secret")
+    return {**app, "x_access_token": token, "x_access_token_secret": secret}
 
 
 def _mastodon(questions: Questions) -> Answers:

@@ -45,8 +45,11 @@ class Questions:
                 )
             _say(f"Choose one of {', '.join(choices)}.")
 
-    def secret(self, setting: str, question: str) -> str:
-        """A secret: from the environment or the file, else typed unseen. UsageError as `ask` raises it."""
+    def secret(self, setting: str, question: str, *, or_none: bool = False) -> str:
+        """A secret: from the environment or the file, else typed unseen. UsageError as `ask` raises it.
+
+        `or_none` lets a person answer with nothing.
+        """
         known = os.environ.get(variable(setting)) or self.secrets.get(variable(setting))
         if known:
             return known.strip()
@@ -57,7 +60,7 @@ class Questions:
             )
         while True:
             answer = _read_unseen(f"{question}: ")
-            if answer:
+            if answer or or_none:
                 return answer
 
     def has_secret(self, setting: str) -> bool:

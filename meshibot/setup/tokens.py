@@ -10,13 +10,15 @@ from contextlib import closing
 from typing import Any
 from urllib.parse import urlencode
 
-from meshibot.errors import MeshibotError
+from meshibot.errors import MeshibotError, UsageError
 from meshibot.publishers.server import Server, common_answers
 from meshibot.setup.questions import Questions
 
 _OUT_OF_BAND = "urn:ietf:wg:oauth:2.0:oob"
 _SCOPES = "read:accounts read:statuses write:media write:statuses"
 _PERMISSIONS = "write:notes,write:drive,read:account"
+_PINS = 3
+"""Tries to type it."""
 _HOME = "https://pypi.org/project/meshibot/"
 
 
@@ -72,6 +74,26 @@ def mastodon_token(address: str, questions: Questions) -> str:
             ),
         )
     return _token(answer.get("access_token"), address)
+
+
+def x_tokens(app: Mapping[str, str], api_base: str | None, questions: Questions) -> dict[str, str]:
+    """X's PIN flow: from the app's two settings to the account's. UsageError after the third wrong PIN."""
+    from meshibot.publishers.x.pin import PinFlow, WrongPin  # brings oauthlib
+
+    with closing(PinFlow(app["x_consumer_key"], app["x_consumer_secret"], api_base)) as flow:
+        _show(flow.link())
+        for _ in range(_PINS):
+            try:
+                tokens = flow.tokens(questions.ask("pin", "The PIN that it shows then"))
+            except WrongPin as error:
+                print(error, file=sys.stderr)
+                continue
+            print(f"X knows it as @{tokens.name} now.", file=sys.stderr)
+            return {
+                "x_access_token": tokens.access_token,
+                "x_access_token_secret": tokens.access_token_secret,
+            }
+    raise UsageError("X took none of the PINs: run it again for a new link, and type the PIN within minutes.")
 
 
 def misskey_token(address: str, questions: Questions) -> str:

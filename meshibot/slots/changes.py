@@ -122,13 +122,13 @@ def put(
     """Say what a slot is to show: a picture of the stock, and words where they are to be others than usual.
 
     Without a picture the one that is there stays, or the next of the stock is taken; without words those
-    that are there stay.
+    that are there stay, or else the picture's own are said.
     """
     with _changing(desk, "put", [which], [version]) as (session, (slot,)):
         _require_planned(desk, slot)
         before = _contents(session, slot)
-        if words is None:
-            words = Words(before["caption"], before["alt_text"]) if before else Words()
+        if words is None and before and not _are_its_own(session, before):
+            words = Words(before["caption"], before["alt_text"])
         if picture is None:
             picture = before["picture"] if before else _next_picture(session)
         _take_out(session, slot)
@@ -311,13 +311,20 @@ def _next_picture(session: Session) -> int:
     return found
 
 
-def _put_in(session: Session, desk: Desk, slot: Slot, number: int, words: Words) -> None:
+def _are_its_own(session: Session, contents: dict[str, Any]) -> bool:
+    """Whether a slot says what was written for the picture in it, and not for the slot."""
+    picture = session.get_one(Picture, contents["picture"])
+    return (picture.caption, picture.alt_text) == (contents["caption"], contents["alt_text"])
+
+
+def _put_in(session: Session, desk: Desk, slot: Slot, number: int, words: Words | None) -> None:
     picture = session.get(Picture, number, with_for_update=True) if 0 < number < 1 << 63 else None
     if picture is None:
         raise UsageError(f"There is no picture {number}: see `meshibot stock list`.")
     if picture.state is not PictureState.APPROVED:
         raise UsageError(f"Picture {number} is {picture.state}: choose one that waits in the stock.")
     picture.state = PictureState.RESERVED
+    words = words or Words(picture.caption, picture.alt_text)
     post = Post(
         account=desk.account,
         publisher=session.get_one(Account, desk.account).publisher,

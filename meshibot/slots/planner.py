@@ -101,7 +101,7 @@ def _midnight_before(moment: datetime, tz: tzinfo) -> datetime:
 def heard_of(session: Session, account: str, tz: tzinfo, now: datetime) -> list[Heard]:
     """How people answered to the account's posts of the last years."""
     days = first_days(session, account, tz, now - MEMORY)
-    return [Heard(day.hour, day.reactions, (now - day.post.due_at) / timedelta(days=1)) for day in days]
+    return [Heard(day.hour, day.reactions, (now - day.due_at) / timedelta(days=1)) for day in days]
 
 
 def _possible(day: date, hours: Iterable[int], schedule: Schedule) -> dict[int, PlannedSlot]:

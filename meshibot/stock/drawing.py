@@ -1,7 +1,8 @@
 """A child process that draws the picture of one seed again, at the size that is asked for, and ends.
 
-`python -m meshibot.stock.drawing` reads `checkpoint`, `seed`, `side` and `target` as JSON from standard input
-and writes a PNG. It fails as `meshibot.stock.sampling` does. Its other side is `meshibot.stock.sampler`.
+`python -m meshibot.stock.drawing` reads `checkpoint`, `seed`, `side`, `target` and `refuse_copies` as JSON
+from standard input and writes a PNG. It fails as `meshibot.stock.sampling` does. Its other side is
+`meshibot.stock.sampler`.
 """
 
 import io
@@ -12,18 +13,22 @@ from pathlib import Path
 
 from PIL import Image
 
-from meshibot.errors import MeshibotError
+from meshibot.errors import MeshibotError, NothingToDo
 from meshibot.pictures import scale_up
+from meshibot.stock.copies import are_copies
 from trainer.checkpoint import load
 from trainer.errors import TrainerError
 from trainer.files import atomic_write
 
 
-def draw(checkpoint: Path, seed: int, side: int, target: Path) -> None:
-    """The picture that this seed gave at first, scaled as posts are."""
-    pixels = load(checkpoint).draw([seed])[0]
+def draw(checkpoint: Path, seed: int, side: int, target: Path, *, refuse_copies: bool = False) -> None:
+    """The picture that this seed gives, scaled as posts are. NothingToDo for a copy that is refused."""
+    loaded = load(checkpoint)
+    pictures = loaded.draw([seed])
+    if refuse_copies and are_copies(loaded, pictures)[0]:
+        raise NothingToDo(f"What {checkpoint.name} draws is too near to a training photograph.")
     buffer = io.BytesIO()
-    scale_up(Image.fromarray(pixels), side).save(buffer, "PNG")
+    scale_up(Image.fromarray(pictures[0]), side).save(buffer, "PNG")
     atomic_write(target, buffer.getvalue())
 
 
@@ -32,7 +37,13 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         asked = json.loads(sys.stdin.read())
-        draw(Path(asked["checkpoint"]), asked["seed"], asked["side"], Path(asked["target"]))
+        draw(
+            Path(asked["checkpoint"]),
+            asked["seed"],
+            asked["side"],
+            Path(asked["target"]),
+            refuse_copies=asked["refuse_copies"],
+        )
     except (MeshibotError, TrainerError) as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return error.exit_status

@@ -101,6 +101,35 @@ def _refusal(picture: Picture, version: int | None, verdict: Verdict) -> str | N
     return f"Picture {picture.id} is not in the stock: {picture.reason}"
 
 
+def write(
+    database: Database,
+    number: int,
+    caption: str | None,
+    alt_text: str | None,
+    version: int | None = None,
+    *,
+    now: datetime,
+    by: str,
+) -> int:
+    """Keep words with a picture of the stock, for the post that will show it alone; the event.
+
+    None for either says what is usual again. UsageError for a picture that does not wait, ChangedMeanwhile
+    for one that is not as it was looked at.
+    """
+    with database.write() as session:
+        picture = session.get(Picture, number, with_for_update=True) if 0 < number < 1 << 63 else None
+        if picture is None:
+            raise UsageError(f"There is no picture {number}: see `meshibot stock list`.")
+        if picture.state not in _IN_STOCK:
+            raise UsageError(f"Picture {number} is {picture.state}: choose one that waits in the stock.")
+        events.require_unchanged(version, picture.version, f"Picture {number}")
+        before = _as_it_is(picture)
+        picture.caption, picture.alt_text = caption or None, alt_text or None
+        session.flush()
+        note = {"before": before, "version": picture.version}
+        return events.record(session, now, by, "write", note, picture_id=number)
+
+
 def _by_person(picture: Picture) -> bool:
     return picture.verdict is Verdict.REJECTED or picture.reason == DROPPED
 
@@ -112,6 +141,8 @@ def _as_it_is(picture: Picture) -> dict[str, Any]:
         "verdict": picture.verdict.value if picture.verdict else None,
         "verdict_reason": picture.verdict_reason,
         "reviewed_at": picture.reviewed_at.isoformat() if picture.reviewed_at else None,
+        "caption": picture.caption,
+        "alt_text": picture.alt_text,
     }
 
 
@@ -131,6 +162,8 @@ def take_back(session: Session, event: Event, *, now: datetime, by: str) -> int:
     picture.verdict_reason = before["verdict_reason"]
     at = before["reviewed_at"]
     picture.reviewed_at = datetime.fromisoformat(at) if at else None
+    if "caption" in before:  # events of earlier versions know of no words
+        picture.caption, picture.alt_text = before["caption"], before["alt_text"]
     session.flush()
     kept = {"before": after, "version": picture.version, "of": event.id}
     return events.record(session, now, by, "undo", kept, picture_id=picture.id)

@@ -20,7 +20,7 @@ import meshibot
 from meshibot.errors import MeshibotError, NothingToDo, UsageError
 
 CANDIDATES = 4
-"""A picture is the best of so many: of more, as many are worth posting, but they are more alike."""
+"""Looked at for each picture that is kept. Of more, more are worth posting, but they are more alike."""
 TIMEOUT = 1800.0
 """Seconds, at most, for one child: a slow single-board computer needs minutes, a hanging one must end."""
 _LOOK = 0.25
@@ -39,9 +39,10 @@ there is may be a secret."""
 class SamplingRequest:
     """What the child is to do: `count` pictures, as PNG files, into `folder`.
 
-    Each is the best of `candidates`, scores at least as high as the share `min_quantile` of held-out
-    photographs (0 keeps every picture), and does not look like those in `avoid` (64-bit hashes). At most
-    `max_batches` batches of candidates are looked at. The same `seed` gives the same pictures.
+    For each, `candidates` are looked at, and of all these the best are kept that score at least as high as
+    the share `min_quantile` of held-out photographs (0 keeps every picture) and don't look like one another
+    or like those in `avoid` (64-bit hashes). At most `max_candidates` are looked at. The same `seed` gives
+    the same pictures.
     """
 
     checkpoint: Path
@@ -51,7 +52,7 @@ class SamplingRequest:
     seed: int
     avoid: tuple[int, ...] = ()
     candidates: int = CANDIDATES
-    max_batches: int | None = None
+    max_candidates: int | None = None
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), default=str)
@@ -64,9 +65,11 @@ class SamplingRequest:
         return cls(**{**values, **paths, "avoid": tuple(values["avoid"])})
 
     @property
-    def batch_limit(self) -> int:
-        """How many batches are looked at before giving up."""
-        return self.max_batches if self.max_batches is not None else 96 + 16 * self.count
+    def limit(self) -> int:
+        """How many candidates are looked at before giving up."""
+        if self.max_candidates is not None:
+            return self.max_candidates
+        return self.candidates * (96 + 16 * self.count)
 
 
 @dataclass(frozen=True)
@@ -127,18 +130,64 @@ def sample_in_child(
         raise MeshibotError(f"The sampling process answered with something else: {error}.") from error
 
 
-def draw_in_child(checkpoint: Path, seed: int, side: int, target: Path, *, timeout: float = TIMEOUT) -> None:
-    """Have a child draw the picture of one seed at `side` pixels into `target`, a PNG; raises as above."""
-    request = {"checkpoint": str(checkpoint), "seed": seed, "side": side, "target": str(target)}
+@dataclass(frozen=True)
+class Walk:
+    """A GIF that is to be drawn: from the picture of the first seed past those of the others, and back."""
+
+    checkpoint: Path
+    seeds: tuple[int, ...]
+    target: Path
+    side: int
+    """Pixels at most: fewer where it would have more than `most_bytes`."""
+    most_bytes: int
+    frames: int = 48
+    fps: float = 12.0
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Walk":
+        """The inverse of `to_json`; raises ValueError, KeyError or TypeError."""
+        values: dict[str, Any] = json.loads(text)
+        paths = {name: Path(values[name]) for name in ("checkpoint", "target")}
+        return cls(**{**values, **paths, "seeds": tuple(values["seeds"])})
+
+
+def draw_in_child(
+    checkpoint: Path,
+    seed: int,
+    side: int,
+    target: Path,
+    *,
+    refuse_copies: bool = False,
+    timeout: float = TIMEOUT,
+) -> None:
+    """Have a child draw the picture of one seed at `side` pixels into `target`, a PNG; raises as above.
+
+    NothingToDo where it is to `refuse_copies` of training photographs, and this is one.
+    """
+    request = {
+        "checkpoint": str(checkpoint),
+        "seed": seed,
+        "side": side,
+        "target": str(target),
+        "refuse_copies": refuse_copies,
+    }
     _in_child("meshibot.stock.drawing", json.dumps(request), lambda: False, timeout)
+
+
+def walk_in_child(walk: Walk, *, timeout: float = TIMEOUT) -> None:
+    """Have a child draw a walk into its target; raises as above, NothingToDo where it can't be shown."""
+    _in_child("meshibot.stock.walking", walk.to_json(), lambda: False, timeout)
 
 
 def _in_child(module: str, request: str, stopping: Callable[[], bool], timeout: float) -> str:
     """What a module says to a request, run as a process of its own."""
-    command = [sys.executable, "-P", "-m", module]
+    command, environment = [sys.executable, "-P", "-m", module], child_environment()
     pipe = subprocess.PIPE
     with subprocess.Popen(
-        command, stdin=pipe, stdout=pipe, stderr=pipe, encoding="utf-8", errors="replace", env=_environment()
+        command, stdin=pipe, stdout=pipe, stderr=pipe, encoding="utf-8", errors="replace", env=environment
     ) as child:
         try:
             stdout, stderr = _answer(child, request, stopping, timeout)
@@ -168,8 +217,8 @@ def _answer(
             )
 
 
-def _environment() -> dict[str, str]:
-    """The child's environment: no secret of the bot, and this very package, wherever it was imported from."""
+def child_environment() -> dict[str, str]:
+    """A child's environment: no secret of the bot, and this very package, wherever it was imported from."""
     environment = {name: value for name, value in os.environ.items() if _PASSED_ON.fullmatch(name)}
     root = str(Path(meshibot.__file__).resolve().parents[1])
     given = environment.get("PYTHONPATH")

@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 _CHUNK = 16
 """Candidates that go through the networks at once: at 128 px four times as many take 290 MB more, and no less
 time."""
+_ROUND = 16
+"""Pictures that are chosen at once: the best 16 of 64 are better than the best of each four, and as cheap."""
+_LEAST = 8
+"""Candidates of a round, however few pictures are missing."""
 
 
 @dataclass
@@ -50,8 +54,8 @@ class _Tally:
 
 
 @dataclass(frozen=True)
-class _Batch:
-    """Candidates of which at most one is kept: seeds, scores and pixels (n, r, r, 3)."""
+class _Round:
+    """Candidates of which the best are kept: seeds, scores and pixels (n, r, r, 3)."""
 
     seeds: list[int]
     scores: list[float]
@@ -75,27 +79,25 @@ def sample(request: SamplingRequest) -> SamplingResult:
     recent = list(request.avoid)
     tally = _Tally()
     kept: list[SampledPicture] = []
-    for batch in _batches(checkpoint, request, kept):
-        tally.candidates += len(batch.scores)
-        tally.believed += sum(score >= threshold for score in batch.scores)
-        tally.best_score = max(tally.best_score, *batch.scores)
+    for candidates, wanted in _rounds(checkpoint, request, kept):
+        tally.candidates += len(candidates.scores)
+        tally.believed += sum(score >= threshold for score in candidates.scores)
+        tally.best_score = max(tally.best_score, *candidates.scores)
         hashes: dict[int, int] = {}
 
-        def hash_of(index: int, batch: _Batch = batch, hashes: dict[int, int] = hashes) -> int:
-            hashes[index] = perceptual_hash(Image.fromarray(batch.pixels[index]))
+        def hash_of(index: int, pixels: "Pixels" = candidates.pixels, hashes: dict[int, int] = hashes) -> int:
+            hashes[index] = perceptual_hash(Image.fromarray(pixels[index]))
             return hashes[index]
 
-        def is_copy(index: int, batch: _Batch = batch) -> bool:
-            return bool(checkpoint.find_copies(batch.pixels[index : index + 1]).any())
+        def is_copy(index: int, pixels: "Pixels" = candidates.pixels) -> bool:
+            return bool(checkpoint.find_copies(pixels[index : index + 1]).any())
 
-        verdict = choose(batch.scores, hash_of, Rules(threshold, recent, training), is_copy)
+        verdict = choose(candidates.scores, hash_of, Rules(threshold, recent, training), wanted, is_copy)
         for reason, count in verdict.refused.items():
             tally.refused[reason] += count
-        if verdict.kept is not None:
-            recent.append(hashes[verdict.kept])
-            kept.append(_store(request.folder, metadata, batch, verdict.kept, hashes[verdict.kept]))
-            if len(kept) == request.count:
-                break
+        for index in verdict.kept:
+            recent.append(hashes[index])
+            kept.append(_store(request.folder, metadata, candidates, index, hashes[index]))
     best_quantile = metadata.quantile_of(tally.best_score)
     if not kept:
         raise NothingToDo(_nothing_passed(request, tally, best_quantile))
@@ -109,40 +111,45 @@ def sample(request: SamplingRequest) -> SamplingResult:
     )
 
 
-def _batches(
+def _rounds(
     checkpoint: Checkpoint, request: SamplingRequest, kept: list[SampledPicture]
-) -> Iterator[_Batch]:
-    """Batches of candidates, several at a time through the networks while several pictures are missing."""
+) -> Iterator[tuple[_Round, int]]:
+    """Candidates for the pictures that are missing, and how many of these may be kept."""
+    numbers = random.Random(request.seed)  # noqa: S311 (a picture's number, not a secret)
+    left = request.limit
+    while left and len(kept) < request.count:
+        wanted = min(_ROUND, request.count - len(kept))
+        size = min(max(_LEAST, wanted * request.candidates), left)
+        left -= size
+        yield _draw(checkpoint, [numbers.getrandbits(62) for _ in range(size)], request.checkpoint), wanted
+
+
+def _draw(checkpoint: Checkpoint, seeds: list[int], named: Path) -> _Round:
+    """What the networks make of the seeds, a chunk at a time."""
+    import numpy as np
+
     from trainer.pictures import to_uint8  # brings torch
 
-    numbers = random.Random(request.seed)  # noqa: S311 (a picture's number, not a secret)
-    size = request.candidates
-    left = request.batch_limit
-    while left:
-        batches = max(1, min(_CHUNK // size, request.count - len(kept), left))
-        left -= batches
-        seeds = [numbers.getrandbits(62) for _ in range(batches * size)]
-        images = checkpoint.sample(seeds)
-        scores = checkpoint.score(images).tolist()
-        if not all(map(math.isfinite, scores)):
-            raise MeshibotError(
-                f"{request.checkpoint} makes pictures that are not numbers: use another checkpoint."
-            )
-        pixels = to_uint8(images)
-        for start in range(0, len(seeds), size):
-            part = slice(start, start + size)
-            yield _Batch(seeds[part], scores[part], pixels[part])
+    scores: list[float] = []
+    pixels: list[Pixels] = []
+    for start in range(0, len(seeds), _CHUNK):
+        images = checkpoint.sample(seeds[start : start + _CHUNK])
+        scores += checkpoint.score(images).tolist()
+        pixels.append(to_uint8(images))
+    if not all(map(math.isfinite, scores)):
+        raise MeshibotError(f"{named} makes pictures that are not numbers: use another checkpoint.")
+    return _Round(seeds, scores, np.concatenate(pixels))
 
 
-def _store(folder: Path, metadata: Metadata, batch: _Batch, index: int, phash: int) -> SampledPicture:
+def _store(folder: Path, metadata: Metadata, candidates: _Round, index: int, phash: int) -> SampledPicture:
     buffer = io.BytesIO()
-    Image.fromarray(batch.pixels[index]).save(buffer, "PNG")
+    Image.fromarray(candidates.pixels[index]).save(buffer, "PNG")
     data = buffer.getvalue()
     sha256 = hashlib.sha256(data).hexdigest()
     file = folder / f"{sha256[:16]}.png"
     atomic_write(file, data)
-    score = batch.scores[index]
-    return SampledPicture(batch.seeds[index], score, metadata.quantile_of(score), phash, file, sha256)
+    score = candidates.scores[index]
+    return SampledPicture(candidates.seeds[index], score, metadata.quantile_of(score), phash, file, sha256)
 
 
 def _nothing_passed(request: SamplingRequest, tally: _Tally, best_quantile: float) -> str:

@@ -1,4 +1,4 @@
-"""Which of the candidates is kept: the best one that the critic believes in and that is not a look-alike.
+"""Which of the candidates are kept: the best that the critic believes in and that are no look-alikes.
 
 Pure rules, on scores and 64-bit perceptual hashes. Two pictures whose hashes differ in few bits look alike;
 of unrelated ones about half of the bits differ. Among 900 ramen photographs the nearest neighbour was at 10
@@ -25,9 +25,9 @@ class Refusal(Enum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """The index of the one that is kept, or None, and how many candidates were refused for what."""
+    """The indexes of those that are kept, the best first, and how many candidates were refused for what."""
 
-    kept: int | None
+    kept: tuple[int, ...]
     refused: dict[Refusal, int]
 
 
@@ -65,18 +65,26 @@ def choose(
     scores: Sequence[float],
     hash_of: Callable[[int], int],
     rules: Rules,
+    count: int = 1,
     is_copy: Callable[[int], bool] = lambda index: False,
 ) -> Verdict:
-    """The best-scored candidate that passes; best first, so that hashes and whether the trainer takes it for
-    a copy are asked for only as far as needed."""
+    """The `count` best-scored candidates that pass, and don't look like one another; best first, so that
+    hashes and whether the trainer takes one for a copy are asked for only as far as needed."""
+    kept: dict[int, int] = {}
     refused = dict.fromkeys(Refusal, 0)
     passing = [index for index, score in enumerate(scores) if score >= rules.min_score]
     refused[Refusal.SCORE] = len(scores) - len(passing)
     for index in sorted(passing, key=lambda index: scores[index], reverse=True):
-        reason = refusal(hash_of(index), rules)
+        if len(kept) == count:
+            break
+        phash = hash_of(index)
+        reason = refusal(phash, rules)
+        if reason is None and nearest(phash, kept.values()) < rules.look_alike_distance:
+            reason = Refusal.LOOK_ALIKE
         if reason is None and is_copy(index):
             reason = Refusal.COPY
         if reason is None:
-            return Verdict(index, refused)
-        refused[reason] += 1
-    return Verdict(None, refused)
+            kept[index] = phash
+        else:
+            refused[reason] += 1
+    return Verdict(tuple(kept), refused)

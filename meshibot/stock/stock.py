@@ -105,16 +105,20 @@ class Stock:
                 break
         return Filling(added, self.count(), target, candidates, believed)
 
-    def ensure(self, account: str, count: int, preferred: str | None = None) -> None:
+    def ensure(
+        self, account: str, count: int, preferred: str | None = None, *, no_others: bool = False
+    ) -> None:
         """Sample `count` pictures if the stock has too few that suit the account; raises as `fill` does.
 
-        `preferred` is the SHA-256 of the checkpoint whose pictures come first.
+        `preferred` is the SHA-256 of the checkpoint whose pictures come first, or with `no_others` alone.
         """
 
         def enough() -> bool:
             while True:
                 with self.database.read() as session:
-                    chosen = choose_pictures(session, account, count, preferred=preferred).pictures
+                    chosen = choose_pictures(
+                        session, account, count, preferred=preferred, no_others=no_others
+                    ).pictures
                 if not self._set_aside(chosen, fault_of):
                     return bool(chosen)
 
@@ -151,8 +155,8 @@ class Stock:
         for leftover in self.folder.glob(".sampling-*"):
             if leftover.stat().st_mtime < now - LEFTOVER_AFTER.total_seconds():
                 shutil.rmtree(leftover, ignore_errors=True)
-        for media in (self.home / "media").glob("*.jpg"):
-            if media.stat().st_mtime < now - MEDIA_KEPT.total_seconds():
+        for media in (self.home / "media").glob("*.*"):
+            if media.suffix in (".jpg", ".gif") and media.stat().st_mtime < now - MEDIA_KEPT.total_seconds():
                 media.unlink(missing_ok=True)
 
     def _sample(self, count: int, stopping: Callable[[], bool] = lambda: False) -> SamplingResult:

@@ -16,7 +16,18 @@ from starlette.staticfiles import StaticFiles
 from meshibot.errors import DatabaseFailure, DatabaseNewer, MeshibotError, UsageError
 from meshibot.logs import Redactor
 from meshibot.web.guard import Guard
-from meshibot.web.pages import calendar, door, gallery, health, home, images, picture, review, training
+from meshibot.web.pages import (
+    calendar,
+    door,
+    gallery,
+    health,
+    home,
+    images,
+    insights,
+    picture,
+    review,
+    training,
+)
 from meshibot.web.site import Call, Site, language_of
 
 log = logging.getLogger(__name__)
@@ -34,12 +45,14 @@ PAGES: tuple[tuple[str, str, Page], ...] = (
     ("POST", "/review", review.judge),
     ("GET", "/gallery", gallery.show),
     ("GET", "/pictures/{picture}", picture.show),
+    ("POST", "/pictures/{picture}/words", picture.write),
     ("POST", "/pictures/{picture}/again", picture.make_again),
     ("GET", "/images/{sha256}/{side}.webp", images.sized),
     ("GET", "/calendar", calendar.show),
     ("POST", "/calendar", calendar.add),
     ("GET", "/slot", calendar.show_slot),
     ("POST", "/slot", calendar.change),
+    ("GET", "/insights", insights.show),
     ("GET", "/training", training.show),
     ("GET", "/training/samples/{step}.png", training.sheet),
     ("GET", "/login", door.show),
@@ -87,13 +100,12 @@ def _called(site: Site, request: Request, body: bytes, page: Page) -> Response:
             body.decode("utf-8"), keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict"
         )
     except ValueError:  # UnicodeDecodeError as well
-        return call.render("error.html", 400, says="The form can't be read.")
+        return _error(call, 400, "The form can't be read.")
     call = Call(site, request, form, language)
     try:
         return page(call)
     except MeshibotError as error:
-        says = Redactor(site.settings.secrets)(str(error))
-        return call.render("error.html", _status(error), says=says)
+        return _error(call, _status(error), Redactor(site.settings.secrets)(str(error)))
     except HTTPException as error:
         return _no_page(call, error)
 
@@ -117,12 +129,18 @@ def _answer(
 def _no_page(call: Call, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 404
     says = {404: "There is no such page.", 405: "That can't be done here."}.get(status, "That did not work.")
-    return call.render("error.html", status, says=says)
+    return _error(call, status, says)
 
 
 def _broken(call: Call, error: Exception) -> Response:
     log.error("%s %s failed", call.request.method, call.request.url.path, exc_info=error)
-    return call.render("error.html", 500, says="Something is wrong here: `meshibot web` has logged what.")
+    return _error(call, 500, "Something is wrong here: `meshibot web` has logged what.")
+
+
+def _error(call: Call, status: int, says: str) -> Response:
+    """The sentence; in a language that has none of its own for it, below what kind of thing it is."""
+    kind = {400: "error_input", 409: "error_state", 503: "error_database"}.get(status, "error_other")
+    return call.render("error.html", status, says=says, kind=kind)
 
 
 class _Checked(StaticFiles):

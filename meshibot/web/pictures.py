@@ -1,7 +1,6 @@
 """Pictures in the sizes that pages show, made once each and kept by content. Never by a path of a request."""
 
 import hashlib
-import io
 import logging
 import re
 import time
@@ -13,6 +12,7 @@ from threading import Lock
 from sqlalchemy import select
 
 from meshibot.database import Database, Picture
+from meshibot.web.shrinker import Shrinker
 
 log = logging.getLogger(__name__)
 
@@ -20,9 +20,6 @@ SIDES = (256, 512, 1024)
 """Pixels."""
 KEPT = 90 * 86_400
 """Seconds that a size is kept which nobody looked at: it can be made again."""
-_LARGEST_FILE = 32_000_000
-_LARGEST_SIDE = 4096
-_QUALITY = 86
 _SHA256 = re.compile(r"[0-9a-z]{1,64}")
 
 MISSING = (
@@ -40,6 +37,7 @@ class Pictures:
     database: Database
     home: Path
     _lock: Lock = field(default_factory=Lock)
+    _shrinker: Shrinker = field(default_factory=Shrinker)
 
     @property
     def folder(self) -> Path:
@@ -56,7 +54,7 @@ class Pictures:
         source = self._source(sha256)
         if source is None:
             return None
-        with self._lock:  # decoding one at a time bounds the memory
+        with self._lock:  # one at a time, as the child answers
             return target if target.is_file() or self._make(source, target, side) else None
 
     def _source(self, sha256: str) -> Path | None:
@@ -65,30 +63,14 @@ class Pictures:
         return None if file is None else inside(self.home, file)
 
     def _make(self, source: Path, target: Path, side: int) -> bool:
-        from PIL import Image  # for those who look at pictures
+        fault = self._shrinker.ask(source, target, side)
+        if fault:
+            log.warning("%s can't be shown: %s", source.name, fault)
+        return not fault
 
-        from meshibot.pictures import scale_up
-        from trainer.files import atomic_write
-
-        try:
-            if source.stat().st_size > _LARGEST_FILE:
-                return False
-            with Image.open(source, formats=("PNG", "JPEG", "WEBP")) as image:
-                if max(image.size) > _LARGEST_SIDE:
-                    return False
-                sized = scale_up(image, side)
-        except Exception as error:  # noqa: BLE001 (Pillow raises a dozen kinds for files that are damaged)
-            log.warning("%s can't be shown: %s", source.name, type(error).__name__)
-            return False
-        buffer = io.BytesIO()
-        sized.save(buffer, "WEBP", quality=_QUALITY, method=4)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            atomic_write(target, buffer.getvalue())
-        except OSError as error:
-            log.warning("%s can't be written: %s", target, error.strerror)
-            return False
-        return True
+    def close(self) -> None:
+        """End the child."""
+        self._shrinker.close()
 
     def sweep(self) -> None:
         """Remove the sizes that were made long ago."""

@@ -5,19 +5,23 @@ import gc
 import logging
 import socket
 from collections.abc import Collection
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import uvicorn
-from sqlalchemy import URL
+from sqlalchemy import URL, event
 
 from meshibot.assembly import make_home
 from meshibot.config import Settings
 from meshibot.database import Database
-from meshibot.database.migrate import upgrade
+from meshibot.database.migrate import check_revision, upgrade
 from meshibot.database.session import parse_url
-from meshibot.errors import MeshibotError, UsageError
+from meshibot.errors import DatabaseFailure, MeshibotError, UsageError
 from meshibot.metrics import Metrics
 from meshibot.web.access import Access, read_token, token_file
 from meshibot.web.app import make_app
@@ -32,6 +36,7 @@ OWN_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 _THREADS = 2
 """Pages are made in so many at once; each holds a connection to the database."""
+_CACHE_KIB = 256
 _CONNECTIONS = 64
 _BUSY_SECONDS = 5
 """A page does not wait for a locked database as long as a post does."""
@@ -90,12 +95,39 @@ def open_site(settings: Settings, stack: ExitStack, *, run: Path | None = None, 
     if run is not None and not run.is_dir():
         raise UsageError(f"There is no run folder at {run}: name the one that `trainer fit` wrote.")
     make_home(settings)
-    upgrade(settings.database_address)
+    _bring_up_to_date(settings.database_address)
     database = stack.enter_context(Database(_impatient(settings)))
+    if database.is_sqlite:
+        event.listen(database.engine, "connect", _keep_cache_small)
     access = Access(read_token(settings.home), instance_of(settings))
     pictures = Pictures(database, settings.home)
+    stack.callback(pictures.close)
     pictures.sweep()
     return Site(settings, database, access, pictures, Metrics(database, settings), run, secure)
+
+
+def _bring_up_to_date(url: str) -> None:
+    """As `upgrade`, by a child where anything is to be done: Alembic needs 12 MB, and once only."""
+    with Database.open(url) as database:
+        is_missing = database.is_sqlite and not Path(str(database.url.database)).is_file()
+        if not is_missing and check_revision(database):
+            return
+    try:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            process.submit(upgrade, url).result()
+    except BrokenProcessPool as error:
+        raise DatabaseFailure(
+            "The database was not brought up to date: run `meshibot db upgrade`."
+        ) from error
+
+
+def _keep_cache_small(connection: Any, _: object) -> None:
+    """Each connection would keep 2 MB of pages, which the system keeps as well."""
+    cursor = connection.cursor()
+    try:
+        cursor.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    finally:
+        cursor.close()
 
 
 def _impatient(settings: Settings) -> URL:
@@ -144,8 +176,10 @@ async def _run(app: Guard, bound: socket.socket) -> None:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        lifespan="off",
+        loop="asyncio",
+        http="h11",
         ws="none",
+        lifespan="off",
         limit_concurrency=_CONNECTIONS,
         timeout_keep_alive=15,
         timeout_graceful_shutdown=5,

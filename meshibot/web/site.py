@@ -14,15 +14,17 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from meshibot import __version__
 from meshibot.config import Account, Settings
-from meshibot.database import Database
+from meshibot.database import Database, Kind
 from meshibot.errors import UsageError
 from meshibot.gallery import Likeness
 from meshibot.metrics import Metrics
+from meshibot.outbox import PICTURES
 from meshibot.slots import Schedule, schedule_of
 from meshibot.slots.changes import Desk
 from meshibot.web import times
 from meshibot.web.access import Access
 from meshibot.web.pictures import Pictures
+from meshibot.web.sentences import in_japanese
 from meshibot.web.words import LANGUAGES, NAMES, Language, preferred, say
 
 BY = "web page"
@@ -54,6 +56,11 @@ class Site:
         """An account whose slots are changed here."""
         account = self.account(name)
         return Desk(self.database, account.name, account.publisher, schedule_of(account), BY, self.now)
+
+    def takes(self, name: str) -> Callable[[date], int]:
+        """How many pictures a post of an account has on a day."""
+        mix = self.account(name).kinds
+        return lambda day: PICTURES[Kind(mix.on(day))]
 
     def schedule(self, name: str) -> Schedule:
         """When an account posts."""
@@ -100,6 +107,10 @@ class Call:
     def say(self, key: str, **values: object) -> str:
         """A text of ours in the language of the answer."""
         return say(self.language, key, **values)
+
+    def translated(self, sentence: str) -> str | None:
+        """A sentence of the bot's in the language of the answer; None where it has the English one alone."""
+        return in_japanese(sentence) if self.language == "ja" else sentence
 
     def moment(self, at: datetime, zone: tzinfo | None = None) -> str:
         """A moment on the clocks of an account, by default of the first one."""

@@ -14,6 +14,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "review": ("Review", "審査"),
     "gallery": ("Gallery", "ギャラリー"),
     "calendar": ("Calendar", "カレンダー"),
+    "insights": ("Insights", "反応"),
     "training": ("Training", "学習"),
     "main_menu": ("Main", "メインメニュー"),
     "log_out": ("Log out", "ログアウト"),
@@ -30,6 +31,11 @@ WORDS: dict[str, tuple[str, str]] = {
         "Nothing was lost. Go back and look again.",
         "データは失われていません。戻って確認してください。",
     ),
+    # errors that have no sentence in the language
+    "error_input": ("That can't be so", "入力を確認してください"),
+    "error_state": ("That can't be done now", "いまはその操作はできません"),
+    "error_database": ("The database can't be used", "データベースを使えません"),
+    "error_other": ("That did not work", "うまくいきませんでした"),
     # login
     "log_in": ("Log in", "ログイン"),
     "token": ("Token", "トークン"),
@@ -133,14 +139,18 @@ WORDS: dict[str, tuple[str, str]] = {
     "differs_by": ("{n} of 64 bits differ", "64ビット中{n}ビットが相違"),
     "looks_alike": ("looks alike", "よく似ています"),
     "edit": ("Edit the words", "文を編集"),
-    "for_slot": ("For the slot", "投稿する枠"),
+    "for_slot": ("Slot", "枠"),
+    "words_hint": (
+        "Said by the post that shows this picture alone, whichever it will be.",
+        "どの投稿になっても、この画像を一枚で見せるときに使います。",
+    ),
     "caption": ("Caption", "本文"),
     "caption_hint": (
         "Empty: the account's own. {marker} is its number.",
         "空欄ならアカウントの定型文。{marker} は番号になります。",
     ),
     "alt_text": ("Alt text", "代替テキスト"),
-    "use_here": ("Use in this slot", "この枠で使う"),
+    "use_here": ("Put it there", "この枠に入れる"),
     "selected": ("{n} selected", "{n}枚選択中"),
     "select_picture": ("Select picture {n}", "画像 {n} を選択"),
     "approve_selected": ("Approve selected", "選択を承認"),
@@ -229,6 +239,46 @@ WORDS: dict[str, tuple[str, str]] = {
     "cant_change": ("It can't be changed any more.", "この枠はもう変更できません。"),
     "and_more": ("and {n} more", "ほか{n}件"),
     "no_slots": ("No slot is in this time.", "この期間に枠はありません。"),
+    # insights
+    "last_year": ("Last year", "この一年"),
+    "all_time": ("All", "すべて"),
+    "span": ("Time", "期間"),
+    "counted": (
+        "{n} of {total} posts are counted, each when it was a day old.",
+        "{total}件のうち{n}件を集計しました(投稿から一日たった時点の値です)。",
+    ),
+    "none_counted": (
+        "No post is a day old and counted yet.",
+        "集計できる投稿はまだありません(投稿から一日後に集計します)。",
+    ),
+    "not_read": (
+        "Reactions to the posts of {account} are not asked for: see MESHIBOT_REACTIONS.",
+        "{account} への反応は調べていません。MESHIBOT_REACTIONS を参照してください。",
+    ),
+    "reading_cost": (
+        "Asking cost ${spent} this month, and costs up to ${most} a post.",
+        "問い合わせの費用は今月 ${spent}、一投稿あたり最大 ${most} です。",
+    ),
+    "reactions_a_post": ("Reactions a post", "一投稿あたりの反応"),
+    "how_to_read": (
+        "A bar is the mean of likes, reposts and replies together, and its line holds the true one {level} "
+        "of the time. Of two rows whose lines overlap neither need be better. Dashed: all posts, {usual}.",
+        "棒は、いいね・再投稿・返信の合計の平均です。横線の区間は、{level}の確率で本当の平均を含みます。"
+        "区間が重なる二つの行は、どちらが良いとも言えません。破線は全体の平均({usual})です。",
+    ),
+    "interval": ("{level} interval", "{level}区間"),
+    "by_hour": ("By hour", "時刻"),
+    "by_weekday": ("By weekday", "曜日"),
+    "by_kind": ("By kind", "形"),
+    "by_checkpoint": ("By checkpoint", "モデル"),
+    "by_score": ("By score", "スコア"),
+    "score_hint": (
+        "Of a post's weakest picture: above so many real photographs.",
+        "投稿のうち最も低い画像が、本物の写真の何割を上回るか。",
+    ),
+    "kind_single": ("one picture", "一枚"),
+    "kind_grid": ("grid of four", "四枚組"),
+    "kind_grid9": ("grid of nine", "九枚組"),
     # training
     "no_run": (
         "No run folder was given: `meshibot web --run FOLDER`.",
@@ -254,6 +304,7 @@ WORDS: dict[str, tuple[str, str]] = {
     # notes
     "did_approve": ("Approved.", "承認しました。"),
     "did_reject": ("Rejected.", "却下しました。"),
+    "did_write": ("The words are kept.", "文を保存しました。"),
     "did_many": ("{n} changed.", "{n}件を変更しました。"),
     "did_skip": ("Skipped.", "スキップしました。"),
     "did_restore": ("Planned again.", "予定に戻しました。"),
@@ -268,6 +319,7 @@ WORDS: dict[str, tuple[str, str]] = {
     # events
     "event_approve": ("approved picture {picture}", "画像 {picture} を承認"),
     "event_reject": ("rejected picture {picture}", "画像 {picture} を却下"),
+    "event_write": ("wrote words for picture {picture}", "画像 {picture} の文を編集"),
     "event_skip": ("skipped slot {slot}", "枠 {slot} をスキップ"),
     "event_restore": ("planned slot {slot} again", "枠 {slot} を予定に戻した"),
     "event_move": ("moved slot {slot}", "枠 {slot} を移動"),

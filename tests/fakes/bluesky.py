@@ -59,7 +59,7 @@ class Bluesky(Network):
         account = self.options.get("account")
         return f"did:plc:{account}" if account else DID
 
-    def begin(self) -> None:
+    def forget(self) -> None:
         self.access: dict[str, float] = {}
         self.refreshes: dict[str, float] = {}
         self.logins: list[float] = []

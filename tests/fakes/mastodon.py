@@ -13,11 +13,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
+from tests.fakes import gif
 from tests.fakes.serving import JPEG_OR_SO, Answer, Call, Network, Refused, serve
 
 TOKEN = "mastodon-token-planted-4f9d21"
 KEY_LASTS = 3600.0
 MEDIA_LASTS = 86_400.0
+MOST_PIXELS_OF_A_GIF = 921_600
 VISIBILITIES = ("public", "unlisted", "private", "direct")
 CONFIGURATION: dict[str, dict[str, Any]] = {
     "statuses": {"max_characters": 500, "max_media_attachments": 4, "characters_reserved_per_url": 23},
@@ -59,7 +61,7 @@ class Mastodon(Network):
         "validation": Refused(422, {"error": "Validation failed: Text is not to our taste"}),
     }
 
-    def begin(self) -> None:
+    def forget(self) -> None:
         self.keys: dict[str, tuple[float, str]] = {}
 
     @property
@@ -138,16 +140,28 @@ class Mastodon(Network):
         limits = self.configuration["media_attachments"]
         if len(data) > limits["image_size_limit"]:
             raise Refused(422, {"error": "Validation failed: File file size must be less than the limit"})
-        if kind not in limits["supported_mime_types"] or not data.startswith(JPEG_OR_SO):
+        moves = kind == "image/gif"
+        if kind not in limits["supported_mime_types"] or not data.startswith(
+            gif.SIGNATURES if moves else JPEG_OR_SO
+        ):
             raise Refused(422, {"error": "Validation failed: File content type is invalid"})
+        if moves:
+            width, height, _ = gif.shape_of(data)
+            if width * height > MOST_PIXELS_OF_A_GIF:
+                raise Refused(422, {"error": "Validation failed: GIF dimensions are not supported"})
         if len(form.get("description", "")) > limits["description_limit"]:
             raise Refused(422, {"error": "Validation failed: Description is too long"})
-        waits = int(self.options.get("processing", 0))
+        # It makes a video of a GIF, which takes a while.
+        waits = int(self.options.get("processing", 1 if moves else 0))
         with self.lock:
             media_id = self.new_id()
-            self.media[media_id] = {"at": self.now(), "waits": waits, "post": None}
+            self.media[media_id] = {"at": self.now(), "waits": waits, "post": None, "moves": moves}
             self.write("upload", id=media_id, size=len(data), alt=form.get("description"))
-        return (202 if waits else 200), {"id": media_id, "type": "image", "url": None if waits else "…"}
+        return (202 if waits else 200), {
+            "id": media_id,
+            "type": "gifv" if moves else "image",
+            "url": None if waits else "…",
+        }
 
     def probe(self, call: Call) -> Answer:
         """Only what is the account's own, and in no post."""
@@ -203,6 +217,8 @@ class Mastodon(Network):
             media = self.media.get(media_id)
             if media is None or media["post"] or media["at"] + MEDIA_LASTS < self.now():
                 raise Refused(422, {"error": "Validation failed: The media could not be attached"})
+            if media["moves"] and len(body["media_ids"]) > 1:
+                raise Refused(422, {"error": "Validation failed: Cannot attach a video to a post"})
             if media["waits"] > 0:
                 raise Refused(422, {"error": "Cannot attach files that have not finished processing"})
 

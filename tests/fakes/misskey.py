@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
+from tests.fakes import gif
 from tests.fakes.serving import JPEG_OR_SO, Answer, Call, Network, Refused, serve
 
 TOKEN = "misskey-token-planted-8c77e1"
@@ -55,7 +56,7 @@ class Misskey(Network):
         "processing": Refused(202, {"error": {"message": "…", "code": "PROCESSING", "id": "0" * 8}}),
     }
 
-    def begin(self) -> None:
+    def forget(self) -> None:
         self.lately: dict[str, float] = {}
 
     def miauth(self, call: Call) -> Answer:
@@ -102,10 +103,10 @@ class Misskey(Network):
         """The same bytes are the old file with its old words, unless they are forced in."""
         self.authorize(call)
         form = call.form()
-        _, data = form["file"]
+        kind, data = form["file"]
         if len(form.get("comment", "")) > 512:
             raise wrong(400, "INVALID_PARAM", "comment is too long")
-        if not data.startswith(JPEG_OR_SO):
+        if not data.startswith(gif.SIGNATURES if kind == "image/gif" else JPEG_OR_SO):
             raise wrong(400, "UNALLOWED_FILE_TYPE", "Cannot upload the file because it is of a type")
         if len(data) > float(self.options.get("max_file_mb", 30)) * 1024 * 1024:
             raise wrong(413, "MAX_FILE_SIZE_EXCEEDED", "Cannot upload the file because it exceeds")

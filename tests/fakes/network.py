@@ -11,15 +11,17 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import pytest
 
-from tests.fakes.x import ROOT
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Fake:
     """A running fake network."""
+
+    module: ClassVar[str] = "tests.fakes.{network}"
 
     def __init__(self, process: "subprocess.Popen[str]", url: str, ledger: Path) -> None:
         self.process = process
@@ -27,7 +29,7 @@ class Fake:
         self.ledger_file = ledger
 
     @classmethod
-    def start(cls, network: str, folder: Path, port: int = 0, **options: object) -> "Fake":
+    def start(cls, network: str, folder: Path, port: int = 0, **options: object) -> Self:
         """Start a process whose ledger is `folder`/ledger.jsonl; an existing one is taken up again.
 
         `options` are those of the network's module in `tests.fakes`.
@@ -36,7 +38,7 @@ class Fake:
         ledger = folder / "ledger.jsonl"
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", f"tests.fakes.{network}", "--port", str(port)),
+                *(sys.executable, "-m", cls.module.format(network=network), "--port", str(port)),
                 *("--ledger", str(ledger), "--options", json.dumps(options)),
             ],
             cwd=ROOT,
@@ -58,7 +60,7 @@ class Fake:
         if self.process.stdout is not None:
             self.process.stdout.close()
 
-    def __enter__(self) -> "Fake":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -70,6 +70,8 @@ class Call:
 
     endpoint: str
     fault: Mapping[str, Any]
+    method: str
+    path: str
     name: str
     """What the path names, such as a post's id."""
     query: list[tuple[str, str]]
@@ -126,8 +128,8 @@ class Network:
     """The network's own refusals, by name."""
     others: ClassVar[tuple[str, ...]] = ()
     """Faults that the network's own methods know."""
-    made: ClassVar[int] = 200
-    """The status of a post that was made."""
+    first_id: ClassVar[int] = 113_000_000_000_000_000
+    redirects_by: ClassVar[int] = 302
 
     def __post_init__(self) -> None:
         self.lock = threading.RLock()
@@ -143,8 +145,8 @@ class Network:
             self.set_faults: list[dict[str, Any]] = []
             self.chaos: tuple[float, random.Random, dict[str, list[dict[str, Any]]]] | None = None
             self.ahead = 0.0
-            self.next_id = 113_000_000_000_000_000
-            self.begin()
+            self.next_id = self.first_id
+            self.forget()
             if ledger.exists():
                 for line in ledger.read_text(encoding="utf-8").splitlines():
                     entry = json.loads(line)
@@ -155,8 +157,15 @@ class Network:
                     elif entry["event"] == "delete":
                         self.posts.pop(entry["id"], None)
 
-    def begin(self) -> None:
+    def forget(self) -> None:
         """What else a network forgets."""
+
+    def control(self, verb: str, body: Mapping[str, Any]) -> Mapping[str, object]:
+        """What else a test may tell it, and what it says to that."""
+        return {}
+
+    def check_answer(self, call: Call, answer: object) -> None:
+        """Look whether the answer is one that the network gives."""
 
     def write(self, event: str, **fields: object) -> dict[str, Any]:
         """Append to the ledger; on disk when this returns."""
@@ -208,8 +217,16 @@ class Network:
         """The body of an error that is nobody's fault."""
         return {"error": f"status {status}"}
 
+    def nothing_there(self, method: str, path: str) -> object:
+        """The body of a 404 where no endpoint is."""
+        return b"<!DOCTYPE html><p>The page you were looking for doesn't exist.</p>"
+
     def rate_limit(self) -> dict[str, str]:
         """The headers of a 429, in the network's own form: a quarter of an hour."""
+        return {}
+
+    def always_told(self) -> dict[str, str]:
+        """The headers of each answer in which a fault says nothing else."""
         return {}
 
 
@@ -245,10 +262,10 @@ class Handler(BaseHTTPRequestHandler):
                 name = next(iter(match.groups()), "")
                 headers = {key.lower(): value for key, value in self.headers.items()}
                 query = parse_qsl(parts.query, keep_blank_values=True)
-                self.api(Call(endpoint, fault, name, query, headers, body))
+                self.api(Call(endpoint, fault, method, parts.path, name, query, headers, body))
                 return
         network.write("refused", endpoint=self.path, status=404)
-        self.reply(404, b"<!DOCTYPE html><p>The page you were looking for doesn't exist.</p>")
+        self.reply(404, network.nothing_there(self.command, parts.path))
 
     def control(self, verb: str, body: dict[str, Any]) -> None:
         network = self.server.network
@@ -265,7 +282,8 @@ class Handler(BaseHTTPRequestHandler):
                 network.chaos = (body["share"], random.Random(body["seed"]), body["faults"])
             elif verb == "advance":
                 network.ahead += body["seconds"]
-        self.reply(200, {})
+            said = network.control(verb, body)
+        self.reply(200, said)
 
     def api(self, call: Call) -> None:
         """Fault before, the deed, fault after."""
@@ -279,7 +297,7 @@ class Handler(BaseHTTPRequestHandler):
         elif kind == "html":
             self.reply(call.fault.get("status", 502), PAGE)
         elif kind == "redirect":
-            self.reply(call.fault.get("status", 302), b"", {"location": "/elsewhere"})
+            self.reply(call.fault.get("status", network.redirects_by), b"", {"location": "/elsewhere"})
         elif kind == "rate_limited":
             self.reply(429, network.error(429), call.fault.get("headers", network.rate_limit()))
         else:
@@ -296,6 +314,7 @@ class Handler(BaseHTTPRequestHandler):
             network.write("refused", endpoint=call.endpoint, status=refusal.status, body=str(refusal))
             self.reply(refusal.status, refusal.body)
             return
+        network.check_answer(call, answer)
         self.after(call, status, answer)
 
     def after(self, call: Call, status: int, answer: object) -> None:
@@ -319,7 +338,7 @@ class Handler(BaseHTTPRequestHandler):
             moment = formatdate(self.server.network.now() + fault.get("seconds", 0.0), usegmt=True)
             self.reply(status, answer, {"date": moment})
         else:
-            extra = {}
+            extra = None
             if isinstance(answer, tuple):
                 answer, extra = answer
             self.reply(status, answer, extra)
@@ -331,7 +350,7 @@ class Handler(BaseHTTPRequestHandler):
             "date": formatdate(self.server.network.now(), usegmt=True),
             "content-type": kind,
             "content-length": str(len(data)),
-        } | dict(headers or {})
+        } | (self.server.network.always_told() if headers is None else dict(headers))
         try:
             self.send_response_only(status)
             for name, value in sent.items():
@@ -351,13 +370,17 @@ class Handler(BaseHTTPRequestHandler):
         elif kind == "hang":
             time.sleep(fault.get("seconds", 60))
         elif kind == "drip":
-            self.drip(fault.get("seconds", 60))
+            self.drip(fault.get("seconds", 60), fault.get("part", "headers"))
 
-    def drip(self, seconds: float) -> None:
+    def drip(self, seconds: float, part: str) -> None:
         """A byte every tenth of a second: each read succeeds in time, the whole never does."""
         until = time.monotonic() + seconds
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 5000\r\n"
         try:
-            for byte in b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 5000\r\n\r\n":
+            if part == "body":
+                self.wfile.write(head + b"\r\n")
+                head = b"{"
+            for byte in head + b" " * 5000:
                 if time.monotonic() > until:
                     return
                 self.wfile.write(bytes([byte]))

@@ -1,85 +1,43 @@
-"""A fake X: API v2 over HTTP in a process of its own, with an append-only ledger and programmable faults.
+"""A fake X: API v2, strict about signatures and bodies.
 
-    python -m tests.fakes.x_server --port 0 --ledger FILE
+It shares no code with the publisher that it tests: signatures (RFC 5849), weighted length and limits are done
+anew here. Bodies are checked against X's OpenAPI document where that is at hand (MESHIBOT_X_OPENAPI, or
+../shared/reference/x-openapi-subset.json beside the checkout). While a share of all requests goes wrong it
+takes the same text twice, so that nothing but the bot prevents it.
 
-prints its port. It shares no code with the publisher that it tests: signatures (RFC 5849), weighted length
-and limits are done anew here. Bodies are checked against X's OpenAPI document where that is at hand
-(MESHIBOT_X_OPENAPI, or ../shared/reference/x-openapi-subset.json beside the checkout).
-
-A fault is set with `POST /_control/fault {"endpoint", "fault", "times", ...}`; see FAULTS. With
-`POST /_control/chaos {"share", "seed", "faults"}` a share of all requests goes wrong, by faults drawn from
-those of its endpoint; the fake then takes the same text twice, so that nothing but the bot prevents it.
+Options: the four secrets `consumer_key`, `consumer_secret`, `access_token` and `access_token_secret`, and
+`user_id`.
 """
 
-import argparse
 import base64
-import email.parser
-import email.policy
 import hashlib
 import hmac
+import http
 import json
 import os
-import random
 import re
-import socket
 import struct
-import threading
 import time
 import unicodedata
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode
+
+from tests.fakes import gif
+from tests.fakes.serving import JPEG_OR_SO, Answer, Call, Network, Refused, serve
 
 OFFICIAL = "https://api.twitter.com"
 USER_ID = "1700000000000000001"
 USERNAME = "meshibot_fake"
 MAX_IMAGE_BYTES = 5 * 1024 * 1024
-MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"GIF8")
+MAX_GIF_BYTES = 15 * 1024 * 1024
+MAX_PART_BYTES = 5 * 1024 * 1024
+SECRETS = ("consumer_key", "consumer_secret", "access_token", "access_token_secret")
 
-ENDPOINTS = {
-    ("POST", r"/2/tweets"): "tweets",
-    ("GET", r"/2/tweets"): "lookup",
-    ("DELETE", r"/2/tweets/(?P<id>\d+)"): "delete",
-    ("POST", r"/2/media/upload"): "upload",
-    ("POST", r"/2/media/metadata"): "metadata",
-    ("GET", r"/2/users/me"): "me",
-    ("GET", r"/2/users/(?P<id>\d+)/tweets"): "timeline",
-}
-
-FAULTS = (
-    "drop",  # close without an answer, nothing done
-    "reset",  # reset without an answer, nothing done
-    "hang",  # never answer, nothing done
-    "drip",  # a byte of the answer at a time, nothing done
-    "status",  # answer `status` (500) with `body`, nothing done
-    "commit_then_drop",
-    "commit_then_reset",
-    "commit_then_hang",
-    "commit_then_drip",
-    "commit_then_status",  # answer `status` (503) though it was done
-    "garbage",  # done, 2xx, and a body that is not JSON
-    "list",  # done, 2xx, and a JSON list
-    "empty",  # done, 2xx, and no body
-    "truncated",  # done, 2xx, and less of a body than announced
-    "late",  # the timeline shows nothing that was posted after the fault was set
-    "no_credits",
-    "revoked",
-    "suspended",
-    "locked",
-    "missing_scope",
-    "duplicate",
-    "rate_limited",  # 429; `headers` gives its headers, none without
-    "list_error",  # 400 with a JSON list for a body
-    "redirect",
-)
-
-PROBLEMS: dict[str, tuple[int, object]] = {
-    "no_credits": (
+PROBLEMS: Mapping[str, Refused] = {
+    "no_credits": Refused(
         402,
         {
             "account_id": int(USER_ID),
@@ -88,11 +46,11 @@ PROBLEMS: dict[str, tuple[int, object]] = {
             "type": "https://api.twitter.com/2/problems/credits",
         },
     ),
-    "revoked": (
+    "revoked": Refused(
         401,
         {"title": "Unauthorized", "type": "about:blank", "status": 401, "detail": "Unauthorized"},
     ),
-    "suspended": (
+    "suspended": Refused(
         403,
         {
             "title": "Forbidden",
@@ -101,11 +59,11 @@ PROBLEMS: dict[str, tuple[int, object]] = {
             "detail": "Your account is suspended and is not permitted to access this feature.",
         },
     ),
-    "locked": (
+    "locked": Refused(
         403,
         {"errors": [{"code": 326, "message": "To protect our users, this account is temporarily locked."}]},
     ),
-    "missing_scope": (
+    "missing_scope": Refused(
         403,
         {
             "title": "Forbidden",
@@ -115,7 +73,7 @@ PROBLEMS: dict[str, tuple[int, object]] = {
             "this endpoint.",
         },
     ),
-    "duplicate": (
+    "duplicate": Refused(
         403,
         {
             "detail": "You are not allowed to create a Tweet with duplicate content.",
@@ -124,17 +82,8 @@ PROBLEMS: dict[str, tuple[int, object]] = {
             "status": 403,
         },
     ),
-    "list_error": (400, [{"code": 214, "message": "Bad request in a list."}]),
+    "list_error": Refused(400, [{"code": 214, "message": "Bad request in a list."}]),
 }
-
-
-class Refused(Exception):  # noqa: N818
-    """An answer that is an error, and why."""
-
-    def __init__(self, status: int, body: object) -> None:
-        super().__init__(str(body))
-        self.status = status
-        self.body = body
 
 
 def invalid(detail: str, status: int = 400) -> Refused:
@@ -150,104 +99,122 @@ def invalid(detail: str, status: int = 400) -> Refused:
     )
 
 
-@dataclass(frozen=True)
-class Chaos:
-    """Faults at random: `faults` has those that may happen at each endpoint, with their options."""
+class X(Network):
+    """One account, and its app."""
 
-    share: float
-    rng: random.Random
-    faults: dict[str, list[dict[str, Any]]]
+    endpoints: ClassVar[Mapping[tuple[str, str], str]] = {
+        ("POST", r"/2/tweets"): "tweets",
+        ("GET", r"/2/tweets"): "lookup",
+        ("DELETE", r"/2/tweets/(\d+)"): "delete",
+        ("POST", r"/2/media/upload"): "upload",
+        ("GET", r"/2/media/upload"): "state",
+        ("POST", r"/2/media/upload/initialize"): "begin",
+        ("POST", r"/2/media/upload/(\d+)/append"): "append",
+        ("POST", r"/2/media/upload/(\d+)/finalize"): "finish",
+        ("POST", r"/2/media/metadata"): "metadata",
+        ("GET", r"/2/users/me"): "me",
+        ("POST", r"/oauth/request_token"): "request_token",
+        ("POST", r"/oauth/access_token"): "access_token",
+        ("GET", r"/2/users/(\d+)/tweets"): "timeline",
+    }
+    faults: ClassVar[Mapping[str, Refused]] = PROBLEMS
+    first_id: ClassVar[int] = 1_990_000_000_000_000_000
+    redirects_by: ClassVar[int] = 307
 
-    def draw(self, endpoint: str, now: float) -> dict[str, Any] | None:
-        """The fault of a request, or None. A `late` timeline is so many `seconds` behind."""
-        choices = self.faults.get(endpoint)
-        if not choices or self.rng.random() >= self.share:
-            return None
-        fault = self.rng.choice(choices)
-        return fault | {"since": now - fault.get("seconds", 0.0)}
-
-
-class X:
-    """Everything the fake knows, behind one lock, and its ledger."""
-
-    def __init__(self, ledger: Path, secrets: dict[str, str]) -> None:
-        self.user_id = USER_ID
-        self.lock = threading.RLock()
-        self.secrets = secrets
+    def __post_init__(self) -> None:
         self.schemas = Schemas.at_hand()
-        self.reset(ledger)
+        super().__post_init__()
 
-    def reset(self, ledger: Path) -> None:
-        """Start anew with `ledger`; what it holds already is taken as posted."""
+    def forget(self) -> None:
+        self.user_id = str(self.options.get("user_id", USER_ID))
+        self.secrets = {name: str(self.options[name]) for name in SECRETS}
+        self.parts: dict[str, dict[str, Any]] = {}
+        self.nonces: set[str] = set()
+        self.asked_for: set[str] = set()
+        """Request tokens of the PIN flow."""
+        self.window = {"limit": 100, "remaining": 100}
+        self.works = {"for": 0, "fails": False}
+        """How often a GIF is answered with 'in progress', and how that ends."""
+
+    def control(self, verb: str, body: Mapping[str, Any]) -> Mapping[str, object]:
+        if verb == "repost":
+            post_id = f"{2 * 10**18 + len(self.posts)}"
+            post = {"text": body["text"], "at": self.now(), "media_ids": [], "repost": True}
+            self.posts[post_id] = {"id": post_id, **post}
+        elif verb == "works":
+            self.works = dict(body)
+        elif verb == "window":
+            self.window = {"limit": body["remaining"], "remaining": body["remaining"]}
+        return {"schemas": self.schemas is not None}
+
+    def check_answer(self, call: Call, answer: object) -> None:
+        name = Schemas.RESPONSES.get(call.endpoint)
+        if self.schemas and name and (wrong := self.schemas.check(name, answer)):
+            self.write("broken", endpoint=call.endpoint, wrong=wrong)
+
+    def error(self, status: int) -> object:
+        return {"title": http.HTTPStatus(status).phrase, "status": status}
+
+    def nothing_there(self, method: str, path: str) -> object:
+        return {"title": "Not Found", "detail": f"There is no {method} {path}.", "status": 404}
+
+    def always_told(self) -> dict[str, str]:
+        return {
+            "x-rate-limit-limit": str(self.window["limit"]),
+            "x-rate-limit-remaining": str(self.window["remaining"]),
+            "x-rate-limit-reset": str(int(self.now()) + 900),
+            "x-user-limit-24hour-remaining": "90",
+            "x-user-limit-24hour-reset": str(int(self.now()) + 86_400),
+        }
+
+    # ---- what every call has in common ----------------------------------------------------------
+
+    def accept(self, call: Call) -> None:
+        """Check the signature, and count the call against the window; refuse where that is used up."""
+        self.authenticate(call)
         with self.lock:
-            self.ledger = ledger
-            self.posts: dict[str, dict[str, Any]] = {}
-            self.media: dict[str, dict[str, Any]] = {}
-            self.nonces: set[str] = set()
-            self.faults: list[dict[str, Any]] = []
-            self.chaos: Chaos | None = None
-            self.ahead = 0.0
-            self.window = {"limit": 100, "remaining": 100}
-            self.next_id = 1_990_000_000_000_000_000
-            if ledger.exists():
-                for line in ledger.read_text(encoding="utf-8").splitlines():
-                    self.replay(json.loads(line))
+            if self.window["remaining"] <= 0:
+                raise Refused(
+                    429, {"title": "Too Many Requests", "detail": "Too Many Requests", "status": 429}
+                )
+            self.window["remaining"] -= 1
 
-    def replay(self, entry: dict[str, Any]) -> None:
-        """Take up an entry of an earlier process."""
-        if entry["event"] == "post":
-            self.posts[entry["id"]] = {
-                "text": entry["text"],
-                "at": entry["at"],
-                "media_ids": entry["media_ids"],
-            }
-            self.next_id = max(self.next_id, int(entry["id"]))
-        elif entry["event"] == "delete":
-            self.posts.pop(entry["id"], None)
+    def sent(self, call: Call) -> dict[str, Any]:
+        """What an accepted call brings, as the document wants it: files as bytes."""
+        self.accept(call)
+        if call.headers.get("content-type", "").startswith("multipart/"):
+            fields = {name: v[1] if isinstance(v, tuple) else v for name, v in call.form().items()}
+        else:
+            fields = json.loads(call.body)
+        name = Schemas.REQUESTS.get(call.endpoint)
+        if self.schemas is not None and name is not None:
+            plain = {key: "" if isinstance(value, bytes) else value for key, value in fields.items()}
+            if wrong := self.schemas.check(name, plain):
+                raise invalid(wrong)
+        return fields
 
-    def write(self, event: str, **fields: object) -> None:
-        """Append to the ledger; on disk when this returns."""
-        with self.lock, self.ledger.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"event": event, "at": self.now(), **fields}, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+    def authenticate(self, call: Call, token: tuple[str, str] | None = None) -> dict[str, str]:
+        """Check an OAuth 1.0a HMAC-SHA1 signature by RFC 5849, section 3.4; the header's own parameters.
 
-    def now(self) -> float:
-        """The fake's own clock, which a test can set ahead."""
-        return time.time() + self.ahead
-
-    def new_id(self) -> str:
-        self.next_id += 1
-        return str(self.next_id)
-
-    def fault_for(self, endpoint: str) -> dict[str, Any] | None:
-        """The next fault that is due at an endpoint, used up by this."""
-        with self.lock:
-            for fault in self.faults:
-                if fault["endpoint"] == endpoint and fault["times"] > 0:
-                    fault["times"] -= 1
-                    return fault
-            return self.chaos.draw(endpoint, self.now()) if self.chaos else None
-
-    def authenticate(
-        self, method: str, path: str, query: str, header: str, form: list[tuple[str, str]]
-    ) -> None:
-        """Check an OAuth 1.0a HMAC-SHA1 signature by RFC 5849, section 3.4."""
+        `token` is what it has to be signed with beside the app's, where that is not the account's.
+        """
+        token = token or (self.secrets["access_token"], self.secrets["access_token_secret"])
+        header = call.headers.get("authorization", "")
         if not header.startswith("OAuth "):
-            raise Refused(*PROBLEMS["revoked"])
+            raise PROBLEMS["revoked"]
         given = {
             unquote(name.strip()): unquote(value.strip().strip('"'))
             for name, _, value in (part.partition("=") for part in header[6:].split(","))
         }
         signature = given.pop("oauth_signature", "")
         given.pop("realm", None)
-        pairs = [*given.items(), *parse_qsl(query, keep_blank_values=True), *form]
+        is_form = call.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+        form = parse_qsl(call.body.decode()) if is_form else []
+        pairs = [*given.items(), *call.query, *form]
         encoded = sorted((quote(name, safe="~"), quote(value, safe="~")) for name, value in pairs)
         parameters = "&".join(f"{name}={value}" for name, value in encoded)
-        base = "&".join(quote(part, safe="~") for part in (method, OFFICIAL + path, parameters))
-        key = "&".join(
-            quote(self.secrets[name], safe="~") for name in ("consumer_secret", "access_token_secret")
-        )
+        base = "&".join(quote(part, safe="~") for part in (call.method, OFFICIAL + call.path, parameters))
+        key = "&".join(quote(secret, safe="~") for secret in (self.secrets["consumer_secret"], token[1]))
         expected = base64.b64encode(hmac.new(key.encode(), base.encode(), hashlib.sha1).digest()).decode()
         with self.lock:
             fresh = given.get("oauth_nonce", "") not in self.nonces
@@ -255,25 +222,52 @@ class X:
         right = (
             hmac.compare_digest(signature, expected)
             and given.get("oauth_consumer_key") == self.secrets["consumer_key"]
-            and given.get("oauth_token") == self.secrets["access_token"]
+            and given.get("oauth_token", "") == token[0]
             and given.get("oauth_signature_method") == "HMAC-SHA1"
             and abs(int(given.get("oauth_timestamp", "0")) - time.time()) < 300
             and fresh
         )
         if not right:
-            raise Refused(
-                401, {"title": "Unauthorized", "type": "about:blank", "status": 401, "detail": "Unauthorized"}
-            )
+            raise PROBLEMS["revoked"]
+        return given
 
-    def upload(self, fields: dict[str, Any]) -> tuple[int, object]:
+    def request_token(self, call: Call) -> Answer:
+        """For an app alone; its callback has to be out of band. The PIN is the token's digits backwards."""
+        given = self.authenticate(call, token=("", ""))
+        if given.get("oauth_callback") != "oob":
+            raise Refused(403, {"errors": [{"code": 415, "message": "Callback URL not approved."}]})
+        with self.lock:
+            token = f"request-{self.new_id()}"
+            self.asked_for.add(token)
+        fields = {"oauth_token": token, "oauth_token_secret": "request-secret-planted"}
+        return 200, urlencode({**fields, "oauth_callback_confirmed": "true"}).encode()
+
+    def access_token(self, call: Call) -> Answer:
+        """For the PIN of a request token, once."""
+        token = re.search('oauth_token="([^"]*)"', call.headers.get("authorization", ""))
+        if token is None or token[1] not in self.asked_for:
+            raise Refused(401, {"errors": [{"code": 89, "message": "Invalid request token."}]})
+        given = self.authenticate(call, token=(token[1], "request-secret-planted"))
+        if given.get("oauth_verifier") != token[1][:-8:-1]:
+            raise Refused(401, {"errors": [{"message": "Invalid oauth_verifier parameter"}]})
+        with self.lock:
+            self.asked_for.discard(token[1])
+        names = {"oauth_token": "access_token", "oauth_token_secret": "access_token_secret"}
+        fields = {name: self.secrets[secret] for name, secret in names.items()}
+        return 200, urlencode({**fields, "user_id": self.user_id, "screen_name": USERNAME}).encode()
+
+    def upload(self, call: Call) -> Answer:
+        fields = self.sent(call)
         data = fields["media"]
+        if isinstance(data, str):
+            data = base64.b64decode(data)
         if len(data) > MAX_IMAGE_BYTES:
             raise Refused(
                 413, {"title": "Payload Too Large", "detail": "The media is larger than 5 MB.", "status": 413}
             )
         if fields.get("media_category") != "tweet_image":
             raise invalid("The media_category is missing or wrong.")
-        if not data.startswith(MAGIC):
+        if not data.startswith(JPEG_OR_SO):
             raise Refused(
                 415, {"title": "Unsupported Media Type", "detail": "The media is no image.", "status": 415}
             )
@@ -290,7 +284,72 @@ class X:
             }
         }
 
-    def describe(self, body: dict[str, Any]) -> tuple[int, object]:
+    def begin(self, call: Call) -> Answer:
+        """A GIF in parts: nothing else is taken so here."""
+        body = self.sent(call)
+        if body.get("media_category") != "tweet_gif" or body.get("media_type") != "image/gif":
+            raise invalid("The media_category or the media_type is wrong.")
+        if not 0 < body.get("total_bytes", 0) <= MAX_GIF_BYTES:
+            raise invalid("File size exceeds 15728640 bytes.")
+        with self.lock:
+            media_id = self.new_id()
+            self.parts[media_id] = {"size": body["total_bytes"], "data": b"", "next": 0}
+        return 202, {"data": {"id": media_id, "media_key": f"16_{media_id}", "expires_after_secs": 86_399}}
+
+    def append(self, call: Call) -> Answer:
+        """The parts come in their order, each once."""
+        fields = self.sent(call)
+        with self.lock:
+            begun = self.parts.get(call.name)
+            if begun is None or int(fields["segment_index"]) != begun["next"]:
+                raise invalid("The segment_index is not the next one.")
+            if len(fields["media"]) > MAX_PART_BYTES:
+                raise Refused(413, {"title": "Payload Too Large", "detail": "Over 5 MB.", "status": 413})
+            begun["data"] += fields["media"]
+            begun["next"] += 1
+        return 200, {"data": {"expires_at": int(self.now()) + 86_399}}
+
+    def finish(self, call: Call) -> Answer:
+        self.accept(call)
+        media_id = call.name
+        with self.lock:
+            begun = self.parts.pop(media_id, None)
+            if begun is None or len(begun["data"]) != begun["size"]:
+                raise invalid("The upload is not complete.")
+            try:
+                width, height, frames = gif.shape_of(begun["data"])
+            except (ValueError, IndexError, struct.error):
+                raise invalid("The media is no GIF.") from None
+            if width > 1280 or height > 1080 or frames > 350:
+                raise invalid(f"A GIF of {width} by {height} pixels and {frames} frames is too large.")
+            self.media[media_id] = {
+                "until": self.now() + 86_400,
+                "size": begun["size"],
+                "works": self.works["for"],
+                "fails": self.works["fails"],
+            }
+            self.write("upload", id=media_id, size=begun["size"], frames=frames)
+        return 200, {"data": self.stated(media_id)}
+
+    def state(self, call: Call) -> Answer:
+        """How far it is with a GIF; each look takes it further."""
+        self.accept(call)
+        media_id = call.asked("media_id")
+        if call.asked("command") != "STATUS" or "works" not in self.media.get(media_id, {}):
+            raise invalid("The media id is unknown.")
+        with self.lock:
+            self.media[media_id]["works"] = max(0, self.media[media_id]["works"] - 1)
+        return 200, {"data": self.stated(media_id)}
+
+    def stated(self, media_id: str) -> dict[str, Any]:
+        media = self.media[media_id]
+        said = {"id": media_id, "media_key": f"16_{media_id}", "size": media["size"]}
+        done = "failed" if media["fails"] else "succeeded"
+        info = {"state": "in_progress", "check_after_secs": 1} if media["works"] else {"state": done}
+        return said | {"expires_after_secs": 86_400, "processing_info": info}
+
+    def metadata(self, call: Call) -> Answer:
+        body = self.sent(call)
         text = body.get("metadata", {}).get("alt_text", {}).get("text", "")
         if len(text) > 1_000:
             raise invalid("The alt text is longer than 1,000 characters.")
@@ -300,7 +359,8 @@ class X:
             self.write("metadata", id=body["id"], alt_text=text)
         return 200, {"data": {"id": body["id"], "associated_metadata": body["metadata"]}}
 
-    def post(self, body: dict[str, Any]) -> tuple[int, object]:
+    def tweets(self, call: Call) -> Answer:
+        body = self.sent(call)
         text = body.get("text", "")
         media_ids = body.get("media", {}).get("media_ids", [])
         with self.lock:
@@ -311,11 +371,14 @@ class X:
             for media_id in media_ids:
                 if media_id not in self.media or self.media[media_id]["until"] <= self.now():
                     raise invalid("Your media IDs are invalid.")
+                if self.media[media_id].get("works") or self.media[media_id].get("fails"):
+                    raise invalid("The media is not ready to be attached.")
+            if len(media_ids) > 1 and any("works" in self.media[media_id] for media_id in media_ids):
+                raise invalid("A GIF can't share a post with other media.")
             if self.chaos is None and any(post["text"] == text for post in self.posts.values()):
-                raise Refused(*PROBLEMS["duplicate"])
+                raise PROBLEMS["duplicate"]
             post_id = self.new_id()
-            self.posts[post_id] = {"text": text, "at": self.now(), "media_ids": media_ids}
-            self.write(
+            self.posts[post_id] = self.write(
                 "post",
                 id=post_id,
                 text=text,
@@ -324,71 +387,70 @@ class X:
             )
         return 201, {"data": {"id": post_id, "text": text, "edit_history_post_ids": [post_id]}}
 
-    def delete(self, post_id: str) -> tuple[int, object]:
+    def delete(self, call: Call) -> Answer:
+        self.accept(call)
         with self.lock:
-            if self.posts.pop(post_id, None) is None:
+            if self.posts.pop(call.name, None) is None:
                 raise Refused(
                     404,
                     {
                         "title": "Not Found Error",
-                        "detail": f"Could not find tweet with id: [{post_id}].",
+                        "detail": f"Could not find tweet with id: [{call.name}].",
                         "type": "https://api.twitter.com/2/problems/resource-not-found",
                     },
                 )
-            self.write("delete", id=post_id)
+            self.write("delete", id=call.name)
         return 200, {"data": {"deleted": True}}
 
-    def timeline(self, user_id: str, query: dict[str, str], hidden_since: float | None) -> tuple[int, object]:
+    def me(self, call: Call) -> Answer:
+        self.accept(call)
+        return 200, {"data": {"id": self.user_id, "name": "飯bot", "username": USERNAME}}
+
+    def timeline(self, call: Call) -> Answer:
         """Newest first, in pages, from `start_time` on."""
-        if user_id != self.user_id:
+        self.accept(call)
+        if call.name != self.user_id:
             raise Refused(404, {"title": "Not Found Error", "detail": "Could not find user.", "status": 404})
-        size = int(query.get("max_results", "10"))
+        size = int(call.asked("max_results", "10"))
         if not 5 <= size <= 100:
             raise invalid(f"The `max_results` query parameter value [{size}] is not between 5 and 100.")
-        start = 0.0
-        fields = query.get("tweet.fields", "").split(",")
-        left_out = query.get("exclude", "").split(",")
-        if "start_time" in query:
-            start = (
-                datetime.strptime(query["start_time"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
-            )
-        with self.lock:
-            seen = [
-                {
-                    "id": post_id,
-                    "text": f"{post['text']} https://t.co/{post_id[-10:]}",
-                    "edit_history_post_ids": [post_id],
-                    **({"created_at": _iso(post["at"])} if "created_at" in fields else {}),
-                }
-                for post_id, post in sorted(self.posts.items(), reverse=True)
-                if not (post.get("repost") and "retweets" in left_out)
-                and post["at"] >= start
-                and (hidden_since is None or post["at"] < hidden_since)
-            ]
-        offset = int(query.get("pagination_token", "0"))
+        fields, left_out = (call.asked(name).split(",") for name in ("tweet.fields", "exclude"))
+        since = call.asked("start_time", "1970-01-01T00:00:00Z")
+        start = datetime.strptime(since, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
+        shown = sorted(self.seen(call), key=lambda post: str(post["id"]), reverse=True)
+        seen = [
+            {
+                "id": post["id"],
+                "text": f"{post['text']} https://t.co/{post['id'][-10:]}",
+                "edit_history_post_ids": [post["id"]],
+                **({"created_at": _iso(post["at"])} if "created_at" in fields else {}),
+            }
+            for post in shown
+            if not (post.get("repost") and "retweets" in left_out) and post["at"] >= start
+        ]
+        offset = int(call.asked("pagination_token", "0"))
         page = seen[offset : offset + size]
         meta: dict[str, object] = {"result_count": len(page)}
         if offset + size < len(seen):
             meta["next_token"] = str(offset + size)
         return 200, {"data": page, "meta": meta} if page else {"meta": meta}
 
-    def lookup(self, query: dict[str, str]) -> tuple[int, object]:
+    def lookup(self, call: Call) -> Answer:
         """Posts by their ids; of those that are gone, an error each in an answer of 200."""
-        ids = query.get("ids", "").split(",")
+        self.accept(call)
+        ids = call.asked("ids").split(",")
         if not 1 <= len(ids) <= 100 or not all(each.isdigit() for each in ids):
             raise invalid("The `ids` query parameter value is not valid.")
-        metrics = {
-            "like_count": 5,
-            "repost_count": 2,
-            "quote_count": 1,
-            "reply_count": 3,
-            "impression_count": 120,
-            "bookmark_count": 0,
-        }
-        shown = {"public_metrics": metrics} if "public_metrics" in query.get("post.fields", "") else {}
+        with_metrics = "public_metrics" in call.asked("post.fields")
         with self.lock:
             found = [
-                {"id": each, "text": self.posts[each]["text"], **shown} for each in ids if each in self.posts
+                {
+                    "id": each,
+                    "text": self.posts[each]["text"],
+                    **({"public_metrics": self.metrics(each)} if with_metrics else {}),
+                }
+                for each in ids
+                if each in self.posts
             ]
         errors = [
             {
@@ -402,6 +464,17 @@ class X:
         ]
         return 200, ({"data": found} if found else {}) | ({"errors": errors} if errors else {})
 
+    def metrics(self, post_id: str) -> dict[str, int]:
+        liked = self.liked(post_id)
+        return {
+            "like_count": liked["likes"],
+            "repost_count": liked["reposts"],
+            "quote_count": liked["quotes"],
+            "reply_count": liked["replies"],
+            "impression_count": 120,
+            "bookmark_count": 0,
+        }
+
 
 class Schemas:
     """X's OpenAPI document, for bodies both ways."""
@@ -410,11 +483,16 @@ class Schemas:
         "tweets": "CreatePostsRequest",
         "metadata": "CreateMediaMetadataRequest",
         "upload": "MediaUploadRequest",
+        "begin": "InitializeMediaUploadRequest",
     }
     RESPONSES: ClassVar = {
         "tweets": "CreatePostsResponse",
         "metadata": "CreateMediaMetadataResponse",
         "upload": "MediaUploadResponse",
+        "begin": "InitializeMediaUploadResponse",
+        "append": "AppendMediaUploadResponse",
+        "finish": "FinalizeMediaUploadResponse",
+        "state": "GetMediaUploadStatusResponse",
         "me": "GetUsersMeResponse",
         "timeline": "GetUsersPostsResponse",
         "lookup": "GetPostsByIdsResponse",
@@ -458,253 +536,10 @@ def weight(text: str) -> int:
     return 23 * links + sum(1 if any(a <= ord(c) <= b for a, b in light) else 2 for c in text)
 
 
-class Handler(BaseHTTPRequestHandler):
-    """One request: control, or the API with its faults around it."""
-
-    protocol_version = "HTTP/1.1"
-    server: "Server"
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it
-        """Silent: the ledger is the log."""
-
-    def do_GET(self) -> None:
-        self.answer()
-
-    def do_POST(self) -> None:
-        self.answer()
-
-    def do_DELETE(self) -> None:
-        self.answer()
-
-    def answer(self) -> None:
-        body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        path = urlsplit(self.path).path
-        if path.startswith("/_control/"):
-            self.control(path.removeprefix("/_control/"), json.loads(body or b"{}"))
-            return
-        for (method, pattern), endpoint in ENDPOINTS.items():
-            match = re.fullmatch(pattern, path)
-            if match and method == self.command:
-                self.api(endpoint, match.groupdict().get("id", ""), body)
-                return
-        self.reply(
-            404, {"title": "Not Found", "detail": f"There is no {self.command} {path}.", "status": 404}
-        )
-
-    def control(self, verb: str, body: dict[str, Any]) -> None:
-        x = self.server.x
-        with x.lock:
-            if verb == "fault":
-                if body["fault"] not in FAULTS or body["endpoint"] not in ENDPOINTS.values():
-                    self.reply(400, {"detail": f"There is no fault {body}."})
-                    return
-                x.faults.append({"times": 1, "since": x.now(), **body})
-            elif verb == "reset":
-                x.reset(Path(body["ledger"]))
-            elif verb == "chaos":
-                x.chaos = Chaos(body["share"], random.Random(body["seed"]), body["faults"])
-            elif verb == "advance":
-                x.ahead += body["seconds"]
-            elif verb == "repost":
-                x.posts[f"{2 * 10**18 + len(x.posts)}"] = {
-                    "text": body["text"], "at": x.now(), "media_ids": [], "repost": True
-                }  # fmt: skip
-            elif verb == "window":
-                x.window = {"limit": body["remaining"], "remaining": body["remaining"]}
-        self.reply(200, {"schemas": x.schemas is not None})
-
-    def api(self, endpoint: str, identifier: str, body: bytes) -> None:
-        """Fault before, the deed, fault after."""
-        x = self.server.x
-        fault = x.fault_for(endpoint) or {"fault": ""}
-        kind: str = fault["fault"]
-        x.write("request", endpoint=endpoint, fault=kind or None, port=self.client_address[1])
-        if kind in ("drop", "reset", "hang", "drip"):
-            self.misbehave(kind, fault)
-            return
-        if kind == "status":
-            self.reply(fault.get("status", 500), fault.get("body", {"title": "Internal Server Error"}))
-            return
-        if kind == "redirect":
-            self.reply(307, {}, {"location": "/2/elsewhere"})
-            return
-        if kind == "rate_limited":
-            self.reply(429, {"title": "Too Many Requests", "status": 429}, fault.get("headers", {}))
-            return
-        try:
-            if kind in PROBLEMS:
-                raise Refused(*PROBLEMS[kind])
-            status, answer = self.act(endpoint, identifier, body, fault["since"] if kind == "late" else None)
-        except Refused as refusal:
-            x.write("refused", endpoint=endpoint, status=refusal.status, body=refusal.body)
-            self.reply(refusal.status, refusal.body)
-            return
-        if x.schemas and (wrong := x.schemas.check(Schemas.RESPONSES[endpoint], answer)):
-            x.write("broken", endpoint=endpoint, wrong=wrong)
-        self.after(kind, fault, status, answer)
-
-    def after(self, kind: str, fault: dict[str, Any], status: int, answer: object) -> None:
-        if kind.startswith("commit_then_") and kind != "commit_then_status":
-            self.misbehave(kind.removeprefix("commit_then_"), fault)
-        elif kind == "commit_then_status":
-            self.reply(fault.get("status", 503), {"title": "Service Unavailable"})
-        elif kind == "garbage":
-            self.reply(status, b"<html>201, and yet no JSON</html>")
-        elif kind == "list":
-            self.reply(status, [answer])
-        elif kind == "empty":
-            self.reply(status, b"")
-        elif kind == "truncated":
-            self.reply(status, json.dumps(answer).encode()[:10], {"content-length": "500"})
-            self.close_connection = True
-        else:
-            self.reply(status, answer)
-
-    def act(
-        self, endpoint: str, identifier: str, body: bytes, hidden_since: float | None
-    ) -> tuple[int, object]:
-        """Check what was sent and do it."""
-        x = self.server.x
-        parts = urlsplit(self.path)
-        content_type = self.headers.get("content-type", "")
-        form = (
-            parse_qsl(body.decode()) if content_type.startswith("application/x-www-form-urlencoded") else []
-        )
-        x.authenticate(self.command, parts.path, parts.query, self.headers.get("authorization", ""), form)
-        self.spend()
-        sent: dict[str, Any] = {}
-        if self.command == "POST":
-            sent = (
-                multipart(content_type, body) if content_type.startswith("multipart/") else json.loads(body)
-            )
-            self.check_body(endpoint, sent)
-        if endpoint == "upload" and isinstance(sent["media"], str):
-            sent["media"] = base64.b64decode(sent["media"])
-        query = dict(parse_qsl(parts.query))
-        acts = {
-            "tweets": lambda: x.post(sent),
-            "delete": lambda: x.delete(identifier),
-            "upload": lambda: x.upload(sent),
-            "metadata": lambda: x.describe(sent),
-            "me": lambda: (200, {"data": {"id": x.user_id, "name": "飯bot", "username": USERNAME}}),
-            "timeline": lambda: x.timeline(identifier, query, hidden_since),
-            "lookup": lambda: x.lookup(query),
-        }
-        deed: Callable[[], tuple[int, object]] = acts[endpoint]
-        return deed()
-
-    def check_body(self, endpoint: str, sent: dict[str, Any]) -> None:
-        x = self.server.x
-        if x.schemas is None:
-            return
-        plain = {name: "" if isinstance(value, bytes) else value for name, value in sent.items()}
-        if wrong := x.schemas.check(Schemas.REQUESTS[endpoint], plain):
-            raise invalid(wrong)
-
-    def spend(self) -> None:
-        """Count against the window, and refuse where it is used up."""
-        x = self.server.x
-        with x.lock:
-            if x.window["remaining"] <= 0:
-                raise Refused(
-                    429, {"title": "Too Many Requests", "detail": "Too Many Requests", "status": 429}
-                )
-            x.window["remaining"] -= 1
-
-    def reply(self, status: int, body: object, headers: dict[str, str] | None = None) -> None:
-        data = body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
-        x = self.server.x
-        sent = {"content-type": "application/json", "content-length": str(len(data))}
-        if status != 429 or headers is None:
-            sent |= {
-                "x-rate-limit-limit": str(x.window["limit"]),
-                "x-rate-limit-remaining": str(x.window["remaining"]),
-                "x-rate-limit-reset": str(int(x.now()) + 900),
-                "x-user-limit-24hour-remaining": "90",
-                "x-user-limit-24hour-reset": str(int(x.now()) + 86_400),
-            }
-        try:
-            self.send_response_only(status)
-            self.send_header("date", formatdate(x.now(), usegmt=True))
-            for name, value in (sent | (headers or {})).items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(data)
-        except OSError:
-            self.close_connection = True
-
-    def misbehave(self, kind: str, fault: dict[str, Any]) -> None:
-        """End a request without a whole answer."""
-        self.close_connection = True
-        if kind == "reset":
-            # Lingering for no time turns the close into a reset.
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.connection.close()
-        elif kind == "hang":
-            time.sleep(fault.get("seconds", 60))
-        elif kind == "drip":
-            self.drip(fault.get("seconds", 60), fault.get("part", "headers"))
-
-    def drip(self, seconds: float, part: str) -> None:
-        """A byte every tenth of a second: each read succeeds in time, the whole never does."""
-        head = b"HTTP/1.1 201 Created\r\ncontent-type: application/json\r\ncontent-length: 5000\r\n"
-        until = time.monotonic() + seconds
-        try:
-            if part == "body":
-                self.wfile.write(head + b"\r\n")
-                head = b"{"
-            for byte in head + b" " * 5000:
-                if time.monotonic() > until:
-                    return
-                self.wfile.write(bytes([byte]))
-                time.sleep(0.1)
-        except OSError:
-            return
-
-
 def _iso(moment: float) -> str:
     """A moment as X writes it."""
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
-def multipart(content_type: str, body: bytes) -> dict[str, Any]:
-    """The fields of a multipart form: text as str, files as bytes."""
-    parser = email.parser.BytesParser(policy=email.policy.HTTP)
-    message = parser.parsebytes(f"content-type: {content_type}\r\n\r\n".encode() + body)
-    fields: dict[str, Any] = {}
-    for part in message.iter_parts():
-        name = part.get_param("name", header="content-disposition")
-        data: Any = part.get_payload(decode=True)
-        fields[str(name)] = data if part.get_filename() else data.decode()
-    return fields
-
-
-class Server(ThreadingHTTPServer):
-    """The HTTP server; its threads don't keep the process."""
-
-    daemon_threads = True
-
-    def __init__(self, port: int, x: X) -> None:
-        super().__init__(("127.0.0.1", port), Handler)
-        self.x = x
-
-
-def main() -> None:
-    """Serve until killed."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--ledger", type=Path, required=True)
-    parser.add_argument("--user-id", default=USER_ID)
-    for name in ("consumer-key", "consumer-secret", "access-token", "access-token-secret"):
-        parser.add_argument(f"--{name}", default=f"fake-{name}")
-    options = parser.parse_args()
-    names = ("consumer_key", "consumer_secret", "access_token", "access_token_secret")
-    x = X(options.ledger, {name: getattr(options, name) for name in names})
-    x.user_id = options.user_id
-    server = Server(options.port, x)
-    print(server.server_address[1], flush=True)
-    server.serve_forever(poll_interval=0.05)
-
-
 if __name__ == "__main__":
-    main()
+    serve(X)

@@ -1,5 +1,6 @@
 """Homes that are ready to post from, made without sampling: pictures drawn here, and slots that are due."""
 
+import socket
 import subprocess
 import sys
 import threading
@@ -111,6 +112,14 @@ def wait_for(happened: Callable[[], bool], seconds: float = 60.0) -> None:
     while not happened():
         assert time.monotonic() < until, "it did not happen"
         time.sleep(0.05)
+
+
+def free_port() -> int:
+    """A port that nobody has at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 @contextmanager

@@ -121,7 +121,7 @@ def test_nor_can_the_trainers(arguments: str, redirection: str, status: int, say
 
 def test_help_names_choices_and_defaults_and_fits(bot: Command) -> None:
     said = bot("post-now", "-h").stdout
-    assert "single|grid|grid9" in said
+    assert "single|grid|grid9|morph|before-and-after" in said
     assert "[default: single]" in said
     assert "<bool>" not in said
     assert all(len(line) <= 80 for line in said.splitlines())

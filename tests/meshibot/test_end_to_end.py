@@ -189,7 +189,7 @@ def test_what_is_wrong_is_said_in_one_sentence(
 
 
 def test_wrong_usage_is_told_by_the_command_line() -> None:
-    for arguments in (["post-now", "--kind", "morph"], ["nonsense"], ["plan", "--days", "0"]):
+    for arguments in (["post-now", "--kind", "film"], ["nonsense"], ["plan", "--days", "0"]):
         done = subprocess.run(
             [sys.executable, "-m", "meshibot", *arguments], capture_output=True, text=True, check=False
         )
@@ -321,7 +321,8 @@ def test_the_daemon_posts_a_due_slot_and_ends_cleanly(stocked: Command) -> None:
             wait_for(lambda: rows(stocked, "SELECT state FROM posts") == [("posted",)])
             status = stocked.json("status")
             wait_for(lambda: rows(stocked, "SELECT count(*) >= 7 FROM pictures") == [(1,)])
-            daemon.send_signal(signal.SIGTERM)
+            for _ in range(2):  # as `timeout` does: to the process, and to its group
+                daemon.send_signal(signal.SIGTERM)
             stdout, stderr = daemon.communicate(timeout=60)
         finally:
             daemon.kill()

@@ -45,4 +45,5 @@ def test_anything_else_is_a_sentence(said: object) -> None:
 
 
 def test_every_kind_is_one_of_the_databases() -> None:
-    assert [PICTURES[Kind(name)] for name in KINDS] == [1, 4, 9]
+    assert [PICTURES[Kind(name)] for name in KINDS] == [1, 4, 9, 2, 1]
+    assert set(PICTURES) == set(map(Kind, KINDS)) == set(Kind)

@@ -11,6 +11,7 @@ from meshibot import posting
 from meshibot.config import load_settings
 from meshibot.database import Database, Kind
 from meshibot.errors import MeshibotError
+from tests.checkpoints import make_checkpoint
 from tests.fakes import bluesky, mastodon, misskey
 from tests.fakes.network import Fakes
 from tests.meshibot.command import Command
@@ -23,7 +24,7 @@ SECRETS = (bluesky.PASSWORD, mastodon.TOKEN, misskey.TOKEN, "access-planted", "r
 
 def on(network: str, url: str, tmp_path: Path, **settings: str) -> Command:
     """A home with pictures, and one account."""
-    return stocked(Command(tmp_path, network_settings(network, url) | settings))
+    return stocked(Command(tmp_path, network_settings(network, url))).having(settings)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -142,3 +143,33 @@ def test_a_group_posts_one_picture_on_three_networks(fakes: Fakes, tmp_path: Pat
     assert len({post["group"] for post in history}) == 1
     assert len({post["pictures"][0]["id"] for post in history}) == 1
     assert [len(fake.posts()) for fake in networks.values()] == [1, 1, 1]
+
+
+def test_a_morph_is_posted_once_where_it_moves(fakes: Fakes, tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(tmp_path / "tiny.safetensors")
+    fake = fakes("mastodon", processing=2)
+    bot = on("mastodon", fake.url, tmp_path, CHECKPOINT=str(checkpoint), MIN_QUANTILE="0", CAPTIONS="en")
+    post = bot.json("post-now", "--kind", "morph")
+    assert (post["state"], post["kind"], len(post["pictures"])) == ("posted", "morph", 2)
+    assert "slowly turns into another" in post["alt_text"]
+    (made,) = fake.posts()
+    (upload,) = fake.ledger("upload")
+    assert made["media_ids"] == [upload["id"]]
+    assert fake.requests("upload") == 1
+    assert post["picture"].endswith("main-0001.gif")
+
+
+def test_kinds_that_can_not_be_are_refused_in_a_sentence(fakes: Fakes, tmp_path: Path) -> None:
+    fake = fakes("bluesky")
+    bot = on("bluesky", fake.url, tmp_path, KINDS="single, sun morph")
+    still = (
+        "The account main: Bluesky shows no GIF that moves: take morph out of MESHIBOT_KINDS for this "
+        "account."
+    )
+    assert bot.refused("run", status=2) == still
+    checked = bot("check")
+    assert checked.returncode == 2
+    assert still in checked.stdout
+    assert bot.refused("post-now", "--kind", "morph", status=2, KINDS="single") == still
+    assert "set MESHIBOT_RUN" in bot.refused("run", status=2, KINDS="before-and-after")
+    assert fake.requests("put") == 0

@@ -26,16 +26,22 @@ from meshibot.database import (
     PostState,
     Slot,
     SlotState,
+    carry,
 )
-from meshibot.database.models import OPEN_STATES
+from meshibot.database.models import OPEN_STATES, Base
+from meshibot.errors import DatabaseFailure
 from meshibot.outbox import Outbox, Policy, people, restored
 from meshibot.presence import Presence
 from meshibot.slots import Schedule
 from meshibot.slots.planner import write_slots
+from tests.checkpoints import make_checkpoint
 from tests.meshibot import ledger
 from tests.meshibot.command import Command
 from tests.meshibot.homes import ask, due, stocked
 from tests.meshibot.ledger import NOON, UTC_ZONE, Killed, Ledger, LedgerPublisher, MovableClock, channel
+from tests.postgres import postgres_server, postgres_url
+
+__all__ = ["postgres_server", "postgres_url"]
 
 CRON = "0 */12 * * *"
 JITTER = timedelta(minutes=30)
@@ -292,7 +298,7 @@ def test_what_can_not_be_restored_changes_nothing(bot: Command, tmp_path: Path) 
         assert "take another" in bot.refused("restore", str(torn), status=1)
     assert "No such file" in bot.refused("restore", str(tmp_path / "none"), status=2)
     url = "postgresql://u@127.0.0.1:1/n"
-    assert "db hold" in bot.refused("restore", str(file), status=2, DATABASE_URL=url)
+    assert "can't be used" in bot.refused("restore", str(file), status=1, DATABASE_URL=url)
     assert "in the past" in bot.refused("db", "hold", "--since", "2999-01-01", status=2)
     assert bot.database.read_bytes() == before
     assert sorted(path.name for path in bot.home.iterdir()) == ["backups", "meshibot.sqlite3", "pictures"]
@@ -329,3 +335,75 @@ def test_a_database_that_came_back_by_other_means_is_held(bot: Command) -> None:
     assert ask(bot, "SELECT state FROM slots WHERE due_at < CURRENT_TIMESTAMP") == [("missed",)]
     assert bot("resume").returncode == 0
     assert ask(bot, "SELECT next_serial FROM accounts") == [(2,)]
+
+
+def sampling(bot: Command) -> Command:
+    """The bot with a checkpoint: a restore puts the stock aside."""
+    checkpoint = make_checkpoint(bot.folder / "tiny.safetensors")
+    return bot.having({"CHECKPOINT": str(checkpoint), "MIN_QUANTILE": "0"})
+
+
+def rows_of(url: str) -> dict[str, list[tuple[object, ...]]]:
+    """All of a database."""
+    with Database.open(url) as database, database.read() as session:
+        return {
+            table.name: sorted(tuple(map(str, row)) for row in session.execute(select(table)))
+            for table in Base.metadata.sorted_tables
+        }
+
+
+@pytest.mark.postgres
+def test_postgresql_is_saved_and_brought_back_in_one_step(bot: Command, postgres_url: str) -> None:
+    bot = stocked(sampling(bot).having({"DATABASE_URL": postgres_url}), 6)
+    for _ in range(2):
+        assert bot("post-now").returncode == 0
+    made = bot.json("backup")
+    assert made["pictures"] == 6
+    saved = bot.json("db", "backup", "--to", str(bot.folder))["file"]
+    assert rows_of(f"sqlite:///{saved}") == rows_of(postgres_url)
+    for _ in range(2):
+        assert bot("post-now").returncode == 0
+    before = rows_of(postgres_url)
+    done = bot.json("restore", made["file"])
+    schema = done["kept"].removeprefix("schema ")
+    assert schema.startswith("before_restore_2")
+    kept = f"SELECT count(*) FROM {schema}.posts"  # noqa: S608 (a name of ours)
+    assert ask(bot, kept) == [(4,)]
+    assert "2 posts since the backup were taken in; the next post is No.0005" in done["accounts"][0]["says"]
+    assert bot.json("post-now")["serial"] == 5
+    assert len(rows_of(postgres_url)["posts"]) == len(before["posts"]) + 1
+    assert [post["serial"] for post in bot.json("history")] == [5, 4, 3, 2, 1]
+    assert list(bot.home.glob(".restore*")) == list(bot.home.glob("backups/.*")) == []
+
+
+@pytest.mark.postgres
+def test_a_backup_carries_a_bot_from_sqlite_to_postgresql_and_back(bot: Command, postgres_url: str) -> None:
+    bot = stocked(sampling(bot), 4)
+    assert bot("post-now").returncode == 0
+    made = bot.json("backup")["file"]
+    moved = bot.having({"DATABASE_URL": postgres_url})
+    assert moved.json("restore", made)["kept"] is None
+    assert moved.json("post-now")["serial"] == 2
+    back = moved.json("backup", "--to", str(bot.folder / "back.tar.gz"))["file"]
+    assert bot.json("restore", back)["kept"].endswith(".sqlite3")
+    assert [post["serial"] for post in bot.json("history")] == [2, 1]
+
+
+@pytest.mark.postgres
+def test_tables_that_somebody_uses_are_not_replaced(
+    bot: Command, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bot = stocked(bot.having({"DATABASE_URL": postgres_url}), 2)
+    file = Path(bot.json("backup")["file"])
+    monkeypatch.setattr(carry, "_WAIT", "100ms")
+    account = account_model().model_validate({"name": "main"})
+    settings = Settings.model_validate(
+        {"home": bot.home, "accounts": (account,), "database_url": postgres_url}
+    )
+    before = rows_of(postgres_url)
+    with Database.open(postgres_url) as database, database.read() as session:
+        session.scalars(select(Account)).all()
+        with pytest.raises(DatabaseFailure, match="lock timeout"):
+            restoring.restore(settings, file, datetime.now(UTC))
+    assert rows_of(postgres_url) == before
+    assert ask(bot, "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'before%'") == [(0,)]

@@ -598,7 +598,7 @@ def test_a_server_that_drips_a_byte_at_a_time(
     with new_database(tmp_path) as database:
         stock(database, tmp_path, 1)
         slot(database, clock.now())
-        fake_x.set_fault(endpoint, fault, seconds=3600)  # type: ignore[arg-type]
+        fake_x.set_fault(endpoint, fault, seconds=3600)
 
         def publisher() -> Publisher:
             return XPublisher(CREDENTIALS, api_base=fake_x.url, timeouts=Timeouts(5.0, 0.7))

@@ -138,7 +138,8 @@ def test_nothing_is_posted_of_a_model_that_learned_by_heart(
         for name, test in (("guarded.safetensors", copies), ("unguarded.safetensors", None))
     ]
     guarded, unguarded = (
-        SamplingRequest(path, tmp_path / "out", 2, min_quantile=0.0, seed=1, max_batches=8) for path in paths
+        SamplingRequest(path, tmp_path / "out", 2, min_quantile=0.0, seed=1, max_candidates=32)
+        for path in paths
     )
     with pytest.raises(NothingToDo, match="32 like training photographs"):
         sample(guarded)

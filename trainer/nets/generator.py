@@ -105,7 +105,9 @@ class _Excitation(nn.Module):
         self.gate = nn.Conv2d(out_channels, out_channels, 1)
 
     def forward(self, small: Tensor, large: Tensor) -> Tensor:
-        gate: Tensor = self.gate(F.silu(self.gather(F.adaptive_avg_pool2d(small, 4))))
+        if small.shape[-1] > 4:
+            small = F.adaptive_avg_pool2d(small, 4)
+        gate: Tensor = self.gate(F.silu(self.gather(small)))
         return large * torch.sigmoid(gate)
 
 

@@ -5,8 +5,11 @@ All are exact rewrites (equal to rounding) of the plain forms, which the tests k
 """
 
 import math
+import operator
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +18,44 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 LEAK = 0.2
+T = TypeVar("T")
 
 
 def widened(x: Tensor) -> Tensor:
     """In float32, or in float64 where it is so already."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def exact(x: Tensor) -> AbstractContextManager[object]:
+    """Without autocast on the device of `x`: in the types that tensors have. Derivatives belong here, as
+    autocast would round those of what was in float32."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
+def working_dtype(x: Tensor) -> torch.dtype:
+    """In what `x` is multiplied: autocast's type on its device, or else its own."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+
+
+class Once(Generic[T]):
+    """What follows from constants: worked out once, and again where they were changed, moved or rounded."""
+
+    def __init__(self) -> None:
+        self._sources: tuple[Tensor, ...] = ()
+        self._key: object = None
+        self._value: T | None = None
+
+    def __call__(self, sources: Sequence[Tensor], dtype: torch.dtype, work_out: Callable[[], T]) -> T:
+        """The value of `work_out`, a function of `sources` and `dtype` alone."""
+        key = dtype, [None if source.is_inference() else source._version for source in sources]
+        same = len(sources) == len(self._sources) and all(map(operator.is_, sources, self._sources))
+        if self._value is None or not same or key != self._key:
+            # what is kept may be differentiated through another time
+            with torch.inference_mode(False), torch.no_grad():
+                self._value = work_out()
+            self._sources, self._key = tuple(sources), key
+        return self._value
 
 
 def apply(function: Any, *arguments: Any) -> Tensor:
@@ -75,27 +111,51 @@ def leaky_relu(x: Tensor) -> Tensor:
 class _Gate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        values, gates = x.chunk(2, 1)
-        openness = torch.sigmoid(gates)
-        out = values * openness
-        ctx.save_for_backward(out, openness)
-        return out
+        ctx.save_for_backward(x)
+        return F.glu(x, 1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        out, openness = ctx.saved_tensors
-        by_gates = grad * out
-        return torch.cat([grad * openness, torch.addcmul(by_gates, by_gates, openness, value=-1)], 1)
+        (x,) = ctx.saved_tensors
+        laid_out = torch.empty_like(x)
+        result: Tensor = torch.ops.aten.glu_backward.grad_input(grad, x, 1, grad_input=laid_out)
+        return result
 
 
 def gate(x: Tensor) -> Tensor:
     """Gated linear unit (n, 2c, h, w) -> (n, c, h, w): one half times the other's sigmoid (Dauphin et al.
     2017).
 
-    torch's own gives a gradient in another memory format than its input's, and the batch norm below it then
-    took eight times as long: 40 % of a generator's step."""
+    By itself torch's gives a gradient in another memory format than its input's, and the batch norm below it
+    then took eight times as long: 40 % of a generator's step."""
     return apply(_Gate, x)
+
+
+class _Stack(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *parts: Tensor) -> Tensor:
+        return torch.stack(parts)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return _Parts.apply(grad)  # type: ignore[no-untyped-call]
+
+
+class _Parts(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, whole: Tensor) -> tuple[Tensor, ...]:
+        return tuple(whole.unbind())
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return apply(_Stack, *grads)
+
+
+def stack(parts: Sequence[Tensor]) -> Tensor:
+    """`torch.stack` whose second derivative is a stack too: torch's own fills a whole one for each part, and
+    adds them up."""
+    return apply(_Stack, *parts)
 
 
 @dataclass(frozen=True)
@@ -195,19 +255,18 @@ class _ByInput(torch.autograd.Function):
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, *, stride: int = 1, padding: int = 1) -> Tensor:
     """`conv2d` of a square kernel, for a critic whose gradient by its input is differentiated again."""
-    if torch.is_autocast_enabled(x.device.type):
-        dtype = torch.get_autocast_dtype(x.device.type)
-        x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+    dtype = working_dtype(x)
+    x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
     geometry = _Geometry(stride, padding)
     out = apply(_ByWeight, weight, bias, x.detach(), geometry)
     return apply(_ByInput, x, out, weight, geometry) if x.requires_grad else out
 
 
 def _fold_matrix() -> Tensor:
-    """Sum of a 3x3 kernel placed at the four corners of a 4x4 one, turned about: (9, 16), to multiply from
-    the right. Has its values also where a network is laid out on the meta device: no file brings them."""
+    """Sum of a 3x3 kernel placed at the four corners of a 4x4 one, turned about: (16, 9), to multiply from
+    the left. Has its values also where a network is laid out on the meta device: no file brings them."""
     pair = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 1.0, 1.0]], device="cpu")
-    return torch.kron(pair, pair).flip(0)
+    return torch.kron(pair, pair).flip(0).T.contiguous()
 
 
 class Convolution(nn.Conv2d):
@@ -220,7 +279,9 @@ class Convolution(nn.Conv2d):
 class UpConv(nn.Conv2d):
     """Nearest upsampling by 2 followed by a 3x3 convolution, as one 4x4 transposed convolution of stride 2.
 
-    16 multiplications an output pixel instead of 36. The 3x3 weights are what is trained.
+    16 multiplications an output pixel instead of 36. The 3x3 weights are what is trained; they lie in memory
+    as the folding product takes them, (i, 3, 3, o), so that neither they nor their gradient are copied, and
+    the kernel it gives is channels last.
     Input (n, i, h, w); output (n, o, 2h, 2w).
     """
 
@@ -229,10 +290,19 @@ class UpConv(nn.Conv2d):
     def __init__(self, in_channels: int, out_channels: int, *, bias: bool = True) -> None:
         super().__init__(in_channels, out_channels, kernel_size=3, padding=1, bias=bias)
         self.register_buffer("fold", _fold_matrix(), persistent=False)
+        self._rounded_fold: Once[Tensor] = Once()
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if not self.weight.is_meta:
+            self.weight.data = self.weight.data.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2)
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
-        kernel = self.weight.transpose(0, 1).reshape(-1, 9) @ self.fold.to(self.weight.dtype)
-        kernel = kernel.reshape(self.in_channels, self.out_channels, 4, 4)
+        dtype = working_dtype(x)
+        fold = self._rounded_fold((self.fold,), dtype, lambda: self.fold.to(dtype))
+        kernel = fold @ self.weight.permute(1, 2, 3, 0).reshape(self.in_channels, 9, self.out_channels)
+        kernel = kernel.view(self.in_channels, 4, 4, self.out_channels).permute(0, 3, 1, 2)
         return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)
 
 
@@ -254,11 +324,21 @@ class _SumOfAll(torch.autograd.Function):
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch norm by the whole batch's statistics, also where several processes share it in equal parts."""
+    """Batch norm by the whole batch's statistics, also where several processes share it in equal parts.
+
+    Batches aren't counted: with a fixed momentum nothing follows from it, and it would be a kernel a layer.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
-        if not (self.training and dist.is_available() and dist.is_initialized()):
-            return super().forward(x)
+        mean, variance = self.get_buffer("running_mean"), self.get_buffer("running_var")
+        momentum = self.momentum or 0.1
+        if self.training and dist.is_available() and dist.is_initialized():
+            return self._of_all_processes(x, mean, variance, momentum)
+        return F.batch_norm(x, mean, variance, self.weight, self.bias, self.training, momentum, self.eps)
+
+    def _of_all_processes(
+        self, x: Tensor, running_mean: Tensor, running_variance: Tensor, momentum: float
+    ) -> Tensor:
         axes, size = (0, 2, 3), dist.get_world_size()
         wide = widened(x)  # moments that were rounded to bf16 would cancel, and don't fit the buffers
         # autograd goes through this sum: each process's pictures move the statistics of all
@@ -266,10 +346,8 @@ class BatchNorm(nn.BatchNorm2d):
         mean, variance = moments[0], moments[1] - moments[0].square()
         count = x.numel() // x.shape[1] * size
         with torch.no_grad():
-            latest = {"running_mean": mean, "running_var": variance * count / (count - 1)}
-            for name, value in latest.items():
-                self.get_buffer(name).lerp_(value, self.momentum or 0.1)
-            self.get_buffer("num_batches_tracked").add_(1)
+            running_mean.lerp_(mean, momentum)
+            running_variance.lerp_(variance * count / (count - 1), momentum)
         scale = self.weight * torch.rsqrt(variance + self.eps)
         shift = self.bias - mean * scale
         return torch.addcmul(shift[:, None, None], wide, scale[:, None, None]).to(x.dtype)

@@ -8,6 +8,10 @@ initialised anew."""
 from __future__ import annotations
 
 import math
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -17,16 +21,17 @@ from torch.nn import functional as F
 
 from trainer.nets.architecture import SEEN_AT, CriticKind
 from trainer.nets.efficientnet import TAP_CHANNELS, EfficientNetLite0, load_pretrained
+from trainer.nets.layers import Once, working_dtype
 from trainer.pictures import to_device, to_float
 
 Views = tuple[Tensor, ...]
-"""The picture (n, 3, r, r) in [-1, 1], then the maps (n, c, s, s), the finest first."""
+"""The picture (n, 3, r, r) in [-1, 1], then the maps (n, c, s, s) of about unit values, the finest first."""
 
 MAP_CHANNELS = {2: 16, 4: 32, 8: 64, 16: 64, 32: 64}
 """Channels of the projected map at each stride."""
 SPREAD = 16.0
-"""How far two photographs lie apart in each map, root mean square: slopes then mean the same at each, and the
-penalty's weight of 10 and target of 1 fit as they are."""
+"""How far two photographs lie apart in each map, root mean square, where slopes are measured: they then mean
+the same at each, and the penalty's weight of 10 and target of 1 fit as they are."""
 SHIFT = 4
 """Pixels, at the network's input, by which it is moved at random: patterns that keep to its strides are
 seen."""
@@ -41,12 +46,27 @@ def map_shapes(resolution: int) -> dict[str, tuple[int, int]]:
     return {f"stride{stride}": (channels, seen_at // stride) for stride, channels in MAP_CHANNELS.items()}
 
 
+@dataclass(frozen=True)
+class _Mixing:
+    """How one of the network's maps becomes a view, with what the next coarser view adds."""
+
+    across: Tensor
+    bias: Tensor
+    down: Tensor | None
+    """None of the coarsest."""
+
+
 class Vision(nn.Module):
     """Pictures to views. Holds buffers only; the base class is a plain critic's, whose view is the
     picture."""
 
     head_weights: tuple[float, ...] = (1.0,)
     """How much each view's score counts in the generator's loss."""
+
+    def lengths(self, resolution: int) -> tuple[float, ...]:
+        """How much of each view's distances is a distance where slopes are measured, for pictures of
+        `resolution` px: a gradient by the view, times this, is the slope there."""
+        return (1.0,)
 
     def weighed(self, scores: Tensor) -> Tensor:
         """One score (n,) of those of all heads (n, heads), each with its weight in the generator's loss."""
@@ -55,8 +75,8 @@ class Vision(nn.Module):
 
     def forward(self, pictures: Tensor, offset: Tensor | None = None) -> Views:
         """Of pictures (n, 3, r, r) in [-1, 1]. `offset` (2,) in [0, 1) says how far the network's input is
-        moved; without it, not at all."""
-        return (pictures,)
+        moved; without it, not at all. Views are in what they are multiplied in, bf16 under autocast."""
+        return (pictures.to(working_dtype(pictures)),)
 
 
 class PretrainedVision(Vision):
@@ -68,6 +88,7 @@ class PretrainedVision(Vision):
         """`draw` and `calibrate` have to be called, or a state loaded, before it is used."""
         super().__init__()
         self.net = net
+        self._mixing: dict[tuple[float, ...], Once[list[_Mixing]]] = defaultdict(Once)
         for stride, coarser in _from_fine_to_coarse():
             channels, seen = MAP_CHANNELS[stride], TAP_CHANNELS[stride]
             self.register_buffer(f"mean{stride}", torch.empty(seen))
@@ -87,7 +108,8 @@ class PretrainedVision(Vision):
                 mixing.copy_(torch.randn(mixing.shape, generator=rng) / math.sqrt(mixing.shape[1]))
 
     def forward(self, pictures: Tensor, offset: Tensor | None = None) -> Views:
-        return (pictures, *self._project(self.net(_as_seen(pictures, offset))))
+        pictures = pictures.to(working_dtype(pictures))
+        return (pictures, *self._views(self.net(_as_seen(pictures, offset))))
 
     def describe(self, pictures: Tensor) -> Tensor:
         """What the pretrained network makes of pictures (n, 3, r, r): means of its two coarsest maps (n,
@@ -97,28 +119,60 @@ class PretrainedVision(Vision):
     def look(self, pictures: Tensor) -> tuple[Views, Tensor]:
         """Views and description of pictures (n, 3, r, r), of one look."""
         maps = self.net(_as_seen(pictures, None))
-        return (pictures, *self._project(maps)), _description(maps)
+        return (pictures, *self._views(maps)), _description(maps)
 
-    def _project(self, maps: list[Tensor]) -> list[Tensor]:
-        """The network's maps, mixed across channels and from coarse to fine; centred, and scaled to
-        SPREAD."""
-        mixed: dict[int, Tensor] = {}
-        coarser: Tensor | None = None
-        for stride, seen in reversed(list(zip(MAP_CHANNELS, maps, strict=True))):
-            get = self.get_buffer
-            across = get(f"across{stride}") / get(f"deviation{stride}")[:, None, None]
-            bias = -torch.einsum("oiyx,i->o", across, get(f"mean{stride}"))
-            x = F.conv2d(seen, across, bias)
+    def lengths(self, resolution: int) -> tuple[float, ...]:
+        return (1.0, *map(_unit, map_shapes(resolution).values()))
+
+    def _views(self, maps: list[Tensor]) -> list[Tensor]:
+        """The network's maps, mixed, centred, and of unit size."""
+        channels = MAP_CHANNELS.values()
+        return self._project(
+            maps, tuple(_unit((c, m.shape[-1])) for c, m in zip(channels, maps, strict=True))
+        )
+
+    def _project(self, maps: list[Tensor], units: tuple[float, ...]) -> list[Tensor]:
+        """The network's maps, mixed across channels and from coarse to fine; centred, and scaled to `units`
+        times SPREAD."""
+        dtype = working_dtype(maps[0])
+        constants = self._mixing[units](tuple(self._projection()), dtype, lambda: self._mix(units, dtype))
+        mixed: list[Tensor] = []
+        for seen, mixing in zip(reversed(maps), constants, strict=True):
+            x = F.conv2d(seen, mixing.across, mixing.bias)
+            if mixing.down is not None:
+                below = F.conv2d(mixed[-1], mixing.down)
+                x = x + F.interpolate(below, size=x.shape[-2:], mode="bilinear", align_corners=False)
+            mixed.append(x)
+        return mixed[::-1]
+
+    def _projection(self) -> Iterator[Tensor]:
+        """All but the network."""
+        return self.buffers(recurse=False)
+
+    def _mix(self, units: tuple[float, ...], dtype: torch.dtype) -> list[_Mixing]:
+        """What standardising, mixing, centring and scaling come to as linear maps, the coarsest first.
+
+        With raw maps m, coarser ones M, and u = t(m - c) what is passed on, t = unit x scale:
+        m = √½ (across (seen - mean) / deviation + up(down M)), M = U / T + C.
+        """
+        found: list[_Mixing] = []
+        scale_below, centre_below = torch.ones(()), torch.zeros(0)
+        for unit, (stride, coarser) in reversed(list(zip(units, _from_fine_to_coarse(), strict=True))):
+            get = partial(self._wide, stride)
+            scale, half = unit * get("scale"), 1.0 if coarser is None else math.sqrt(0.5)
+            across = half * scale * get("across") / get("deviation")[:, None, None]
+            bias = -torch.einsum("oiyx,i->o", across, get("mean")) - scale * get("centre")
+            down = None
             if coarser is not None:
-                below = F.conv2d(coarser, get(f"down{stride}"))
-                below = F.interpolate(below, size=x.shape[-2:], mode="bilinear", align_corners=False)
-                x = (x + below) * math.sqrt(0.5)
-            mixed[stride] = coarser = x
-        return [
-            (mixed[stride] - self.get_buffer(f"centre{stride}")[:, None, None])
-            * self.get_buffer(f"scale{stride}")
-            for stride in MAP_CHANNELS
-        ]
+                down = half * scale * get("down")
+                bias = bias + torch.einsum("oiyx,i->o", down, centre_below)
+                down = (down / scale_below).to(dtype)
+            found.append(_Mixing(across.to(dtype), bias.to(dtype), down))
+            scale_below, centre_below = scale, get("centre")
+        return found
+
+    def _wide(self, stride: int, name: str) -> Tensor:
+        return self.get_buffer(f"{name}{stride}").double()
 
     @torch.no_grad()
     def calibrate(self, photographs: Tensor) -> None:
@@ -132,7 +186,7 @@ class PretrainedVision(Vision):
             deviation, mean = torch.std_mean(maps, dim=(0, 2, 3))
             self.get_buffer(f"mean{stride}").copy_(mean)
             self.get_buffer(f"deviation{stride}").copy_(deviation.clamp_min(_LEAST_DEVIATION))
-        for stride, maps in zip(MAP_CHANNELS, self._project(seen), strict=True):
+        for stride, maps in zip(MAP_CHANNELS, self._project(seen, (1.0,) * len(seen)), strict=True):
             # E‖x - x'‖² of two photographs is twice the summed variance
             apart = maps.var(0).sum().mul(2).sqrt().clamp_min(_LEAST_DEVIATION)
             self.get_buffer(f"centre{stride}").copy_(maps.mean((0, 2, 3)))
@@ -163,6 +217,13 @@ def _description(maps: list[Tensor]) -> Tensor:
     return torch.cat([maps[-2].mean((2, 3)), maps[-1].mean((2, 3))], 1)
 
 
+def _unit(shape: tuple[int, int]) -> float:
+    """What makes values of a map of so many channels and that size unit ones, where photographs lie SPREAD
+    apart."""
+    channels, size = shape
+    return math.sqrt(2 * channels * size * size) / SPREAD
+
+
 def _from_fine_to_coarse() -> list[tuple[int, int | None]]:
     """Each stride with the next coarser one."""
     strides = list(MAP_CHANNELS)
@@ -176,10 +237,17 @@ def _as_seen(pictures: Tensor, offset: Tensor | None) -> Tensor:
         pictures = F.interpolate(pictures, size=(SEEN_AT, SEEN_AT), mode="bilinear", align_corners=False)
     if offset is None:
         return pictures
-    size = pictures.shape[-1]
-    steps = (offset * (2 * SHIFT + 1)).long() - SHIFT
-    rows, columns = (mirrored(torch.arange(size, device=pictures.device) + step, size) for step in steps)
+    shifts = _shifts(pictures.shape[-1], pictures.device)
+    rows, columns = shifts[(offset * len(shifts)).long()]
     return pictures.index_select(2, rows).index_select(3, columns)
+
+
+@cache
+@torch.inference_mode(False)
+def _shifts(size: int, device: torch.device) -> Tensor:
+    """Indices of rows or columns for each shift from -SHIFT to SHIFT, (2 SHIFT + 1, size)."""
+    steps = torch.arange(-SHIFT, SHIFT + 1, device=device)
+    return mirrored(steps[:, None] + torch.arange(size, device=device), size)
 
 
 def mirrored(indices: Tensor, size: int) -> Tensor:

@@ -24,6 +24,11 @@ class Augmentation:
     translation: float = 0.0
     """Greatest shift as a share of the side; what comes in is mirrored at the edge."""
 
+    @property
+    def active(self) -> bool:
+        """Whether it does anything, and needs numbers."""
+        return bool(self.colour or self.translation)
+
     def __call__(self, images: Tensor, numbers: Tensor) -> Tensor:
         """Augment each picture by its own row of `numbers`, (n, NUMBERS) in [0, 1)."""
         if self.colour:

@@ -133,7 +133,7 @@ def _gradients(networks: Networks, arithmetic: Arithmetic, example: Example) -> 
     """Of the critic, then of the generator, losses included."""
     fakes = arithmetic.fakes(example.draw)
     of_critic, rows = arithmetic.critic(example.reals, constant(fakes), example.epsilon)
-    of_generator, row = generator_gradients(networks.generator, arithmetic, fakes)
+    of_generator, row = generator_gradients(arithmetic, fakes)
     return (*of_critic, rows), (*of_generator, row)
 
 
@@ -151,6 +151,7 @@ def compile_gradients(networks: Networks, task: Task, example: Example) -> Arith
             fakes = plain.fakes(example.draw)
             arithmetic = Arithmetic(
                 plain.fakes,
+                plain.weights,
                 _compile_critic(networks.critic, task, example, constant(fakes)),
                 _compile_views(networks.critic, task, constant(fakes)),
             )
@@ -235,7 +236,7 @@ def _cycle(networks: Networks, arithmetic: Arithmetic, n_critic: int, example: E
     for _ in range(n_critic):
         fakes = arithmetic.fakes(example.draw)
         arithmetic.critic(example.reals, constant(fakes), example.epsilon)
-    generator_gradients(networks.generator, arithmetic, fakes)
+    generator_gradients(arithmetic, fakes)
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - started

@@ -132,6 +132,7 @@ class CriticWatch:
         self.epsilon = torch.rand(count, generator=rng).to(training.device)
         self.objective = objective
         self.vision = vision
+        self.lengths = torch.tensor(vision.lengths(training.shape[-1]), device=training.device)
 
     def __call__(self, critic: Critic, generator: Generator) -> CriticComparison:
         """Losses on training reals and on held-out reals, against the same fakes of `generator`."""
@@ -156,7 +157,7 @@ class CriticWatch:
             )
             scores = tuple(critic(views).float() for views in (training, held_out, fakes))
         penalties = tuple(
-            gradient_penalty(critic, interpolate(reals, fakes, self.epsilon[rows])).detach()
+            gradient_penalty(critic, interpolate(reals, fakes, self.epsilon[rows]), self.lengths)
             if self.objective.name != "dcgan"
             else torch.zeros_like(scores[0])
             for reals in (training, held_out)

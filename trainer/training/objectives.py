@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainer.nets.layers import widened
+from trainer.nets.layers import exact
 from trainer.nets.vision import Views
 
+SMALLEST = 1e-6
+"""Norm of a gradient below which it counts as this."""
 ObjectiveName = Literal["wgan-gp", "wgan", "dcgan"]
 
 
@@ -56,26 +58,57 @@ def make_objective(
 
 def interpolate(reals: Views, fakes: Views, epsilon: Tensor) -> Views:
     """x̂ = εx̃ + (1-ε)x in each view, one ε ~ U[0, 1] a sample, (n,) (Gulrajani et al. 2017, algorithm 1)."""
-    share = epsilon.reshape(-1, 1, 1, 1)
-    return tuple(
-        torch.lerp(real, fake, share.to(real.dtype)) for real, fake in zip(reals, fakes, strict=True)
-    )
+    shares = {dtype: epsilon.reshape(-1, 1, 1, 1).to(dtype) for dtype in {view.dtype for view in reals}}
+    pairs = zip(reals, fakes, strict=True)
+    return tuple(torch.lerp(real, fake, shares[real.dtype]) for real, fake in pairs)
 
 
-def gradient_penalty(critic: Callable[[Views], Tensor], points: Views) -> Tensor:
+def gradient_penalty(
+    critic: Callable[[Views], Tensor], points: Views, lengths: Tensor | None = None
+) -> Tensor:
     """(‖∇f(x̂)‖₂ - 1)² of each point and head, (n, heads), the norm over all of a sample's values in its
-    view.
+    view, times `lengths` (heads,) where a view's distances are not those that count.
 
-    A head sees one view alone, so the gradient by that view is its own. `points` are taken as constants; the
-    result can be differentiated by the critic's weights. The norm is taken in float32 or wider, and its root
-    has a small constant inside: its derivative at zero would be NaN.
+    A head sees one view alone, so the gradient by that view is its own. `points` are taken as constants.
+    """
+    slopes, _ = slopes_at(critic, points, lengths)
+    return (slopes - 1.0).square()
+
+
+def slopes_at(
+    critic: Callable[[Views], Tensor], points: Views, lengths: Tensor | None = None
+) -> tuple[Tensor, Views]:
+    """The norms ‖∇f(x̂)‖₂, (n, heads), without a graph, and the gradients by the views, with theirs.
+
+    Norms are taken in float32 or wider, and are SMALLEST at least: so that they can be divided by.
     """
     points = tuple(point.detach().requires_grad_(True) for point in points)
-    # the sum's gradient holds each sample's own: a critic without batch statistics does not mix samples
-    gradients = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
-    squares = [widened(gradient.flatten(1)).square().sum(1) for gradient in gradients]
-    norms = (torch.stack(squares, 1) + 1e-12).sqrt()
-    return (norms - 1.0).square()
+    scores = critic(points)
+    # a sum's gradient holds each sample's own: a critic without batch statistics does not mix samples
+    with exact(scores):
+        gradients = torch.autograd.grad(scores, points, torch.ones_like(scores), create_graph=True)
+    norms = torch.stack([_norms(gradient.detach()) for gradient in gradients], 1)
+    return (norms if lengths is None else norms * lengths).clamp_min(SMALLEST), gradients
+
+
+def penalty_tangents(slopes: Tensor, gradients: Views, lengths: Tensor | None, weight: float) -> Views:
+    """What `gradients` have to be multiplied by for the derivative of weight x mean (‖∇f‖ - 1)².
+
+    d(r - 1)² / d∇ = 2 (r - 1) / r · l² ∇, with the slope r = l ‖∇‖: written down, it is a product a view,
+    where autograd would go back through norm and square of each.
+    """
+    factors = (slopes - 1.0) / slopes * (2 * weight / len(slopes))
+    if lengths is not None:
+        factors = factors * lengths.square()
+    rounded = {dtype: factors.to(dtype)[..., None, None, None] for dtype in {g.dtype for g in gradients}}
+    return tuple(g.detach() * rounded[g.dtype][:, head] for head, g in enumerate(gradients))
+
+
+def _norms(gradient: Tensor) -> Tensor:
+    """Of each sample (n, c, h, w), (n,): in the order of memory, where it is channels last."""
+    wide = torch.promote_types(gradient.dtype, torch.float32)
+    norms: Tensor = torch.linalg.vector_norm(gradient.permute(0, 2, 3, 1).flatten(1), dim=1, dtype=wide)
+    return norms
 
 
 @torch.no_grad()

@@ -12,11 +12,12 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
+from trainer.nets.layers import working_dtype
 from trainer.nets.vision import Views, Vision
 from trainer.pictures import BatchOrder, mirror, to_float
 from trainer.progress import track
 from trainer.training.distributed import ALONE, Workers
-from trainer.training.step import Autocast
+from trainer.training.weights import Autocast
 
 OFFSETS = ((0.5, 0.5), (0.15, 0.85), (0.85, 0.3))
 """By how much the kept looks are moved, each upright and mirrored; as many as fit."""
@@ -55,10 +56,11 @@ class Photographs:
         """Look at every photograph ahead, as often as fits into so much memory and at `most`; returns how
         often.
 
-        Kept in half precision. A plain critic's vision costs nothing, and nothing is kept of it.
+        Kept in half precision, or in bf16 where that is what fakes are seen in. A plain critic's vision costs
+        nothing, and nothing is kept of it.
         """
         with torch.no_grad():
-            maps = self.vision(to_float(self.pictures[:1]))[1:]
+            maps = self._see(to_float(self.pictures[:1]), None)[1:]
         size = 2 * sum(view.numel() for view in maps) * len(self.pictures)
         fitting = int(gigabytes * 1e9 / (size * self._sides)) if maps else 0
         looks = min(len(OFFSETS), fitting, most // self._sides) * self._sides
@@ -66,19 +68,18 @@ class Photographs:
             return 0
         total = looks * len(self.pictures)
         self._kept = [
-            torch.empty(total, *_last(view).shape[1:], dtype=torch.float16, device=view.device)
-            for view in maps
+            torch.empty(total, *_last(view).shape[1:], dtype=_half(view), device=view.device) for view in maps
         ]
         starts = [(look, start) for look in range(looks) for start in range(0, len(self.pictures), _CHUNK)]
         for look, start in track(starts, len(starts), "Looking at photographs", shown=show):
             images = to_float(self.pictures[start : start + _CHUNK])
-            offset_of, side = divmod(look, self._sides)
+            side, offset_of = divmod(look, looks // self._sides)
             images = images.flip(3) if side else images
             offset = torch.tensor(OFFSETS[offset_of], device=images.device)
             seen = self._see(images.contiguous(memory_format=torch.channels_last), offset)[1:]
             first = look * len(self.pictures) + start
             for kept, view in zip(self._kept, seen, strict=True):
-                kept[first : first + len(images)] = _last(view).half()
+                kept[first : first + len(images)] = _last(view)
         self._looks = looks
         return looks
 
@@ -88,31 +89,39 @@ class Photographs:
         Whatever is random is drawn for the whole batch.
         """
         device = self.pictures.device
-        chance = torch.rand(self.batch, generator=rng, device=device)
-        offset = torch.rand(2, generator=rng, device=device)
-        chosen, chance = indices[self.share], chance[self.share]
         looks = self._looks or self._sides
-        look = (chance * looks).long().clamp_max(looks - 1)
+        look = torch.randint(looks, (self.batch,), generator=rng, device=device)[self.share]
+        chosen = indices[self.share]
         images = to_float(self.pictures[chosen])
         if self.mirrored:
-            images = mirror(images, look % 2 == 1)
+            images = mirror(images, look >= looks // 2)
         images = images.contiguous(memory_format=torch.channels_last)
         if not self._looks:
-            return self._see(augment(images), offset)
+            return self._see(augment(images), torch.rand(2, generator=rng, device=device))
         rows = look * len(self.pictures) + chosen
-        maps = (kept.index_select(0, rows).float().permute(0, 3, 1, 2) for kept in self._kept)
-        return (images, *maps)
+        maps = (_unpacked(kept.index_select(0, rows)) for kept in self._kept)
+        with self.autocast():
+            return (images.to(working_dtype(images)), *maps)
 
     @torch.no_grad()
-    def _see(self, images: Tensor, offset: Tensor) -> Views:
+    def _see(self, images: Tensor, offset: Tensor | None) -> Views:
         with self.autocast():
             views: Views = self.vision(images, offset)
             return views
 
     @property
     def _sides(self) -> int:
-        """Looks come in pairs where photographs are mirrored: upright, then mirrored."""
+        """Half of the looks are mirrored, the second, where photographs are."""
         return 2 if self.mirrored else 1
+
+
+def _half(view: Tensor) -> torch.dtype:
+    return torch.bfloat16 if view.dtype == torch.bfloat16 else torch.float16
+
+
+def _unpacked(rows: Tensor) -> Tensor:
+    """Rows (n, h, w, c) that were kept, as a view (n, c, h, w) in the arithmetic that it was seen in."""
+    return (rows if rows.dtype == torch.bfloat16 else rows.float()).permute(0, 3, 1, 2)
 
 
 def _last(view: Tensor) -> Tensor:

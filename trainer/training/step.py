@@ -5,7 +5,7 @@ statistics are summed on it, and read once a tick.
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -17,11 +17,11 @@ from trainer.nets.layers import widened
 from trainer.nets.vision import Views, Vision
 from trainer.training.augment import Augmentation
 from trainer.training.distributed import ALONE, Workers
-from trainer.training.objectives import Objective, clip_weights, gradient_penalty, interpolate
+from trainer.training.objectives import Objective, clip_weights, interpolate, penalty_tangents, slopes_at
+from trainer.training.weights import Autocast, Weights, widened_all
 
 Scorer = Callable[[Views], Tensor]
 Gradients = tuple[Tensor, ...]
-Autocast = Callable[[], AbstractContextManager[object]]
 
 CRITIC_STATISTICS = ("critic_loss", "wasserstein", "penalty", "score_real", "score_fake")
 """Rows of a critic step's sums, one column a head; `wasserstein` is E[f(real)] - E[f(fake)]."""
@@ -47,8 +47,10 @@ class Task:
 
     objective: Objective
     augmentation: Augmentation
-    head_weights: tuple[float, ...] = (1.0,)
-    """How much each of the critic's heads counts in the generator's loss."""
+    head_weights: Tensor | None = None
+    """How much each of the critic's heads counts in the generator's loss (heads,); None stands for ones."""
+    lengths: Tensor | None = None
+    """`Vision.lengths` (heads,); None stands for ones."""
     autocast: Autocast = nullcontext
     joined: bool = True
     """Whether reals and fakes go through the critic together; batch norm (DCGAN) would mix them."""
@@ -56,8 +58,8 @@ class Task:
 
 @dataclass(frozen=True)
 class FakesDraw:
-    """Everything random in a batch of fakes: latents (n, z), numbers of augmentation, the vision's offset
-    (2,)."""
+    """Everything random in a batch of fakes: latents (n, z), numbers of augmentation where there is any, the
+    vision's offset (2,)."""
 
     latents: Tensor
     numbers: Tensor
@@ -76,7 +78,9 @@ class Example:
 def make_fakes(generator: Callable[[Tensor], Tensor], vision: Vision, task: Task, draw: FakesDraw) -> Views:
     """What the critic sees of a batch of fakes, as a function of the generator's weights."""
     with task.autocast():
-        pictures = task.augmentation(widened(generator(draw.latents)), draw.numbers)
+        pictures = generator(draw.latents)
+        if task.augmentation.active:
+            pictures = task.augmentation(widened(pictures), draw.numbers)
         views: Views = vision(pictures, draw.offset)
         return views
 
@@ -99,18 +103,41 @@ def critic_gradients(
     The loss is the sum over heads of means over samples. Interpolates and gradient are taken at the views,
     where a head gets its input; `epsilon` (n,). Has no effect but its result: it can be traced and timed.
     """
-    objective = task.objective
+    objective, weight = task.objective, task.objective.penalty_weight
     with task.autocast():
         real_scores, fake_scores = _score_both(critic, reals, fakes, task.joined)
-        losses = objective.critic_loss(real_scores, fake_scores).mean(0)
+    losses = objective.critic_loss(real_scores, fake_scores)
+    gradients = widened_all(torch.autograd.grad(losses, parameters, _means(losses)))
+    penalties = None
+    if weight:
+        with task.autocast():
+            slopes, by_views = slopes_at(critic, interpolate(reals, fakes, epsilon), task.lengths)
+        penalties = (slopes - 1.0).square()
+        tangents = penalty_tangents(slopes, by_views, task.lengths, weight)
+        # a graph of its own: in one walk autograd would add up each weight's two gradients by itself
+        of_penalty = torch.autograd.grad(by_views, parameters, tangents, allow_unused=True)
+        gradients = _added(gradients, of_penalty)
+    losses = losses.detach()
+    if penalties is None:
         penalties = torch.zeros_like(losses)
-        if objective.penalty_weight:
-            penalties = gradient_penalty(critic, interpolate(reals, fakes, epsilon)).mean(0)
-            losses = losses + objective.penalty_weight * penalties
-    gradients = torch.autograd.grad(losses.sum(), parameters)
-    real_means, fake_means = real_scores.mean(0), fake_scores.mean(0)
-    rows = torch.stack([losses, real_means - fake_means, penalties, real_means, fake_means])
-    return gradients, rows.detach()
+    losses = losses.add(penalties, alpha=weight)
+    real_scores, fake_scores = real_scores.detach(), fake_scores.detach()
+    rows = torch.stack([losses, real_scores - fake_scores, penalties, real_scores, fake_scores])
+    return gradients, rows.mean(1)
+
+
+def _means(values: Tensor) -> Tensor:
+    """The derivative of a sum of means over samples by each of the values (n, …)."""
+    return torch.full_like(values, 1 / len(values))
+
+
+def _added(gradients: Sequence[Tensor], more: Sequence[Tensor | None]) -> Gradients:
+    """Their sums; None stands for no gradient."""
+    wide = iter(widened_all([tensor for tensor in more if tensor is not None]))
+    others = [None if tensor is None else next(wide) for tensor in more]
+    pairs = [(own, other) for own, other in zip(gradients, others, strict=True) if other is not None]
+    sums = iter(torch._foreach_add([own for own, _ in pairs], [other for _, other in pairs]))
+    return tuple(own if other is None else next(sums) for own, other in zip(gradients, others, strict=True))
 
 
 def _score_both(critic: Scorer, reals: Views, fakes: Views, joined: bool) -> tuple[Tensor, Tensor]:
@@ -126,10 +153,10 @@ def view_gradients(critic: Scorer, task: Task, fakes: Views) -> tuple[Views, Ten
     """Gradients of the generator's mean loss by what the critic sees of its fakes, and the loss (1,)."""
     leaves = tuple(view.detach().requires_grad_(True) for view in fakes)
     with task.autocast():
-        losses = task.objective.generator_loss(widened(critic(leaves))).mean(0)
-        loss = sum(weight * loss for weight, loss in zip(task.head_weights, losses, strict=True))
-    assert isinstance(loss, Tensor)  # noqa: S101 (a critic has a head)
-    return torch.autograd.grad(loss, leaves), loss.detach().reshape(1)
+        scores = widened(critic(leaves))
+    losses = task.objective.generator_loss(scores)
+    losses = losses.sum(1) if task.head_weights is None else losses @ task.head_weights.to(losses.dtype)
+    return torch.autograd.grad(losses, leaves, _means(losses)), losses.detach().mean(0, keepdim=True)
 
 
 @dataclass(frozen=True)
@@ -137,7 +164,9 @@ class Arithmetic:
     """How a step's parts are computed: as they are written, or compiled (`trainer.training.compiled`)."""
 
     fakes: Callable[[FakesDraw], Views]
-    """What the critic sees of fakes, with the graph that leads back to the generator's weights."""
+    """What the critic sees of fakes, with the graph that leads back to `weights`."""
+    weights: Sequence[Tensor]
+    """The generator's, as they are computed with."""
     critic: Callable[[Views, Views, Tensor], tuple[Gradients, Tensor]]
     """Of reals, fakes and ε."""
     views: Callable[[Views], tuple[Views, Tensor]]
@@ -146,30 +175,29 @@ class Arithmetic:
 
 def eager(networks: Networks, task: Task) -> Arithmetic:
     """Everything as it is written, run by autograd."""
-    critic = networks.critic
+    generator = Weights(networks.generator, task.autocast)
+    critic = Weights(networks.critic, task.autocast)
 
     def fakes(draw: FakesDraw) -> Views:
-        return make_fakes(networks.generator, networks.vision, task, draw)
+        generator.refresh()
+        return make_fakes(generator, networks.vision, task, draw)
 
     def of_critic(reals: Views, fakes: Views, epsilon: Tensor) -> tuple[Gradients, Tensor]:
-        return critic_gradients(critic, list(critic.parameters()), task, reals, fakes, epsilon)
+        critic.refresh()
+        return critic_gradients(critic, critic.tensors, task, reals, fakes, epsilon)
 
     def of_views(fakes: Views) -> tuple[Views, Tensor]:
-        critic.requires_grad_(False)
-        result = view_gradients(critic, task, fakes)
-        critic.requires_grad_(True)
-        return result
+        critic.refresh()
+        return view_gradients(critic.fixed, task, fakes)
 
-    return Arithmetic(fakes, of_critic, of_views)
+    return Arithmetic(fakes, generator.tensors, of_critic, of_views)
 
 
-def generator_gradients(
-    generator: Generator, arithmetic: Arithmetic, fakes: Views
-) -> tuple[Gradients, Tensor]:
+def generator_gradients(arithmetic: Arithmetic, fakes: Views) -> tuple[Gradients, Tensor]:
     """Gradients of the generator's mean loss by its weights, through the graph of `fakes`; and the loss
     (1,)."""
     by_views, row = arithmetic.views(fakes)
-    return torch.autograd.grad(fakes, list(generator.parameters()), by_views), row
+    return widened_all(torch.autograd.grad(fakes, arithmetic.weights, by_views)), row
 
 
 def critic_step(
@@ -202,7 +230,7 @@ def generator_step(
     workers: Workers = ALONE,
 ) -> None:
     """Update the generator once, through the graph of `fakes`, and add its summed loss to `sums` (1,)."""
-    gradients, row = generator_gradients(networks.generator, arithmetic, fakes)
+    gradients, row = generator_gradients(arithmetic, fakes)
     sums.add_(workers.average(gradients, row), alpha=len(fakes[0]) * workers.size)
     _apply(optimiser, networks.generator, gradients)
 
@@ -226,25 +254,23 @@ def ema_decay(batch: int, images_seen: int, half_life: float, ramp: float) -> fl
 
 
 @torch.no_grad()
-def update_average(average: nn.Module, network: nn.Module, decay: float | Tensor) -> None:
-    """Move the average's parameters towards the network's, and batch norm's running statistics alike.
+def update_averages(pairs: Sequence[tuple[nn.Module, nn.Module]], share: float | Tensor) -> None:
+    """Move each average's parameters towards its network's, and batch norm's running statistics alike.
 
     Statistics of the latest weights would not fit averaged ones: they gave the pictures a cast of colour.
-    A tensor as `decay` can be changed under a captured graph.
+    `share` of the way; as a tensor it can be changed under a captured graph.
     """
-    pairs = list(zip(_values(average), _values(network), strict=True))
-    for target, source in pairs:
-        if not target.is_floating_point():
-            target.copy_(source)
-    averaged, current = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
-    if isinstance(decay, float):
-        torch._foreach_lerp_(averaged, current, 1.0 - decay)
+    averaged = [tensor for average, _ in pairs for tensor in _values(average)]
+    current = [tensor for _, network in pairs for tensor in _values(network)]
+    if isinstance(share, float):
+        torch._foreach_lerp_(averaged, current, share)
         return
     apart = torch._foreach_sub(current, averaged)
-    torch._foreach_mul_(apart, 1.0 - decay)
+    torch._foreach_mul_(apart, share)
     torch._foreach_add_(averaged, apart)
 
 
 def _values(network: nn.Module) -> list[Tensor]:
-    """Parameters and what is saved with them; constants are left alone."""
-    return [tensor.detach() for tensor in network.state_dict(keep_vars=True).values()]
+    """Parameters and statistics that are saved with them; constants are left alone."""
+    tensors = network.state_dict(keep_vars=True).values()
+    return [tensor.detach() for tensor in tensors if tensor.is_floating_point()]

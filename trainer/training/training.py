@@ -31,7 +31,7 @@ from trainer.training.step import (
     eager,
     ema_decay,
     generator_step,
-    update_average,
+    update_averages,
 )
 
 SHOWN_PER_LOOK = 5
@@ -105,7 +105,8 @@ class Training:
         self.task = Task(
             self.objective,
             Augmentation(config.colour, config.translation),
-            networks.vision.head_weights,
+            self._of_heads(networks.vision.head_weights),
+            self._of_heads(networks.vision.lengths(config.resolution)),
             self.autocast,
             joined=config.critic_norm != "batch",
         )
@@ -132,9 +133,12 @@ class Training:
         self.summed_steps = 0
         # what a cycle takes from outside, filled in place: a captured graph goes on reading it
         self._indices = torch.zeros(config.n_critic, config.batch, dtype=torch.long, device=self.device)
-        self._decay: float | Tensor = torch.zeros((), device=self.device) if self.staged else 0.0
+        self._share: float | Tensor = torch.zeros((), device=self.device) if self.staged else 0.0
         self.run: Callable[[], None] = self.run_staged
         """A cycle on what `stage` has laid out; `trainer.training.graph` puts a captured one in its place."""
+
+    def _of_heads(self, values: tuple[float, ...]) -> Tensor | None:
+        return torch.tensor(values, device=self.device) if set(values) != {1.0} else None
 
     def _optimiser(self, network: Generator | Critic, lr: float) -> torch.optim.Optimizer:
         rate = torch.tensor(lr, device=self.device) if self.staged else lr
@@ -211,11 +215,11 @@ class Training:
             self._indices[k].copy_(self.photographs.order.indices(shown + k * config.batch, config.batch))
         self.step += 1
         self.summed_steps += 1
-        decay = ema_decay(config.batch, self.images_seen, config.ema_half_life, config.ema_ramp)
-        if isinstance(self._decay, Tensor):
-            self._decay.fill_(decay)
+        share = 1.0 - ema_decay(config.batch, self.images_seen, config.ema_half_life, config.ema_ramp)
+        if isinstance(self._share, Tensor):
+            self._share.fill_(share)
         else:
-            self._decay = decay
+            self._share = share
 
     def run_staged(self) -> None:
         """A cycle on what `_stage` has laid out: tensors only. The last critic step's fakes teach the
@@ -247,8 +251,11 @@ class Training:
             sums=self.generator_sums,
             workers=self.workers,
         )
-        update_average(networks.generator_average, networks.generator, self._decay)
-        update_average(networks.critic_average, networks.critic, self._decay)
+        averages = (
+            (networks.generator_average, networks.generator),
+            (networks.critic_average, networks.critic),
+        )
+        update_averages(averages, self._share)
 
     def _set_learning_rates(self) -> None:
         """A function of the step, the setbacks and, where time is limited, the time that was spent."""
@@ -318,6 +325,8 @@ class Training:
         return torch.rand(count, generator=self.rng, device=self.device)
 
     def _numbers(self) -> Tensor:
+        if not self.task.augmentation.active:
+            return torch.empty(0, device=self.device)
         return draw_numbers(self.config.batch, self.rng, self.device)[self.photographs.share]
 
 

@@ -84,6 +84,31 @@ class Client(tweepy.Client):  # type: ignore[misc]
             files={"media": (name, data, media_type)},
         )
 
+    def begin_upload(self, media_type: str, size: int) -> requests.Response:
+        """`POST /2/media/upload/initialize`, for a GIF, which X takes in parts."""
+        return self.request(
+            "POST",
+            "/2/media/upload/initialize",
+            json={"media_type": media_type, "media_category": "tweet_gif", "total_bytes": size},
+        )
+
+    def append(self, media_id: str, place: int, part: bytes) -> requests.Response:
+        """`POST /2/media/upload/{id}/append`: the parts are counted from 0."""
+        return self.request(
+            "POST",
+            f"/2/media/upload/{media_id}/append",
+            fields={"segment_index": str(place)},
+            files={"media": ("part", part, "application/octet-stream")},
+        )
+
+    def finish_upload(self, media_id: str) -> requests.Response:
+        """`POST /2/media/upload/{id}/finalize`."""
+        return self.request("POST", f"/2/media/upload/{media_id}/finalize")
+
+    def look_at_upload(self, media_id: str) -> requests.Response:
+        """`GET /2/media/upload` with its status, where X still works on it."""
+        return self.request("GET", "/2/media/upload", params={"command": "STATUS", "media_id": media_id})
+
     def describe_picture(self, media_id: str, alt_text: str) -> requests.Response:
         """`POST /2/media/metadata`."""
         return self.request(

@@ -7,6 +7,7 @@ OpenAPI 2.167 and tweepy 4.17.
 
 import logging
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,6 +29,7 @@ from meshibot.publishers.answers import (
     without_answer,
 )
 from meshibot.publishers.base import (
+    MOVING,
     Count,
     Draft,
     Fence,
@@ -36,6 +38,7 @@ from meshibot.publishers.base import (
     Limits,
     MediaGone,
     MediaRef,
+    Moving,
     Price,
     Reactions,
     Rejected,
@@ -66,6 +69,10 @@ log = logging.getLogger(__name__)
 
 _MEDIA_LIFETIME = timedelta(seconds=86_400)
 _CLOCK_MARGIN = timedelta(hours=1)
+_PART = 1_000_000
+"""Bytes of a GIF that go up at once: X takes up to 5 MB, and a slow line takes long for that."""
+_PATIENCE = 30.0
+"""Seconds that X may work on a GIF before the post is tried later."""
 _PAGES = 32
 """The timeline goes 3,200 posts back."""
 
@@ -116,6 +123,7 @@ class XPublisher:
         image_bytes=5_000_000,
         image_side=4096,
         media_types=("image/jpeg", "image/png", "image/webp"),
+        moving=Moving(15_000_000, 1080, 350),
     )
 
     def __init__(
@@ -124,6 +132,7 @@ class XPublisher:
         *,
         api_base: str | None = None,
         timeouts: "Timeouts | None" = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """`api_base` is another door to X (a proxy, a test's double); UsageError where it is no address."""
         if api_base is not None and not (
@@ -135,6 +144,7 @@ class XPublisher:
         self._client = Client(credentials, api_base, timeouts)
         self._redact = Redactor(credentials.secrets())
         self._user_id: str | None = None
+        self._sleep = sleep
 
     @classmethod
     def open(cls, account: XSettings, home: Path) -> "XPublisher":
@@ -173,7 +183,7 @@ class XPublisher:
         return Sent(found[1], XPublisher.post_url(found[1]))
 
     def upload(self, draft: Draft) -> tuple[MediaRef, ...]:
-        """Upload each picture in one shot and set its alt text."""
+        """Upload each picture in one shot, a GIF in parts, and set its alt text."""
         require_within_limits(self, draft)
         return tuple(self._upload_one(path, draft.alt_text) for path in draft.media)
 
@@ -183,6 +193,9 @@ class XPublisher:
         now = datetime.now(UTC)
         if any(item.expires_at is not None and item.expires_at <= now for item in media):
             raise MediaGone("The uploaded picture has expired on X and must be uploaded again.")
+        for item in media:
+            if item.data is not None and item.data.get("worked_on"):
+                self._require_ready(item.id)
         ids = [item.id for item in media]
         response = self._call("send", lambda: self._client.post(draft.caption, ids, fence))
         remote_id = str(data_of(response).get("id", ""))
@@ -277,18 +290,57 @@ class XPublisher:
     def _upload_one(self, path: Path, alt_text: str) -> MediaRef:
         data, media_type = read_picture(self, path)
         asked_at = datetime.now(UTC)
-        response = self._call("upload", lambda: self._client.upload_picture(path.name, data, media_type))
-        answer = data_of(response)
-        media_id = str(answer.get("id", ""))
-        if not re.fullmatch(r"[0-9]{1,19}", media_id):
-            raise RetryLater("X took the picture but named no media id.", http_status=response.status_code)
+        if media_type == MOVING:
+            answer = self._upload_in_parts(data)
+        else:
+            answer = data_of(
+                self._call("upload", lambda: self._client.upload_picture(path.name, data, media_type))
+            )
+        media_id = _media_id_in(answer)
+        ready = media_type != MOVING or self._wait_until_ready(media_id, answer)
         if alt_text:
             self._call("upload", lambda: self._client.describe_picture(media_id, alt_text))
         seconds = answer.get("expires_after_secs")
         lifetime = _MEDIA_LIFETIME
         if isinstance(seconds, int) and 0 < seconds < lifetime.total_seconds():
             lifetime = timedelta(seconds=seconds)
-        return MediaRef(media_id, asked_at + lifetime)
+        return MediaRef(media_id, asked_at + lifetime, None if ready else {"worked_on": True})
+
+    def _upload_in_parts(self, data: bytes) -> dict[str, Any]:
+        """What X says of a GIF that it has whole."""
+        begun = self._call("upload", lambda: self._client.begin_upload(MOVING, len(data)))
+        media_id = _media_id_in(data_of(begun))
+        for place, start in enumerate(range(0, len(data), _PART)):
+            self._append(media_id, place, data[start : start + _PART])
+        return data_of(self._call("upload", lambda: self._client.finish_upload(media_id)))
+
+    def _append(self, media_id: str, place: int, part: bytes) -> None:
+        self._call("upload", lambda: self._client.append(media_id, place, part))
+
+    def _wait_until_ready(self, media_id: str, answer: Mapping[str, Any]) -> bool:
+        """Whether X is done with a GIF; after one that takes long it is asked again before the post."""
+        waited = 0.0
+        while (pause := _still_works(answer)) is not None:
+            if waited + pause > _PATIENCE:
+                return False
+            self._sleep(pause)
+            waited += pause
+            answer = self._state_of(media_id)
+        return True
+
+    def _require_ready(self, media_id: str) -> None:
+        """Nothing is sent yet, so what fails here fails as an upload does."""
+        try:
+            state = self._state_of(media_id)
+        except Rejected as error:
+            raise MediaGone(f"X no longer has the picture. {error.reason}") from None
+        if _still_works(state) is not None:
+            raise RetryLater("X is still working on the picture.")
+
+    def _state_of(self, media_id: str) -> dict[str, Any]:
+        answer = data_of(self._call("upload", lambda: self._client.look_at_upload(media_id)))
+        _media_id_in(answer)
+        return answer
 
     def _read_page(
         self, user_id: str, start: datetime | None, token: str | None, *, count: int = 100
@@ -335,6 +387,25 @@ class XPublisher:
         if 200 <= response.status_code < 300:
             return response
         raise meaning(ANSWERS, self.title, step, answer_of(response, self._redact))
+
+
+def _media_id_in(answer: Mapping[str, Any]) -> str:
+    media_id = str(answer.get("id", ""))
+    if not re.fullmatch(r"[0-9]{1,19}", media_id):
+        raise RetryLater("X took the picture but named no media id.")
+    return media_id
+
+
+def _still_works(answer: Mapping[str, Any]) -> float | None:
+    """In how many seconds to ask again whether X is done; None where it is. Rejected where it has failed."""
+    info = answer.get("processing_info")
+    state = info.get("state") if isinstance(info, dict) else "succeeded"
+    if state == "failed":
+        raise Rejected("X can't make a GIF of what was uploaded.")
+    if not isinstance(info, dict) or state not in ("pending", "in_progress"):
+        return None
+    seconds = info.get("check_after_secs")
+    return float(min(max(seconds, 1), 10)) if isinstance(seconds, int) else 1.0
 
 
 def _is_gone(error: Mapping[str, Any]) -> bool:

@@ -15,9 +15,10 @@ from meshibot.database import Picture, PictureState
 from meshibot.errors import UsageError
 from meshibot.slots import Schedule, changes
 from meshibot.slots.changes import Reference, Words
+from meshibot.stock import inventory
 from meshibot.web import times
 from meshibot.web.pages.notes import joined, note_of
-from meshibot.web.pages.review import usual_alt_text
+from meshibot.web.pages.review import usual_alt_text, words_of
 from meshibot.web.site import Call, go, number
 
 MOST = {"month": 3, "week": 24, "day": 300}
@@ -155,7 +156,17 @@ def show_slot(call: Call) -> Response:
     now = call.site.now()
     with call.site.database.read() as session:
         entry = _entry(call, session, desk, reference(call.text("slot")))
-        ahead = agenda.upcoming(session, desk.account, desk.schedule, now, 16, reviewed=False)
+        account = call.site.account(desk.account)
+        ahead = agenda.upcoming(
+            session,
+            desk.account,
+            desk.schedule,
+            now,
+            16,
+            reviewed=account.review == "required",
+            preferred=inventory.fingerprint(call.site.settings.checkpoint_file) or "",
+            takes=call.site.takes(desk.account),
+        )
         waiting = session.scalars(
             select(Picture).where(Picture.state == PictureState.APPROVED).order_by(Picture.id).limit(CHOICES)
         ).all()
@@ -170,6 +181,7 @@ def show_slot(call: Call) -> Response:
             can_restore=entry.state == "skipped" and entry.due_at > now,
             written=entry.post is not None and entry.post.serial is None,
             pictures=entry.pictures or filled,
+            own_words=filled[0] if len(filled) == 1 else Words(),
             others=[each for each in ahead if each.reference != entry.reference],
             waiting=waiting,
             usual=usual_alt_text(call, desk.account),
@@ -217,7 +229,7 @@ def change(call: Call) -> Response:
             raise UsageError("Say what is to be done with the slot.")
     match call.text("from"):
         case "review":
-            return go("/review", after=call.number("picture"), done=changed.event)
+            return go("/review", show=call.text("show"), after=call.number("picture"), done=changed.event)
         case "picture":
             return go(f"/pictures/{call.number('picture')}", done=changed.event)
     return go("/slot", account=desk.account, slot=changed.slot, done=joined([changed.event]))
@@ -235,8 +247,4 @@ def _words(call: Call, account: str) -> Words | None:
     """Words of the form; None where it has no fields for them, and so leaves them as they are."""
     if "caption" not in call.form:
         return None
-    caption = call.text("caption").replace("\r\n", "\n").strip() or None
-    alt_text = call.text("alt_text").replace("\r\n", "\n").strip() or None
-    if alt_text == usual_alt_text(call, account):
-        alt_text = None
-    return Words(*require_postable(call.site.account(account), caption, alt_text))
+    return Words(*require_postable(call.site.account(account), *words_of(call, account)))

@@ -45,6 +45,7 @@ def show(call: Call) -> Response:
                 4,
                 reviewed=account.review == "required",
                 preferred=fingerprint,
+                takes=site.takes(account.name),
             )
         ]
         missed = session.scalars(

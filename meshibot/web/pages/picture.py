@@ -9,12 +9,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from meshibot import gallery
+from meshibot.assembly import require_postable
 from meshibot.database import Picture
 from meshibot.errors import MeshibotError, NothingToDo, UsageError
-from meshibot.stock import again
+from meshibot.stock import again, review
 from meshibot.web.pages.notes import note_of
-from meshibot.web.pages.review import can_be_judged, free_slots, usual_alt_text
-from meshibot.web.site import LARGEST_ID, Call
+from meshibot.web.pages.review import can_be_judged, free_slots, usual_alt_text, words_of
+from meshibot.web.site import BY, LARGEST_ID, Call, go
 
 _one_at_a_time = Lock()
 """The sampling child needs some hundred MB."""
@@ -55,6 +56,20 @@ def _origin(call: Call, picture: Picture) -> dict[str, Any] | None:
         return again.origin(call.site.settings.checkpoint_file, picture.checkpoint)
     except MeshibotError:
         return None
+
+
+def write(call: Call) -> Response:
+    """Keep words with the picture, by the function of `meshibot stock words`."""
+    number = _id(call)
+    said = words_of(call)
+    for account in call.site.settings.accounts:  # whichever of them will show it
+        said = require_postable(account, *said)
+    event = review.write(
+        call.site.database, number, *said, call.number("version"), now=call.site.now(), by=BY
+    )
+    if call.text("from") == "review":
+        return go("/review", show=call.text("show"), picture=number, done=event)
+    return go(f"/pictures/{number}", done=event)
 
 
 def make_again(call: Call) -> Response:

@@ -107,7 +107,9 @@ def free_slots(call: Call, session: Session) -> list[agenda.Entry]:
     found = [
         entry
         for account in call.site.settings.accounts
-        for entry in agenda.upcoming(session, account.name, schedule_of(account), now, SLOTS, reviewed=False)
+        for entry in agenda.upcoming(
+            session, account.name, schedule_of(account), now, SLOTS, reviewed=False, takes=lambda _: 0
+        )
         if entry.post is None
     ]
     return sorted(found, key=lambda entry: entry.due_at)[:SLOTS]
@@ -120,6 +122,14 @@ def usual_alt_text(call: Call, account: str = "") -> str:
         chosen.captions, account=chosen.name, subject=chosen.subject, alt_text=chosen.alt_text
     )
     return captions.alt_text()
+
+
+def words_of(call: Call, account: str = "") -> tuple[str | None, str | None]:
+    """Caption and alt text of a form; None for one that is empty, or what the account says anyhow."""
+    caption, alt_text = (
+        call.text(name).replace("\r\n", "\n").strip() or None for name in ("caption", "alt_text")
+    )
+    return caption, None if alt_text == usual_alt_text(call, account) else alt_text
 
 
 def can_be_judged(picture: Picture) -> bool:

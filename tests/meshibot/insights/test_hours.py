@@ -6,8 +6,8 @@ from statistics import mean
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.hours import World, live
 from meshibot.insights.hours import Heard, choose
+from tests.meshibot.insights.worlds import World, live
 
 HEARD = st.builds(Heard, st.integers(0, 23), st.integers(0, 1000), st.floats(0, 4000))
 

@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from meshibot.config import Account, Settings
 from meshibot.config.models import account_model
+from meshibot.costs import this_month
 from meshibot.database import Account as AccountRow
 from meshibot.database import AccountState, Database, Kind, Post, PostMetrics, PostState
 from meshibot.database.migrate import upgrade
@@ -214,6 +215,11 @@ def test_what_costs_is_asked_only_when_told_to_and_its_cost_is_known(
     with database.read() as session:
         assert spent_this_month(session, paid, NOON) == pytest.approx(0.002)
         assert insights(session, paid, clock.now())["most_a_post"] == pytest.approx(0.007)
+        (month,) = this_month(
+            session, Settings.model_validate({"home": tmp_path, "accounts": (paid,)}), clock.now()
+        )
+    assert month.looked == pytest.approx(0.002)
+    assert month.spent == pytest.approx(0.02 * month.posts + 0.002)
 
 
 def test_looks_are_made_of_what_the_months_budget_leaves_beside_the_posts(
@@ -250,7 +256,7 @@ def test_both_databases_answer_alike(postgres_url: str, tmp_path: Path, fakes: F
             with database.read() as session:
                 days_over = list(first_days(session, "main", UTC_ZONE))
                 document = insights(session, account_of(publisher="bluesky"), NOON + 9 * DAY)
-            assert [(day.post.id, day.reactions) for day in days_over] == [(1, 3)]
+            assert [(day.post, day.reactions) for day in days_over] == [(1, 3)]
             assert (document["posts"], document["counted"]) == (2, 1)
             reader(database, tmp_path, MovableClock(NOON + 4 * DAY), sky(fake))()
             assert measured(database)[-1] == (1, None, None, None)

@@ -74,7 +74,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 def notifier(database: Database, tmp_path: Path, clock: MovableClock, **said: str) -> Notifier:
-    account = account_model().model_validate({"name": "main"})
+    account = account_model().model_validate({"name": "main", "timezone": "UTC"})
     given = {"home": tmp_path, "accounts": (account,), "backup_keep": "none"}
     return Notifier(database, Settings.model_validate(given | said), clock)
 
@@ -281,3 +281,93 @@ def test_a_look_that_finds_nothing_new_is_not_in_the_way_of_a_post(
         stop(database, AccountState.ACTIVE, None)
         with locked(tmp_path / "bot.sqlite"), pytest.raises(DatabaseFailure, match="locked"):
             look()
+
+
+def test_people_sleep_and_a_monitor_does_not(database: Database, tmp_path: Path, receiver: Receiver) -> None:
+    """NOON is 12:00 in UTC."""
+    clock = MovableClock()
+    said = {
+        "notify_ntfy": f"{receiver.url}/t",
+        "notify_ping": f"{receiver.url}/uuid",
+        "notify_quiet_hours": "11:00-14:00",
+    }
+    look = notifier(database, tmp_path, clock, **said)
+    stop(database, AccountState.STOPPED)
+    look()
+    assert [each["path"] for each in receiver.requests()] == ["/uuid/fail"]
+    clock.move(hours=1, minutes=59)
+    with database.write() as session:
+        for picture in session.scalars(select(Picture)):
+            picture.state = PictureState.REJECTED
+    ledger.slot(database, clock.now() + timedelta(hours=9))
+    look()
+    clock.move(hours=1)
+    look()
+    told = [json.loads(each["body"]) for each in receiver.requests() if each["path"] == "/"]
+    assert [each["title"] for each in told] == ["meshibot: 2 notices"]
+    assert "main is stopped" in told[0]["message"]
+    assert "0 pictures wait" in told[0]["message"]
+
+
+def test_what_is_over_before_people_wake_is_not_told(
+    database: Database, tmp_path: Path, receiver: Receiver
+) -> None:
+    clock = MovableClock()
+    look = notifier(
+        database, tmp_path, clock, notify_ntfy=f"{receiver.url}/t", notify_quiet_hours="11:00-14:00"
+    )
+    stop(database, AccountState.STOPPED)
+    look()
+    stop(database, AccountState.ACTIVE, None)
+    look()
+    clock.move(hours=3)
+    look()
+    assert receiver.requests() == []
+
+
+def test_a_week_is_summed_up_once_and_is_no_failure(
+    database: Database, tmp_path: Path, receiver: Receiver
+) -> None:
+    """NOON is a Tuesday; the week before it began on the 16th."""
+    clock = MovableClock()
+    with database.write() as session:
+        for number, (day, state) in enumerate(
+            (
+                (15, "posted"),
+                (16, "posted"),
+                (20, "posted"),
+                (22, "deleted"),
+                (22, "rejected"),
+                (23, "posted"),
+            )
+        ):
+            at = NOON.replace(day=day)
+            session.add(
+                Post(
+                    account="main", publisher="folder", serial=number + 1, kind="single", state=state,
+                    due_at=at, created_at=at, deadline=at, not_before=at,
+                    posted_at=None if state == "rejected" else at, sent_at=at,
+                )
+            )  # fmt: skip
+    number = ledger.slot(database, NOON - timedelta(days=5))
+    with database.write() as session:
+        row = session.get_one(Slot, number)
+        row.state, row.reason = SlotState.MISSED, "Gone."
+    said = {"notify_ntfy": f"{receiver.url}/t", "notify_ping": f"{receiver.url}/uuid"}
+    for _ in range(3):
+        notifier(database, tmp_path, clock, notify_digest="weekly", **said)()
+    (told,) = receiver.requests()
+    document = json.loads(told["body"])
+    assert document["message"] == "The week from 2026-11-16: main made 3 posts and missed 1."
+    assert (document["title"], document["priority"]) == ("meshibot: weekly digest", 3)
+    clock.move(days=5, hours=20)  # Monday, eight o'clock
+    look = notifier(database, tmp_path, clock, notify_digest="weekly", **said)
+    look()
+    assert len(receiver.requests()) == 1
+    clock.move(hours=1)
+    look()
+    assert [each["path"] for each in receiver.requests()] == ["/", "/"]
+    assert (
+        "The week from 2026-11-23: main made 1 post and"
+        in json.loads(receiver.requests()[1]["body"])["message"]
+    )

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import select
 
-from meshibot.database import Database, Post, PostState, Slot, SlotState
+from meshibot.database import Database, Post, PostMetrics, PostState, Slot, SlotState
 from meshibot.errors import NothingToDo
 from meshibot.outbox import Outbox, people
 from meshibot.publishers.base import Price
@@ -71,3 +71,27 @@ def test_a_post_with_a_link_counts_as_what_it_cost(box: Outbox, database: Databa
         session.scalars(select(Post)).one().caption = "example.com No.0001"
     with pytest.raises(NothingToDo, match="monthly budget"):
         people.post_now(box, "main")
+
+
+def test_what_looking_at_reactions_cost_is_spent_as_well(
+    box: Outbox, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dollar is four posts; with a look at one of them, three."""
+    monkeypatch.setattr(DearLedger, "price", Price(post=0.25, read=0.01))
+    clock = box.clock
+    assert isinstance(clock, MovableClock)
+    ledger.slot(database, NOON)
+    work(box)
+    with database.write() as session:
+        (post,) = session.scalars(select(Post.id))
+        session.add(PostMetrics(post_id=post, measured_at=clock.now(), likes=3))
+        gone = NOON - timedelta(days=40)
+        session.add(PostMetrics(post_id=post, measured_at=gone, likes=3))
+    for hour in range(1, 5):
+        ledger.slot(database, NOON + timedelta(hours=hour))
+        clock.move(hours=1)
+        work(box)
+    with database.read() as session:
+        slots = session.scalars(select(Slot).order_by(Slot.due_at)).all()
+    assert [slot.state for slot in slots] == [SlotState.TAKEN] * 3 + [SlotState.MISSED] * 2
+    assert slots[-1].reason == "The monthly budget of $1.00 is used up."

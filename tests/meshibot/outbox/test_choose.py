@@ -447,6 +447,44 @@ def test_a_slot_shows_what_its_weekday_has_on_the_clocks_of_the_account(
         ]
 
 
+@pytest.mark.parametrize("kind", [Kind.MORPH, Kind.BEFORE_AND_AFTER])
+def test_what_is_drawn_anew_takes_pictures_of_the_present_checkpoint_alone(
+    kind: Kind, database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    stock(database, tmp_path, 6)
+    with database.write() as session:
+        for picture in session.scalars(select(Picture).where(Picture.id > 4)):
+            picture.checkpoint = "the present one"
+    present: list[str | None] = [None]
+    own = replace(
+        channel(tmp_path, publisher),
+        preferred=lambda: present[0],
+        mix=Mix(kind.value),
+    )
+    box = Outbox(database, clock=clock, channels=[own])
+    slot(database, NOON)
+    assert box.step("main") is None, "no checkpoint is there"
+    present[0] = "the present one"
+    slot(database, NOON + timedelta(minutes=1))
+    while box.step("main") is not None:
+        pass
+    with database.read() as session:
+        first = session.scalars(select(Post).order_by(Post.id)).first()
+        assert first is not None
+        assert first.kind is kind
+        assert [each.picture_id for each in first.pictures] == ([5, 6] if kind is Kind.MORPH else [5])
+    slot(database, NOON + timedelta(minutes=2))
+    slot(database, NOON + timedelta(minutes=3))
+    clock.move(minutes=5)
+    while box.step("main") is not None:
+        clock.move(minutes=6)
+    with database.read() as session:
+        planned = select(Slot.reason).where(Slot.state == SlotState.PLANNED, Slot.reason.is_not(None))
+        reasons = set(session.scalars(planned))
+    assert len(reasons) == 1
+    assert "meshibot stock clear --others" in str(reasons.pop())
+
+
 def test_a_caption_is_made_knowing_what_the_last_posts_said(
     database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
 ) -> None:

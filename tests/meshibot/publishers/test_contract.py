@@ -23,6 +23,7 @@ from meshibot.publishers.base import (
     Reactions,
     Rejected,
     contains_marker,
+    stands_still,
     too_long,
 )
 from meshibot.publishers.settings import PublisherSettings
@@ -69,6 +70,13 @@ def make_draft(folder: Path, serial: int, pictures: int = 1) -> Draft:
         created_at=datetime.now(UTC),
         language="ja",
     )
+
+
+def make_gif(file: Path, side: int = 64, frames: int = 4) -> Path:
+    """A small GIF that moves."""
+    first, *others = (Image.new("RGB", (side, side), (60 * number % 256, 90, 10)) for number in range(frames))
+    first.save(file, save_all=True, append_images=others, duration=80, loop=0)
+    return file
 
 
 def test_what_was_sent_is_found_and_can_be_taken_down(publisher: Publisher, draft: Draft) -> None:
@@ -185,6 +193,28 @@ def test_several_pictures_make_one_post(publisher: Publisher, tmp_path: Path) ->
     assert len({item.id for item in media}) == publisher.limits.media
     assert publisher.find(draft, SINCE) == ()
     assert (publisher.send(draft, media),) == publisher.find(draft, SINCE)
+
+
+def test_a_gif_is_one_post_where_it_moves_and_refused_before_anything_is_sent_elsewhere(
+    publisher: Publisher, draft: Draft, tmp_path: Path
+) -> None:
+    moving = dataclasses.replace(draft, media=(make_gif(tmp_path / "walk.gif"),), kind="morph")
+    if publisher.limits.moving is None:
+        assert "morph" in (stands_still(publisher) or "")
+        with pytest.raises(Rejected, match=r"walk\.gif is image/gif"):
+            publisher.upload(moving)
+        assert publisher.find(moving, SINCE) == ()
+        return
+    assert stands_still(publisher) is None
+    media = publisher.upload(moving)
+    assert publisher.find(moving, SINCE) == ()
+    assert (publisher.send(moving, media),) == publisher.find(moving, SINCE)
+    with pytest.raises(Rejected, match="with other pictures"):
+        publisher.upload(dataclasses.replace(moving, media=(*moving.media, *draft.media)))
+    with (tmp_path / "walk.gif").open("ab") as file:
+        file.truncate(publisher.limits.moving.bytes + 1)
+    with pytest.raises(Rejected, match=f"allows {publisher.limits.moving.bytes}"):
+        publisher.upload(moving)
 
 
 def test_nothing_is_sent_without_its_pictures(publisher: Publisher, draft: Draft) -> None:

@@ -4,7 +4,7 @@ import re
 import stat
 import subprocess
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
@@ -65,6 +65,53 @@ def test_x_in_less_than_ten_lines(bot: Command, fake_x: FakeX) -> None:
         assert value not in done.stdout + done.stderr + (bot.home / "meshibot.toml").read_text()
     assert bot.json("post-now")["state"] == "posted"
     assert len(fake_x.posts()) == 1
+
+
+def test_x_makes_the_tokens_by_a_pin(bot: Command, fake_x: FakeX) -> None:
+    """In nine lines of typing, one of which has a wrong PIN."""
+    bot = bot.having({"X_API_BASE": fake_x.url})
+    app = f"{CREDENTIALS.consumer_key}\n{CREDENTIALS.consumer_secret}"
+    with bot.start("init", "--no-dry-run", stdin=subprocess.PIPE, LOG_LEVEL="debug") as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write(f"night\nx\n{app}\n\n")
+        process.stdin.flush()
+        said = ""
+        while (
+            link := re.search(r"  https://api\.twitter\.com/oauth/authorize\?oauth_token=(\S+)\n", said)
+        ) is None:
+            line = process.stderr.readline()
+            assert line, said
+            said += line
+        stdout, stderr = process.communicate(f"0000000\n{link[1][:-8:-1]}\n\nen\ny\n", timeout=100)
+    assert process.returncode == 0, stderr
+    assert "X does not take that PIN (401).\nThe PIN that it shows then: " in stderr
+    assert "X knows it as @meshibot_fake now.\n" in stderr
+    written = (bot.home / ".env").read_text()
+    assert "MESHIBOT_NIGHT_X_ACCESS_TOKEN_SECRET='token&secret 5e0b%d4'" in written
+    for value in (*CREDENTIALS.secrets(), "request-secret-planted"):
+        assert value not in said + stdout + stderr
+        assert quote(value, safe="") not in said + stdout + stderr
+    assert bot.json("post-now")["state"] == "posted"
+
+
+def test_a_pin_that_can_not_be_had_is_a_sentence(bot: Command, fake_x: FakeX) -> None:
+    bot = bot.having({"X_API_BASE": fake_x.url})
+    app = f"{CREDENTIALS.consumer_key}\n{CREDENTIALS.consumer_secret}"
+    wrong = typed(bot, f"night\nx\n{CREDENTIALS.consumer_key}\nwrong-planted\n\n")
+    assert "X refuses the consumer key and secret (401): copy both anew" in wrong.stderr
+    assert "wrong-planted" not in wrong.stderr
+    fake_x.set_fault(
+        "request_token", "status", status=403, body={"errors": [{"code": 415, "message": "Callback"}]}
+    )
+    assert "X gives this app no PIN: in its User authentication" in typed(bot, f"night\nx\n{app}\n\n").stderr
+    typed_wrong = typed(bot, f"night\nx\n{app}\n\n1\n2\n3\n")
+    assert "X took none of the PINs" in typed_wrong.stderr
+    fake_x.set_fault("request_token", "drop")
+    lost = typed(bot, f"night\nx\n{app}\n\n")
+    assert "X can't be reached" in lost.stderr
+    assert [done.returncode for done in (wrong, typed_wrong, lost)] == [2, 2, 1]
+    assert not bot.home.exists()
 
 
 def test_mastodon_makes_the_token_itself(bot: Command, fakes: Fakes) -> None:

@@ -2,19 +2,22 @@
 
 import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
+from sqlalchemy import select
 
 from meshibot import undo
 from meshibot.config import Settings
 from meshibot.config.models import account_model
-from meshibot.database import Database, Picture, PictureState, Verdict
+from meshibot.database import Account, Database, Picture, PictureState, Post, Verdict
 from meshibot.errors import ChangedMeanwhile, NothingToDo, UsageError
 from meshibot.notices.conditions import conditions
 from meshibot.outbox import Outbox, people
 from meshibot.outbox.choose import NONE_REVIEWED
+from meshibot.slots import Schedule, changes
 from meshibot.slots.changes import Desk
 from meshibot.stock import inventory, review
 from meshibot.stock.review import Judged
@@ -143,6 +146,55 @@ def test_a_slot_for_which_nothing_was_approved_waits_and_is_missed_with_that_rea
         assert (row.state.value, row.reason) == ("missed", NONE_REVIEWED)
     with pytest.raises(NothingToDo, match="was approved"):
         people.post_now(box, "main", patience=timedelta(0))
+
+
+def test_a_pictures_own_words_are_said_by_whichever_post_shows_it(database: Database, tmp_path: Path) -> None:
+    clock = MovableClock()
+    publisher = LedgerPublisher(Ledger(tmp_path / "ledger"), clock)
+    box = Outbox(
+        database, clock=clock, elapsed=lambda: clock.elapsed, channels=[channel(tmp_path, publisher)]
+    )
+    with database.read() as session:
+        version = session.get_one(Picture, 1).version
+    review.write(database, 1, "Mine. {marker}", "A bowl of mine.", version, now=NOON, by="a test")
+    with pytest.raises(ChangedMeanwhile):
+        review.write(database, 1, "Others'", None, version, now=NOON, by="a test")
+    gone = review.write(database, 2, "Not this", None, now=NOON, by="a test")
+    undo.undo(database, [gone], no_desk, now=NOON, by="a test")
+    for hour in range(2):
+        slot(database, NOON + timedelta(hours=hour))
+    for _ in range(2):
+        assert box.step("main") is not None
+        clock.move(hours=1)
+    mine, usual = publisher.ledger.posts()
+    assert (mine["text"], mine["alt"]) == ("Mine. No.0001", "A bowl of mine.")
+    assert "Not this" not in usual["text"]
+    with pytest.raises(UsageError, match="Picture 1 is posted"):
+        review.write(database, 1, "Too late", None, now=NOON, by="a test")
+
+
+def test_words_go_with_the_picture_and_not_with_the_slot(database: Database, tmp_path: Path) -> None:
+    schedule = Schedule("0 23 * * *", ZoneInfo("Asia/Tokyo"))
+    with database.write() as session:
+        session.add(Account(name="main", publisher="ledger"))
+    desk = Desk(database, "main", "ledger", schedule, "a test", lambda: NOON)
+    tonight = datetime(2027, 1, 1, 23)
+    review.write(database, 1, "Of the first", None, now=NOON, by="a test")
+    for picture, caption in ((1, "Of the first"), (2, None), (1, "Of the first")):
+        changes.put(desk, tonight, picture)
+        with database.read() as session:
+            assert [post.caption for post in session.scalars(select(Post))] == [caption]
+
+
+def test_words_are_kept_by_a_command_and_shown_by_a_rehearsal(tmp_path: Path) -> None:
+    bot = stocked(Command(tmp_path, {"CAPTIONS": "en", "MIN_QUANTILE": "0"}))
+    assert bot("stock", "words", "1", "--caption", "Mine", "--alt-text", "A bowl").returncode == 0
+    rehearsed = bot.json("post-now", "--dry-run")
+    assert (rehearsed["caption"], rehearsed["alt_text"]) == ("Mine\nNo.0001", "A bowl")
+    assert bot.json("stock", "list")[0]["caption"] == "Mine"
+    assert "mentions an account" in bot.refused("stock", "words", "1", "--caption", "@all", status=2)
+    assert bot("stock", "words", "1").returncode == 0
+    assert bot.json("stock", "list")[0]["caption"] is None
 
 
 def test_the_commands_judge_take_back_and_export(tmp_path: Path) -> None:

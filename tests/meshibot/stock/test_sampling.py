@@ -34,10 +34,12 @@ def request_(checkpoint: Path, tmp_path: Path) -> SamplingRequest:
     return SamplingRequest(checkpoint, tmp_path / "out", count=3, min_quantile=0.5, seed=7)
 
 
-def test_each_picture_is_the_best_of_its_batch(request_: SamplingRequest) -> None:
+def test_the_pictures_are_the_best_of_all_that_were_looked_at(request_: SamplingRequest) -> None:
     result = sample(request_)
     assert len(result.pictures) == 3
     assert result.candidates == 3 * request_.candidates
+    every = sample(replace(request_, count=12, candidates=1, min_quantile=0.0)).pictures
+    assert [p.seed for p in result.pictures] == [p.seed for p in every][:3]
     networks = load(request_.checkpoint)
     for picture in result.pictures:
         (score,) = networks.score(networks.sample([picture.seed])).tolist()
@@ -45,6 +47,10 @@ def test_each_picture_is_the_best_of_its_batch(request_: SamplingRequest) -> Non
         assert picture.quantile == networks.metadata.quantile_of(picture.score) >= 0.5
     assert result.best_quantile == pytest.approx(max(picture.quantile for picture in result.pictures))
     assert result.checkpoint == hashlib.sha256(request_.checkpoint.read_bytes()).hexdigest()
+
+
+def test_one_picture_is_the_best_of_several_all_the_same(request_: SamplingRequest) -> None:
+    assert sample(replace(request_, count=1)).candidates == 8
 
 
 def test_files_are_what_the_answer_says(request_: SamplingRequest) -> None:
@@ -75,7 +81,7 @@ def test_a_copy_of_a_training_photograph_is_refused(request_: SamplingRequest, t
     (first, *_) = sample(request_).pictures
     copied = make_checkpoint(tmp_path / "copied.safetensors", training_hashes=(f"{first.phash:016x}",))
     assert first.seed not in [p.seed for p in sample(replace(request_, checkpoint=copied)).pictures]
-    only = replace(request_, checkpoint=copied, candidates=1, max_batches=40, min_quantile=0.0, count=40)
+    only = replace(request_, checkpoint=copied, candidates=1, max_candidates=40, min_quantile=0.0, count=40)
     result = sample(only)
     assert len(result.pictures) <= 40 == result.candidates
 
@@ -99,7 +105,7 @@ def test_when_nothing_passes_the_sentence_says_what_to_change(
     best = sample(replace(choosy, min_quantile=0.0, count=2)).best_quantile
     assert 0 < best < 1
     with pytest.raises(NothingToDo) as caught:
-        sample(replace(choosy, min_quantile=1.0, count=2, max_batches=2))
+        sample(replace(choosy, min_quantile=1.0, count=2, max_candidates=8))
     sentence = str(caught.value)
     assert "None of 8 candidates" in sentence
     assert "acceptance rate 0 %" in sentence
@@ -111,7 +117,7 @@ def test_when_everything_looks_like_what_was_posted_the_sentence_says_so(
     request_: SamplingRequest, tmp_path: Path
 ) -> None:
     collapsed = make_checkpoint(tmp_path / "collapsed.safetensors", collapsed=True)
-    again = replace(request_, checkpoint=collapsed, min_quantile=0.0, max_batches=2)
+    again = replace(request_, checkpoint=collapsed, min_quantile=0.0, max_candidates=8)
     (picture,) = sample(again).pictures
     with pytest.raises(NothingToDo, match=r"is new \(of 8 .* 8 look like recent .*: use another checkpoint"):
         sample(replace(again, avoid=(picture.phash,)))
@@ -129,7 +135,7 @@ def test_the_parent_needs_no_torch() -> None:
 def test_what_the_child_says_is_raised(request_: SamplingRequest, tmp_path: Path) -> None:
     far = make_checkpoint(tmp_path / "far.safetensors", out_of_reach=1000.0)
     with pytest.raises(NothingToDo, match="lower MESHIBOT_MIN_QUANTILE to at most"):
-        sample_in_child(replace(request_, checkpoint=far, max_batches=1))
+        sample_in_child(replace(request_, checkpoint=far, max_candidates=4))
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(request_.checkpoint.read_bytes()[:-100])
     with pytest.raises(UsageError, match="cut short"):
@@ -175,7 +181,7 @@ def test_the_child_sees_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "s3cr3t-planted-value")
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    environment = sampler._environment()
+    environment = sampler.child_environment()
     assert "s3cr3t-planted-value" not in environment.values()
     assert environment["OMP_NUM_THREADS"] == "3"
     assert environment["PATH"] == os.environ["PATH"]
@@ -183,7 +189,7 @@ def test_the_child_sees_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_requests_and_results_survive_the_pipe(request_: SamplingRequest) -> None:
-    wide = replace(request_, avoid=(0, 2**64 - 1), max_batches=5)
+    wide = replace(request_, avoid=(0, 2**64 - 1), max_candidates=5)
     assert SamplingRequest.from_json(wide.to_json()) == wide
     result = sample(replace(request_, count=1))
     assert SamplingResult.from_json(result.to_json()) == result

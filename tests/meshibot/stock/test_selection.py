@@ -30,30 +30,30 @@ def bits(count: int) -> int:
 
 def test_the_best_of_the_batch_is_kept() -> None:
     verdict = choose([0.1, 0.9, 0.5], lambda index: ONES, Rules(min_score=0.4))
-    assert verdict.kept == 1
+    assert verdict.kept == (1,)
     assert verdict.refused[Refusal.SCORE] == 1
 
 
 def test_a_score_at_the_threshold_passes() -> None:
-    assert choose([0.4], lambda index: 0, Rules(min_score=0.4)).kept == 0
+    assert choose([0.4], lambda index: 0, Rules(min_score=0.4)).kept == (0,)
 
 
 def test_nothing_passes_below_the_threshold_and_no_hash_is_made() -> None:
     verdict = choose([0.1, 0.2], never, Rules(min_score=0.4))
-    assert verdict.kept is None
+    assert verdict.kept == ()
     assert verdict.refused == {Refusal.SCORE: 2, Refusal.LOOK_ALIKE: 0, Refusal.COPY: 0}
 
 
 def test_where_the_best_is_a_look_alike_the_next_best_is_kept() -> None:
     hashes = [0, bits(3), ONES]
     verdict = choose([0.7, 0.9, 0.6], lambda index: hashes[index], Rules(0.5, recent=[0]))
-    assert verdict.kept == 2
+    assert verdict.kept == (2,)
     assert verdict.refused[Refusal.LOOK_ALIKE] == 2
 
 
 def test_a_copy_of_a_photograph_is_refused_and_counted_as_one() -> None:
     verdict = choose([0.9], lambda index: bits(2), Rules(0.5, recent=[0], training=[0]))
-    assert verdict.kept is None
+    assert verdict.kept == ()
     assert verdict.refused[Refusal.COPY] == 1
 
 
@@ -78,12 +78,37 @@ def test_without_others_everything_is_far() -> None:
     assert nearest(0, []) > 64
 
 
-@given(st.lists(st.tuples(st.floats(-10, 10), HASHES), max_size=12), st.lists(HASHES, max_size=6))
-def test_what_is_kept_keeps_every_rule(candidates: list[tuple[float, int]], recent: list[int]) -> None:
-    scores = [score for score, _ in candidates]
-    verdict = choose(scores, lambda index: candidates[index][1], Rules(0.0, recent))
-    fit = [i for i, (score, phash) in enumerate(candidates) if score >= 0 and nearest(phash, recent) >= 10]
-    assert (verdict.kept is None) == (not fit)
-    if verdict.kept is not None:
-        assert verdict.kept in fit
-        assert scores[verdict.kept] == max(scores[index] for index in fit)
+def test_no_two_that_are_kept_look_alike() -> None:
+    hashes = [0, bits(3), ONES]
+    verdict = choose([0.9, 0.8, 0.7], lambda index: hashes[index], Rules(0.5), count=3)
+    assert verdict.kept == (0, 2)
+    assert verdict.refused[Refusal.LOOK_ALIKE] == 1
+
+
+def test_what_the_trainer_takes_for_a_copy_makes_room_for_the_next_best() -> None:
+    hashes = [0, ONES, bits(32)]
+    verdict = choose(
+        [0.9, 0.8, 0.7], lambda index: hashes[index], Rules(0.5), count=2, is_copy=lambda index: index == 0
+    )
+    assert verdict.kept == (1, 2)
+    assert verdict.refused[Refusal.COPY] == 1
+
+
+@given(
+    st.lists(st.tuples(st.floats(-10, 10), HASHES), max_size=12),
+    st.lists(HASHES, max_size=6),
+    st.integers(1, 4),
+)
+def test_what_is_kept_keeps_every_rule(
+    candidates: list[tuple[float, int]], recent: list[int], count: int
+) -> None:
+    verdict = choose(
+        [score for score, _ in candidates], lambda index: candidates[index][1], Rules(0.0, recent), count
+    )
+    kept: list[int] = []
+    for index in sorted(range(len(candidates)), key=lambda index: candidates[index][0], reverse=True):
+        score, phash = candidates[index]
+        before = [*recent, *(candidates[other][1] for other in kept)]
+        if len(kept) < count and score >= 0 and nearest(phash, before) >= LOOK_ALIKE:
+            kept.append(index)
+    assert list(verdict.kept) == kept

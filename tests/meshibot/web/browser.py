@@ -6,7 +6,6 @@ are skipped, unless `MESHIBOT_BROWSER=required` says that there has to be one, a
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ import requests
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.meshibot.command import Command
-from tests.meshibot.homes import wait_for
+from tests.meshibot.homes import free_port, wait_for
 
 FLAGS = (
     "--disable-gpu",
@@ -42,14 +41,6 @@ def chromium() -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
-
-
-def free_port() -> int:
-    """A port that nobody has at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

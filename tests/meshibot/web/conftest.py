@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from meshibot.config import Settings, load_settings
 from meshibot.database import Account
+from meshibot.database.migrate import upgrade
 from meshibot.web.app import make_app
 from meshibot.web.guard import Rate
 from meshibot.web.server import OWN_NAMES, open_site
@@ -38,6 +39,8 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 @pytest.fixture
 def site(settings: Settings) -> Iterator[Site]:
     """The parts of the page, with four pictures in stock."""
+    settings.home.mkdir()
+    upgrade(settings.database_address)  # or a process would be started for it, for each test
     with ExitStack() as stack:
         site = open_site(settings, stack)
         draw_stock(site.database, settings.home, 4)

@@ -31,6 +31,7 @@ from meshibot.database import (
     Verdict,
 )
 from meshibot.errors import MeshibotError
+from meshibot.kinds import Mix
 from meshibot.web.app import PAGES
 from meshibot.web.pictures import MISSING
 from meshibot.web.site import Site
@@ -363,6 +364,63 @@ def test_a_pictures_page_tells_posts_reactions_and_the_nearest(client: TestClien
     assert client.get("/pictures/99").status_code == 404
 
 
+@pytest.mark.parametrize(("kind", "shown"), [("single", 1), ("grid", 4), ("grid9", 0)])
+def test_the_next_slots_show_all_that_they_will_take(
+    client: TestClient, site: Site, monkeypatch: pytest.MonkeyPatch, kind: str, shown: int
+) -> None:
+    account = site.settings.accounts[0].model_copy(update={"kinds": Mix(kind)})
+    monkeypatch.setitem(site.settings.__dict__, "accounts", (account,))
+    coming = client.get("/").text.partition('id="coming"')[2].partition("<section")[0]
+    assert coming.count("/256.webp") == (4 if shown else 0)  # so many are in stock
+    assert coming.count("shown of-4") == (shown == 4)
+    assert coming.count("no picture waits") == {1: 0, 4: 3, 0: 4}[shown]
+    slot = re.search(r'href="(/slot[^"]*)"', coming)
+    assert slot is not None
+    figure = client.get(slot[1].replace("&amp;", "&")).text.partition("<figure>")[2].partition("</figure>")[0]
+    assert figure.count("<img") == shown
+
+
+def test_words_are_kept_with_a_picture(client: TestClient, site: Site) -> None:
+    with site.database.read() as session:
+        version = str(session.get_one(Picture, 1).version)
+    words = {"caption": f"Mine {EVIL}", "alt_text": "A bowl", "version": version}
+    answer = client.post("/pictures/1/words", data=words | {"from": "review", "show": "waiting"})
+    assert answer.headers["location"].startswith("/review?show=waiting&picture=1&done=")
+    page = client.get(answer.headers["location"]).text
+    assert "The words are kept." in page
+    assert "Mine &#34;&gt;&lt;script&gt;" in page
+    assert client.post("/pictures/1/words", data=words).status_code == 409  # another version by now
+    assert client.post("/pictures/99/words", data=words).status_code == 400
+    assert "mentions an account" in client.post("/pictures/2/words", data={"caption": "@all"}).text
+    with site.database.read() as session:
+        assert session.get_one(Picture, 2).caption is None
+
+
+def test_insights_are_drawn_to_one_scale(client: TestClient, site: Site) -> None:
+    assert "No post is a day old and counted yet." in client.get("/insights").text
+    for serial, likes in enumerate((4, 8, 30), 1):
+        post = make_post(site, PostState.POSTED, picture=serial, serial=serial)
+        with site.database.write() as session:
+            row = session.get_one(Post, post)
+            row.posted_at = row.sent_at = datetime.now(UTC) - timedelta(days=2 if serial < 3 else 400)
+            session.add(
+                PostMetrics(post_id=post, measured_at=row.posted_at + timedelta(days=1.1), likes=likes)
+            )
+    page = client.get("/insights").text
+    assert "2 of 2 posts are counted" in page
+    assert "<b>6.0</b>" in page
+    assert "<b>14.0</b>" in client.get("/insights?span=all").text
+    assert "Reactions to the posts of main are not asked for" in page  # a folder has none
+    ends = [float(end) for end in re.findall(r'class="interval" d="M[0-9.]+ 6H([0-9.]+)M', page)]
+    bars = [float(width) for width in re.findall(r'class="rate"[^>]* width="([0-9.]+)"', page)]
+    assert len(ends) == len(bars) >= 5
+    assert max(ends) == 100.0
+    assert all(0 < bar < end for bar, end in zip(bars, ends, strict=True))
+    japanese = client.get("/insights", headers={"Accept-Language": "ja"}).text
+    assert "一枚" in japanese
+    assert client.get("/insights?account=nobody").status_code == 400
+
+
 def test_a_file_is_made_once_kept_for_good_and_answered_by_its_tag(client: TestClient, site: Site) -> None:
     with site.database.read() as session:
         sha256 = session.get_one(Picture, 1).sha256
@@ -413,6 +471,19 @@ def test_a_picture_without_a_usable_file_has_a_placeholder(
 )
 def test_no_path_leads_out_of_its_folder(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 404
+
+
+def test_errors_and_reasons_are_said_in_the_language_of_the_page(client: TestClient, site: Site) -> None:
+    make_post(site, PostState.POSTED, words="The stock was empty.")
+    japanese = {"Accept-Language": "ja"}
+    page = client.get("/gallery?before=x", headers=japanese)
+    assert page.status_code == 400
+    assert "before の番号 &#39;x&#39; に当たるものはありません。" in page.text
+    assert "<h1>入力を確認してください</h1>" in client.get("/review?show=x", headers=japanese).text
+    assert '<p lang="en">show is none of' in client.get("/review?show=x", headers=japanese).text
+    assert "<h1>before is &#39;x&#39;," in client.get("/gallery?before=x").text
+    assert "在庫がありませんでした。" in client.get("/slot?account=main&slot=1", headers=japanese).text
+    assert "そのページはありません。" in client.get("/nowhere", headers=japanese).text
 
 
 def test_a_locked_database_is_a_sentence_and_later(client: TestClient, site: Site) -> None:

@@ -8,12 +8,14 @@ from torch.nn import functional as F
 from trainer.nets.layers import (
     LEAK,
     BatchNorm,
+    Once,
     PixelNorm,
     UpConv,
     convolve,
     gate,
     initialise,
     leaky_relu,
+    stack,
     widened,
 )
 
@@ -92,7 +94,9 @@ def test_alone_batch_norm_is_torchs_own() -> None:
     ours, theirs = BatchNorm(3), torch.nn.BatchNorm2d(3)
     x = torch.randn(4, 3, 5, 5) + 2
     torch.testing.assert_close(ours(x), theirs(x))
-    torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
+    torch.testing.assert_close(ours.running_mean, theirs.running_mean)
+    torch.testing.assert_close(ours.running_var, theirs.running_var)
+    torch.testing.assert_close(ours.eval()(x), theirs.eval()(x))
 
 
 def test_widening_never_narrows() -> None:
@@ -115,3 +119,43 @@ def test_initialisation_keeps_the_size_of_what_passes() -> None:
 def test_pixel_norm_gives_each_pixel_unit_mean_square() -> None:
     y = PixelNorm()(torch.randn(2, 16, 4, 4, dtype=F64) * 7)
     torch.testing.assert_close(y.square().mean(1), torch.ones(2, 4, 4, dtype=F64), rtol=1e-6, atol=1e-6)
+
+
+def test_constants_are_worked_out_once_and_again_when_they_change() -> None:
+    source, calls = torch.ones(3), 0
+    once: Once[Tensor] = Once()
+
+    def ask(dtype: torch.dtype = torch.float32) -> Tensor:
+        def work_out() -> Tensor:
+            nonlocal calls
+            calls += 1
+            return (source * 2).to(dtype)
+
+        return once((source,), dtype, work_out)
+
+    with torch.inference_mode():
+        first = ask()
+    assert not first.is_inference()  # what is kept is differentiated through another time
+    assert ask() is first
+    assert ask(torch.bfloat16).dtype == torch.bfloat16
+    source.add_(1)
+    assert ask().tolist() == [4, 4, 4]
+    source = source.clone()
+    ask()
+    assert calls == 4
+
+
+def test_an_upsampling_convolutions_weights_and_gradients_lie_alike() -> None:
+    """As the folding product takes them: a copy of either would be a kernel more at each step."""
+    layer = UpConv(3, 5).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = torch.randn(2, 3, 4, 4)
+    (gradient,) = torch.autograd.grad(layer(x).square().sum(), [layer.weight])
+    assert layer.weight.permute(1, 2, 3, 0).is_contiguous()
+    assert gradient.stride() == layer.weight.stride()
+
+
+def test_a_stack_can_be_differentiated_twice() -> None:
+    parts = [torch.randn(3, dtype=F64, requires_grad=True) for _ in range(4)]
+    assert torch.equal(stack(parts), torch.stack(parts))
+    assert torch.autograd.gradcheck(lambda *given: stack(given), parts)
+    assert torch.autograd.gradgradcheck(lambda *given: stack(given).square(), parts)

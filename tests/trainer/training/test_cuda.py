@@ -67,7 +67,7 @@ def gradients(run: Training, on: Training) -> list[Tensor]:
     fakes = run.arithmetic.fakes(draw)
     detached = tuple(view.detach() for view in fakes)
     of_critic, rows = run.arithmetic.critic(reals, detached, example.epsilon.to(device))
-    of_generator, row = generator_gradients(run.networks.generator, run.arithmetic, fakes)
+    of_generator, row = generator_gradients(run.arithmetic, fakes)
     return [tensor.float().cpu() for tensor in (*of_critic, rows, *of_generator, row)]
 
 

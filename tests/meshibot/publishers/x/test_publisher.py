@@ -34,8 +34,8 @@ from meshibot.publishers.credentials import OAuth1Credentials
 from meshibot.publishers.transport import Timeouts
 from meshibot.publishers.x import XPublisher
 from meshibot.publishers.x.client import Client
-from tests.fakes.x import CREDENTIALS, Endpoint, FakeX
-from tests.meshibot.publishers.test_contract import make_draft
+from tests.fakes.x import CREDENTIALS, FakeX
+from tests.meshibot.publishers.test_contract import make_draft, make_gif
 
 QUICK = Timeouts(connect=5.0, answer=1.0)
 UPLOADED = (MediaRef("1990000000000000001"),)
@@ -199,7 +199,7 @@ def test_a_server_that_drips_does_not_hold_the_bot(
 @pytest.mark.parametrize("endpoint", ["upload", "metadata", "me", "timeline", "delete"])
 @pytest.mark.parametrize("fault", ["drop", "reset", "drip", "status", "commit_then_reset", "truncated"])
 def test_what_makes_no_post_may_simply_be_repeated(
-    x: XPublisher, fake_x: FakeX, draft: Draft, endpoint: Endpoint, fault: str
+    x: XPublisher, fake_x: FakeX, draft: Draft, endpoint: str, fault: str
 ) -> None:
     post = x.send(draft, x.upload(draft)).remote_id
 
@@ -482,7 +482,7 @@ def test_who_the_account_is_is_asked_each_time_and_for_a_look_once(
 
 @pytest.mark.parametrize("endpoint", ["upload", "metadata"])
 def test_a_picture_that_x_does_not_know_yet_is_no_rejection(
-    x: XPublisher, fake_x: FakeX, draft: Draft, endpoint: Endpoint
+    x: XPublisher, fake_x: FakeX, draft: Draft, endpoint: str
 ) -> None:
     fake_x.set_fault(endpoint, "status", status=404, body={"title": "Not Found", "detail": "Not Found"})
     with pytest.raises(RetryLater, match="does not know the picture yet"):
@@ -596,9 +596,9 @@ def test_an_address_that_is_none_is_wrong_usage(base: str) -> None:
 
 
 def test_a_ledger_outlives_its_server(tmp_path: Path, draft: Draft) -> None:
-    with FakeX.start(tmp_path) as fake, at_address(fake.url) as x:
+    with FakeX.begin(tmp_path) as fake, at_address(fake.url) as x:
         sent = x.send(draft, x.upload(draft))
-    with FakeX.start(tmp_path) as fake, at_address(fake.url) as x:
+    with FakeX.begin(tmp_path) as fake, at_address(fake.url) as x:
         assert x.find(draft, soon()) == (sent,)
 
 
@@ -608,3 +608,71 @@ def test_neither_torch_nor_scipy_comes_along() -> None:
     )
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == ""
+
+
+def test_a_gif_goes_up_in_parts_and_is_waited_for(fake_x: FakeX, tmp_path: Path) -> None:
+    draft = dataclasses.replace(make_draft(tmp_path, 42), media=(make_gif(tmp_path / "walk.gif"),))
+    with draft.media[0].open("ab") as file:  # bytes after its end are no part of the picture
+        file.write(bytes(2_500_000))
+    slept: list[float] = []
+    fake_x.work(3)
+    x = XPublisher(CREDENTIALS, api_base=fake_x.url, timeouts=QUICK, sleep=slept.append)
+    media = x.upload(draft)
+    assert slept == [1.0, 1.0, 1.0]
+    assert [fake_x.requests(step) for step in ("begin", "append", "finish", "state", "upload")] == [
+        1,
+        3,
+        1,
+        3,
+        0,
+    ]
+    assert fake_x.ledger("metadata")[0]["alt_text"] == draft.alt_text
+    sent = x.send(draft, media)
+    assert fake_x.posts()[0]["media_ids"] == [media[0].id]
+    assert x.find(draft, datetime.now(UTC) - timedelta(minutes=1)) == (sent,)
+    x.close()
+
+
+def test_a_gif_that_takes_long_is_posted_later_and_not_uploaded_again(fake_x: FakeX, tmp_path: Path) -> None:
+    draft = dataclasses.replace(make_draft(tmp_path, 42), media=(make_gif(tmp_path / "walk.gif"),))
+    fake_x.work(32)
+    x = XPublisher(CREDENTIALS, api_base=fake_x.url, timeouts=QUICK, sleep=lambda _: None)
+    stored = MediaRef.from_json(x.upload(draft)[0].to_json())
+    with pytest.raises(RetryLater, match="still working"):
+        x.send(draft, (stored,))
+    assert fake_x.posts() == []
+    sent = x.send(draft, (stored,))
+    assert [post["id"] for post in fake_x.posts()] == [sent.remote_id]
+    assert fake_x.requests("begin") == 1
+    fake_x.reset(tmp_path / "forgetful.jsonl")
+    with pytest.raises(MediaGone):
+        x.send(draft, (stored,))
+    x.close()
+
+
+def test_a_gif_that_x_can_not_use_is_refused(x: XPublisher, fake_x: FakeX, tmp_path: Path) -> None:
+    draft = dataclasses.replace(make_draft(tmp_path, 42), media=(make_gif(tmp_path / "walk.gif"),))
+    fake_x.work(0, fails=True)
+    with pytest.raises(Rejected, match="can't make a GIF"):
+        x.upload(draft)
+    tall = make_gif(tmp_path / "tall.gif", side=1100)
+    with pytest.raises(Rejected, match="1100 by 1100"):
+        x.upload(dataclasses.replace(draft, media=(tall,)))
+
+
+@pytest.mark.parametrize("step", ["begin", "append", "finish", "state"])
+@pytest.mark.parametrize("fault", ["status", "drop", "garbage", "no_credits"])
+def test_whatever_befalls_a_gif_on_its_way_no_post_is_unclear(
+    step: str, fault: str, fake_x: FakeX, tmp_path: Path
+) -> None:
+    draft = dataclasses.replace(make_draft(tmp_path, 42), media=(make_gif(tmp_path / "walk.gif"),))
+    x = XPublisher(CREDENTIALS, api_base=fake_x.url, timeouts=QUICK, sleep=lambda _: None)
+    fake_x.work(1)
+    fake_x.set_fault(step, fault)
+    if (step, fault) == ("append", "garbage"):  # what X says of a part is not needed
+        assert x.upload(draft)
+        return
+    with pytest.raises(AccountStopped if fault == "no_credits" else RetryLater):
+        x.upload(draft)
+    assert fake_x.posts() == []
+    assert x.send(draft, x.upload(draft)).remote_id
