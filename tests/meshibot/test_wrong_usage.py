@@ -63,6 +63,7 @@ USAGES: list[Case] = [
     (("web", "--run", "/nowhere"), {}, 2, "There is no run folder at /nowhere"),
     (("plan", "--from", "0001-01-01"), {}, 2, "between 1900 and 2999"),
     (("history", "--account", "nobody"), {}, 2, "nobody"),
+    (("history", "--account", "caf\udce9"), {}, 2, "not UTF-8"),
     (("resolve", "1"), {}, 2, "Say either --posted ID or --absent"),
     (("resolve", "99", "--absent"), {}, 2, "There is no post 99"),
     (("cancel", "99"), {}, 2, "There is no post 99"),
