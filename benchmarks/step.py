@@ -2,13 +2,15 @@
 
     python -m benchmarks.step [--device cpu|cuda] [--critic plain seeing] [--resolution 32 64 …]
                               [--width 32 128] [--batch 16] [--critic-steps 1] [--rounds 9]
-                              [--precision float32|bf16] [--compile]
+                              [--precision float32|bf16] [--compile] [--own-time]
 
 Prints tables in Markdown. 'Naive' is the step of `tests.naive`; a cycle is --critic-steps critic steps and
 one generator step. A plain critic has a plain generator beside it, a seeing one a gated one. Every round
 runs each variant once, so that a machine that slows down slows all of them; what is printed are medians, and
 ratios of medians. Peak memory is that of a process of its own for each variant. The matrix peak is measured
-in the same run. Augmentation is off on both sides, and what is seen in reals was looked at before.
+in the same run. With --own-time seconds are those that the processor gave this process, for a machine with
+other work: of one thread only. Augmentation is off on both sides, and what is seen in reals was looked at
+before. Freed memory is kept, as `trainer fit` keeps it.
 """
 
 import argparse
@@ -28,7 +30,7 @@ from torch.utils.flop_counter import flop_registry
 
 from tests.naive import NaiveStep
 from trainer.config import FitConfig, make_config
-from trainer.device import choose_device, device_name
+from trainer.device import choose_device, device_name, keep_freed_memory
 from trainer.nets.vision import Views
 from trainer.training.compiled import compile_arithmetic
 from trainer.training.step import Arithmetic, critic_step, eager, generator_step
@@ -36,6 +38,8 @@ from trainer.training.training import Training
 
 PICTURES = 256
 EQUAL_STEPS = 20
+clock: Callable[[], float] = time.perf_counter
+"""Replaced by the process's own time where that is asked for."""
 GENERATORS = {"plain": "plain", "seeing": "gated"}
 
 
@@ -150,10 +154,10 @@ def wait(device: torch.device) -> None:
 
 def seconds(call: Callable[[], object], device: torch.device) -> float:
     wait(device)
-    started = time.perf_counter()
+    started = clock()
     call()
     wait(device)
-    return time.perf_counter() - started
+    return clock() - started
 
 
 def matrix_peak(device: torch.device, dtype: torch.dtype) -> float:
@@ -292,12 +296,17 @@ def main() -> None:
     parser.add_argument("--precision", choices=("float32", "bf16"), default="float32")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--own-time", action="store_true")
     parser.add_argument("--memory-of", choices=("naive", "ours"))
     options = parser.parse_args()
+    if options.own_time:
+        global clock
+        clock = time.process_time
     torch.set_num_threads(options.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     device = choose_device(options.device)
     if options.memory_of is None:
+        keep_freed_memory()
         print(f"torch {torch.__version__}, {device_name(device)}, medians of {options.rounds} rounds")
     for critic in options.critic:
         for resolution in options.resolution:

@@ -16,6 +16,7 @@ from trainer.config import FitConfig
 from trainer.data.dataset import Dataset, write_report
 from trainer.device import choose_device, device_name, keep_freed_memory, set_arithmetic, told_faults
 from trainer.errors import UsageError
+from trainer.nets.vision import make_vision
 from trainer.pictures import to_device
 from trainer.training import state
 from trainer.training.distributed import ALONE, Workers
@@ -96,7 +97,9 @@ def _begin(
     config: FitConfig, pictures: Tensor, workers: Workers, resume: bool, say: Callable[[str], None]
 ) -> Training:
     """A training of fresh networks, or of those that it begins as."""
-    initial = None if resume else load_initial(config)
+    if resume:  # the state brings what the vision was calibrated to
+        return Training(config, pictures, workers, vision=make_vision(config.critic, config.seed))
+    initial = load_initial(config)
     if initial is None:
         return Training(config, pictures, workers)
     training = Training(config, pictures, workers, vision=initial_vision(config, initial))

@@ -21,7 +21,12 @@ from tests.drawings import write_bowls
 from tests.trainer.photographs import broken_files, odd_files, write_files
 from trainer import cli
 from trainer.checkpoint import load, read_metadata
-from trainer.training.fit import stop_on_interrupt
+from trainer.config import make_config
+from trainer.nets.vision import PretrainedVision
+from trainer.training import state
+from trainer.training.distributed import ALONE
+from trainer.training.fit import _begin, stop_on_interrupt
+from trainer.training.guard import Guard
 from trainer.training.training import Training
 
 OPTIONS = ["--resolution", "32", "--width", "4", "--batch", "4", "--snap", "5", "--eval-every", "5"]
@@ -345,3 +350,24 @@ def test_every_polite_signal_asks_for_an_end_after_the_step(number: signal.Signa
         os.kill(os.getpid(), number)
         assert stopped()
     assert signal.getsignal(number) is before
+
+
+def test_a_resume_takes_its_calibration_from_the_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Photographs would be looked at for seconds, and give what the state then overwrites."""
+    options = {"resolution": 32, "width": 4, "critic_width": 4, "batch": 4, "device": "cpu"}
+    config = make_config(Path("bowls"), "modern", "wgan-gp", **options)
+    pictures = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8)
+    first = Training(config, pictures)
+    state.write_state(tmp_path / "state.safetensors", first, state.LoopState("0" * 64, Guard(), 0))
+
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("calibrated again")
+
+    monkeypatch.setattr(PretrainedVision, "calibrate", refuse)
+    resumed = _begin(config, pictures, ALONE, True, print)
+    state.restore_state(tmp_path / "state.safetensors", resumed)
+    before, after = (each.networks.vision.state_dict() for each in (first, resumed))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
