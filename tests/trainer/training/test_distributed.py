@@ -177,7 +177,8 @@ def test_batch_norm_of_several_processes_keeps_statistics_in_float32() -> None:
         torch.testing.assert_close(ours(x), theirs(x), rtol=1e-4, atol=1e-4)
     theirs(x)
     assert rounded.dtype == torch.bfloat16
-    torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=2e-3, atol=2e-3)
+    for name in ("running_mean", "running_var"):
+        torch.testing.assert_close(ours.get_buffer(name), theirs.get_buffer(name), rtol=2e-3, atol=2e-3)
 
 
 def test_processes_ask_one_another_at_every_tenth_step(monkeypatch: pytest.MonkeyPatch) -> None:
