@@ -82,19 +82,21 @@ def require_possible(
     settings: Settings,
     account: Account,
     publisher: type[Publisher] | Publisher,
-    kinds: Collection[str] | None = None,
+    kind: Kind | None = None,
 ) -> None:
     """UsageError for what the account wishes and its network or the bot can't do.
 
-    `kinds` are those of its posts, where they are others than its own mix has.
+    Of what its mix has the run folder may be away for now, as a disk is that is mounted late; not for the
+    `kind` of a post that is to be made at once: then MeshibotError.
     """
-    kinds = account.kinds.kinds if kinds is None else kinds
+    kinds: Collection[str] = account.kinds.kinds if kind is None else (kind,)
     says = lacks(publisher, account.visibility, sensitive=account.sensitive)
     if says is None and Kind.MORPH in kinds:
         says = stands_still(publisher)
     if says is not None:
         raise UsageError(f"The account {account.name}: {says}")
-    if Kind.BEFORE_AND_AFTER in kinds and (settings.run is None or settings.run.is_dir()):
+    away = kind is None and settings.run is not None and not settings.run.exists()
+    if Kind.BEFORE_AND_AFTER in kinds and not away:
         studio_of(settings).require_stages()
 
 

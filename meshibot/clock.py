@@ -1,7 +1,7 @@
-"""The time, as something that a test can move."""
+"""The time, as something that a test can move, and the local days and months that it lies in."""
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Protocol
 
 
@@ -37,3 +37,15 @@ class SystemClock:
     def sleep(self, seconds: float) -> None:
         """Wait."""
         time.sleep(max(0.0, seconds))
+
+
+def day_of(moment: datetime, tz: tzinfo) -> tuple[datetime, datetime]:
+    """The local day that a moment lies in, from its beginning to that of the next (UTC)."""
+    begin = moment.astimezone(tz).replace(hour=0, minute=0, second=0, microsecond=0)
+    return begin.astimezone(UTC), (begin + timedelta(days=1)).astimezone(UTC)
+
+
+def month_of(moment: datetime, tz: tzinfo) -> tuple[datetime, datetime]:
+    """The local month that a moment lies in, from its beginning to that of the next (UTC)."""
+    begin = moment.astimezone(tz).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return begin.astimezone(UTC), (begin + timedelta(days=32)).replace(day=1).astimezone(UTC)

@@ -3,10 +3,11 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
+from meshibot.clock import day_of, month_of
 from meshibot.config import Account, Settings
 from meshibot.database.queries import begun_between, captions_sent_between, looks_between
 from meshibot.publishers import publisher_class
@@ -38,8 +39,7 @@ def this_month(session: Session, settings: Settings, now: datetime) -> list[Mont
 
 def _month(session: Session, account: Account, now: datetime) -> Month:
     schedule = schedule_of(account)
-    today = now.astimezone(schedule.tz).replace(hour=0, minute=0, second=0, microsecond=0)
-    month = span_of(today)
+    month = month_of(now, schedule.tz)
     end = month[1].astimezone(schedule.tz)
     publisher = publisher_class(account.publisher)
     captions = captions_sent_between(session, account.name, *month)
@@ -47,9 +47,7 @@ def _month(session: Session, account: Account, now: datetime) -> Month:
     looked = cost_of_looks(session, account, month)
     spent = _cost_of(captions, publisher) + looked
     left = posts_in(schedule, now, (end - now.astimezone(schedule.tz)) / timedelta(days=1))
-    used = begun_between(
-        session, account.name, today.astimezone(UTC), (today + timedelta(days=1)).astimezone(UTC)
-    )
+    used = begun_between(session, account.name, *day_of(now, schedule.tz))
     return Month(
         account.name,
         len(captions),
@@ -73,12 +71,6 @@ def _cost_of(captions: Sequence[str | None], publisher: type[Publisher]) -> floa
     plain, linked = (publisher.price.of_post(with_link=link) for link in (False, True))
     links = sum(publisher.has_link(caption) for caption in captions if caption) if plain != linked else 0
     return plain * (len(captions) - links) + linked * links
-
-
-def span_of(local: datetime) -> tuple[datetime, datetime]:
-    """The month that a local moment lies in, from its beginning to that of the next (UTC)."""
-    first = local.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    return first.astimezone(UTC), (first + timedelta(days=32)).replace(day=1).astimezone(UTC)
 
 
 def cost_of_looks(session: Session, account: Account, span: tuple[datetime, datetime]) -> float:

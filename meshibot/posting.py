@@ -34,7 +34,7 @@ def post_now(settings: Settings, account: Account, kind: Kind) -> tuple[Json, in
     Raises MeshibotError where nothing was begun.
     """
     with open_bot(settings, [account]) as bot:
-        require_possible(settings, account, bot.channels[0].publisher, {kind})
+        require_possible(settings, account, bot.channels[0].publisher, kind)
         outbox = bot.outbox()
         if account.review == "off":  # what is sampled now, nobody has approved
             bot.stock.ensure(
@@ -60,7 +60,8 @@ def rehearse(settings: Settings, account: Account, kind: Kind, now: datetime, fo
     """
     schedule = schedule_of(account)
     publisher = publisher_class(account.publisher)
-    require_possible(settings, account, publisher, {*account.kinds.kinds, kind})
+    require_possible(settings, account, publisher)
+    require_possible(settings, account, publisher, kind)
     captions = captions_of(account, publisher)
     with open_existing(settings.database_address) as database:
         serial = _next_serial(database, account.name)

@@ -280,6 +280,8 @@ def fingerprint_of(path: Path) -> str:
 
 def _read_header(path: Path) -> dict[str, Any]:
     """The safetensors header: eight bytes of length, then JSON. The file has to be as long as it says."""
+    if path.exists() and not (path.is_file() or path.is_dir()):  # to read a pipe or a device has no end
+        raise CheckpointError(f"{path} is no file: give a .safetensors file made by trainer fit.")
     try:
         with path.open("rb") as file:
             prefix = file.read(8)

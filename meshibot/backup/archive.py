@@ -170,6 +170,8 @@ def _nobodys(info: tarfile.TarInfo) -> tarfile.TarInfo:
 @contextmanager
 def _open(file: Path) -> Iterator[tarfile.TarFile]:
     """The archive, its faults as sentences."""
+    if file.exists() and not (file.is_file() or file.is_dir()):  # to read a pipe has no end
+        raise UsageError(f"{file} is no file: name what `meshibot backup` made.")
     try:
         with tarfile.open(file, "r:gz") as tar:
             yield tar

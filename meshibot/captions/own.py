@@ -75,8 +75,8 @@ def read_file(path: Path) -> tuple[Template, ...]:
     for number, line in enumerate(map(str.strip, text.splitlines()), start=1):
         if (heading := _HEADING.fullmatch(line)) is not None:
             when = _hours(heading[1], f"Line {number} of {path}")
-        elif (occasion := _occasion(line)) is not None:
-            when = occasion
+        elif line.startswith("[") and line.endswith("]"):
+            when = _occasion(line, f"Line {number} of {path}")
         elif line and line != "#" and not line.startswith("# "):
             found.append(Template(line, when))
     if not found:
@@ -162,10 +162,15 @@ def _serves(template: Template, moment: datetime) -> bool:
     return template.when is None or (isinstance(template.when, QuietHours) and moment in template.when)
 
 
-def _occasion(line: str) -> Occasion | None:
-    if not (line.startswith("[") and line.endswith("]")):
-        return None
-    return _OCCASIONS.get(" ".join(line[1:-1].lower().split()))
+def _occasion(line: str, where: str) -> Occasion:
+    """UsageError for one that there is not: misspelt, it would be said as a caption."""
+    occasion = _OCCASIONS.get(" ".join(line[1:-1].lower().split()))
+    if occasion is None:
+        raise UsageError(
+            f"{where} is {line[:40]}: write hours like [22:00-05:00], a weekday like [friday], a season like "
+            "[winter], or [new year]."
+        )
+    return occasion
 
 
 def _minutes_of_a_day() -> Iterator[datetime]:

@@ -136,13 +136,16 @@ def web(
     gc.enable()
     settings = read_settings(logging.INFO)
 
-    from meshibot.web.server import Place, new_link, serve
+    from meshibot.web.server import Place, new_link, require_run, serve
 
     place = Place(address, port, expose, tuple(name or ()), https)
     place.require_meant()
+    if run is None and settings.run is not None and settings.run.is_dir():
+        run = settings.run
+    require_run(run)
     say(f"This link lets you in once, within ten minutes: {new_link(settings, place)}")
     if not link:
-        serve(settings, place, run=run or settings.run)
+        serve(settings, place, run=run)
 
 
 @app.command()

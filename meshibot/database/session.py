@@ -120,6 +120,8 @@ class Database:
     def _explained(self) -> Iterator[None]:
         try:
             yield
+        except UnicodeEncodeError as error:
+            raise UsageError("A text holds bytes that are not UTF-8: write it anew, in UTF-8.") from error
         except (IntegrityError, DataError):  # a mistake of ours, which its traceback tells best
             raise
         except StaleDataError as error:

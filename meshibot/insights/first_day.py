@@ -18,6 +18,9 @@ from meshibot.database import Kind, Picture, Post, PostMetrics, PostPicture, Pos
 LATEST = timedelta(days=3)
 """What was first looked at later than so long after its post is not comparable."""
 
+_AT_ONCE = 500
+"""Rows that are read at a time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shown:
@@ -87,9 +90,11 @@ def first_days(
         .join(found, found.c.post_id == PostPicture.post_id)
         .join(Picture, Picture.id == PostPicture.picture_id)
         .order_by(PostPicture.post_id, PostPicture.position)
+        .execution_options(yield_per=_AT_ONCE)
     )
+    names: dict[str, str] = {}  # one text for all pictures of a checkpoint
     for post, picture, checkpoint, seed, quantile in session.execute(shown):
-        pictures[post].append(Shown(picture, checkpoint, seed, quantile))
+        pictures[post].append(Shown(picture, names.setdefault(checkpoint, checkpoint), seed, quantile))
     rows = session.execute(
         select(Post.id, Post.kind, Slot.key, Post.due_at, Post.posted_at,
                PostMetrics.likes, PostMetrics.reposts, PostMetrics.replies, PostMetrics.views)
@@ -97,10 +102,11 @@ def first_days(
         .join(PostMetrics, (PostMetrics.post_id == Post.id) & (PostMetrics.measured_at == found.c.at))
         .outerjoin(Slot, Slot.id == Post.slot_id)
         .order_by(Post.id)
+        .execution_options(yield_per=_AT_ONCE)
     )  # fmt: skip
     for post, kind, slot, due_at, posted_at, likes, reposts, replies, views in rows:
         yield FirstDay(
-            post, kind, slot, due_at, posted_at, due_at.astimezone(tz), tuple(pictures[post]),
+            post, kind, slot, due_at, posted_at, due_at.astimezone(tz), tuple(pictures.pop(post, ())),
             likes or 0, reposts or 0, replies or 0, views,
         )  # fmt: skip
 

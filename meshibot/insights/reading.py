@@ -13,9 +13,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from meshibot.clock import Clock, SystemClock
+from meshibot.clock import Clock, SystemClock, month_of
 from meshibot.config import Account, Settings
-from meshibot.costs import cost_of_looks, span_of, this_month
+from meshibot.costs import cost_of_looks, this_month
 from meshibot.database import Account as AccountRow
 from meshibot.database import AccountState, Database, Post, PostMetrics, PostState
 from meshibot.database.queries import held_back, is_over
@@ -65,7 +65,7 @@ def cost_a_post(publisher: type[Publisher]) -> float:
 
 def spent_this_month(session: Session, account: Account, now: datetime) -> float:
     """US dollars that looking has cost since the account's month began. What was gone cost nothing."""
-    return cost_of_looks(session, account, span_of(now.astimezone(account.timezone)))
+    return cost_of_looks(session, account, month_of(now, account.timezone))
 
 
 @dataclass

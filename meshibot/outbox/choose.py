@@ -6,11 +6,12 @@ Budget, quiet hours and spacing are kept here; so are the records of what came t
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import func, update
 from sqlalchemy.orm import Session
 
+from meshibot.clock import day_of, month_of
 from meshibot.database import queries
 from meshibot.database.models import (
     Account,
@@ -83,15 +84,13 @@ class Turn:
     def over_budget(self) -> str | None:
         """Why one more post would be over the account's budget of this day or month; None where it is not."""
         schedule = self.channel.schedule
-        midnight = self.now.astimezone(schedule.tz).replace(hour=0, minute=0, second=0, microsecond=0)
         if schedule.daily_budget is not None:
             # To the day's end: what was sent under a clock that ran ahead is none of it.
-            day = (midnight.astimezone(UTC), (midnight + timedelta(days=1)).astimezone(UTC))
+            day = day_of(self.now, schedule.tz)
             if queries.begun_between(self.session, self.account.name, *day) >= schedule.daily_budget:
                 return f"The daily budget of {schedule.daily_budget} posts is used up."
         if schedule.monthly_budget is not None:
-            first = midnight.replace(day=1)
-            month = (first.astimezone(UTC), (first + timedelta(days=32)).replace(day=1).astimezone(UTC))
+            month = month_of(self.now, schedule.tz)
             captions = queries.captions_begun_between(self.session, self.account.name, *month)
             looks = queries.looks_between(self.session, self.account.name, *month)
             looked = looks * self.channel.publisher.price.read

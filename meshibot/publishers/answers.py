@@ -26,6 +26,7 @@ DOING: dict[Step, str] = {
 
 _CLOCK_TOLERANCE = timedelta(minutes=4)
 """Networks take signatures that are five minutes old."""
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _SECONDS = re.compile(r"\d{1,10}", re.ASCII)
 """More digits than a moment of these centuries has are no number of seconds."""
 _LONGEST_LIMIT = timedelta(days=1)
@@ -156,7 +157,7 @@ def without_answer(network: str, step: Step, error: NoAnswer) -> PublishError:
 
 def one_line(text: str, limit: int = 300) -> str:
     """`text` without line breaks, and cut where it is longer than `limit` characters."""
-    text = " ".join(text.split())
+    text = " ".join(_UNPRINTABLE.sub("\ufffd", text).split())
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
@@ -176,12 +177,25 @@ def http_date(text: str) -> datetime | None:
 
 
 def json_of(response: Response) -> object:
-    """The body, or None where it is no JSON (tweepy lets that error escape, though the post was made)."""
+    """The body, or None where it is no JSON (tweepy lets that error escape, though the post was made).
+
+    What no database keeps and no terminal should be sent is replaced in its texts: JSON can spell halves of a
+    character, zeros and escapes.
+    """
     try:
-        body: object = response.json()
-    except ValueError:
+        return _printable(response.json())
+    except (ValueError, RecursionError):
         return None
-    return body
+
+
+def _printable(value: object) -> object:
+    if isinstance(value, str):
+        return _UNPRINTABLE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_printable(part) for part in value]
+    if isinstance(value, dict):
+        return {_printable(key): _printable(part) for key, part in value.items()}
+    return value
 
 
 def dicts_in(value: object) -> list[dict[str, Any]]:

@@ -6,11 +6,12 @@ daemon, and a clock that jumps back all meet the same row. The jitter is drawn h
 
 import random
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
+from meshibot.clock import day_of
 from meshibot.database.models import Account, Post, Slot, SlotState
 from meshibot.insights.first_day import first_days
 from meshibot.insights.hours import Heard, choose
@@ -45,7 +46,7 @@ def write_slots(session: Session, account: str, schedule: Schedule, now: datetim
     # Slots whose own time is past may lie ahead by their jitter: the schedule still has them.
     early = start - schedule.jitter - timedelta(minutes=1)
     if schedule.auto is not None:
-        until = _midnight_before(until, schedule.tz)  # hours are drawn for whole days
+        until = day_of(until, schedule.tz)[0]  # hours are drawn for whole days
         known = drawn_ahead(session, account, schedule, schedule.auto, (early, until), now, rng)
     else:
         days = (until - early) / timedelta(days=1) + 1  # local days may be short of an hour
@@ -92,10 +93,6 @@ def drawn_ahead(
             hours += choose(left, room - len(hours), heard, rng)
         known += [possible[hour] for hour in hours]
     return known
-
-
-def _midnight_before(moment: datetime, tz: tzinfo) -> datetime:
-    return moment.astimezone(tz).replace(hour=0, minute=0, second=0, microsecond=0).astimezone(UTC)
 
 
 def heard_of(session: Session, account: str, tz: tzinfo, now: datetime) -> list[Heard]:

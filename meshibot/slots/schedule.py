@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cronsim import CronSim, CronSimError
@@ -62,6 +63,7 @@ class PlannedSlot:
         return f"{account}|{self.minute}"
 
 
+@lru_cache(maxsize=256)
 def cron_lines(cron: str) -> tuple[str, ...]:
     """Check and part the lines of a schedule. UsageError, in one sentence, names the line that is wrong."""
     lines = tuple(" ".join(line.split()) for line in cron.split(";") if line.strip())

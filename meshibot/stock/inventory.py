@@ -1,5 +1,6 @@
 """What waits: of which checkpoint, whether its files can be used, and how a person takes some of it out."""
 
+import stat
 from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -106,6 +107,8 @@ def fingerprint(checkpoint: Path) -> str | None:
     """The SHA-256 of a checkpoint as it is now, hashed anew only when it was changed; None for no file."""
     try:
         at = checkpoint.stat()
+        if not stat.S_ISREG(at.st_mode):  # a pipe or a device has no end
+            return None
         return _hashed(checkpoint, at.st_mtime_ns, at.st_size)
     except OSError:
         return None

@@ -103,9 +103,16 @@ JAPANESE: dict[str, str] = {
     "The alt text has {count} of the {most} characters that {network} allows: shorten it.": (
         "代替テキストは{count}文字で、{network} の上限{most}文字を超えています。短くしてください。"
     ),
-    "The caption mentions an account: networks suspend accounts for automated mentions, so take the @ out.": (
-        "本文にアカウントへのメンションがあります。自動のメンションは凍結の原因になるので、"
+    "{what} mentions an account: networks suspend accounts for automated mentions, so take the @ out.": (
+        "{what}にアカウントへのメンションがあります。自動のメンションは凍結の原因になるので、"
         "@ を外してください。"
+    ),
+    "{what} has a letter or a digit that touches {marker}, by which a post is found again: put a space "
+    "between them.": (
+        "{what}の文字や数字が {marker} に接しています。投稿を探す目印なので、間に空白を入れてください。"
+    ),
+    "{what} has {marker}, by which another post is found: write that number otherwise.": (
+        "{what}に {marker} があります。別の投稿を探す目印なので、書き方を変えてください。"
     ),
     "The caption {fault}: shorten it.": "本文が長すぎます({fault})。短くしてください。",
     # posts
@@ -136,6 +143,13 @@ JAPANESE: dict[str, str] = {
         "猶予({grace})のうちに meshibot が動いていませんでした。"
     ),
     "The stock was empty.": "在庫がありませんでした。",
+    (
+        "The stock has too few pictures of the present checkpoint: `meshibot stock clear --others` makes "
+        "room for more."
+    ): "今のモデルの画像が足りません。`meshibot stock clear --others` でほかの画像を外してください。",
+    "The checkpoint was changed since its pictures were chosen.": (
+        "画像を選んだあとにモデルが変更されました。"
+    ),
     "The daily budget of {posts} posts is used up.": "一日の上限({posts}件)に達しました。",
     "The monthly budget of ${dollars} is used up.": "一か月の予算(${dollars})に達しました。",
     "The schedule was changed and no longer has it.": "スケジュールが変更され、この枠はなくなりました。",
@@ -159,6 +173,7 @@ JAPANESE: dict[str, str] = {
 }
 
 _FIELD = re.compile(r"\{(\w+)\}")
+_THINGS = {"The caption": "本文", "The alt text": "代替テキスト"}
 _STATES = {"picture_state": "picture", "slot_state": "slot", "post_state": "post"}
 
 
@@ -174,7 +189,9 @@ def _value(field: str, said: str) -> str:
     """A field's value: a state by its name, and a sentence within a sentence in Japanese too."""
     if field in _STATES and (key := f"{_STATES[field]}_{said}") in WORDS:
         return say("ja", key)
-    return (in_japanese(said) or said) if field == "reason" else said
+    if field == "reason":
+        return in_japanese(said) or said
+    return _THINGS.get(said, said) if field == "what" else said
 
 
 @cache

@@ -90,10 +90,15 @@ def new_link(settings: Settings, place: Place) -> str:
     return f"{place.url}/login?once={access.new_link()}"
 
 
-def open_site(settings: Settings, stack: ExitStack, *, run: Path | None = None, secure: bool = False) -> Site:
-    """The parts of the page; what is opened is closed with the stack."""
+def require_run(run: Path | None) -> None:
+    """UsageError where a run folder is named that is none."""
     if run is not None and not run.is_dir():
         raise UsageError(f"There is no run folder at {run}: name the one that `trainer fit` wrote.")
+
+
+def open_site(settings: Settings, stack: ExitStack, *, run: Path | None = None, secure: bool = False) -> Site:
+    """The parts of the page; what is opened is closed with the stack."""
+    require_run(run)
     make_home(settings)
     _bring_up_to_date(settings.database_address)
     database = stack.enter_context(Database(_impatient(settings)))

@@ -279,6 +279,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "kind_single": ("one picture", "一枚"),
     "kind_grid": ("grid of four", "四枚組"),
     "kind_grid9": ("grid of nine", "九枚組"),
+    "kind_morph": ("morph", "移ろう動画"),
+    "kind_before-and-after": ("before and after", "上達の四段階"),
     # training
     "no_run": (
         "No run folder was given: `meshibot web --run FOLDER`.",

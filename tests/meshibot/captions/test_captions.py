@@ -365,3 +365,12 @@ def test_a_file_that_is_wrong_is_one_sentence(tmp_path: Path, text: bytes | None
     with pytest.raises(UsageError, match=says) as refused:
         load_captions(file)
     assert "\n" not in str(refused.value)
+
+
+def test_a_heading_that_is_misspelt_is_not_said_as_a_caption(tmp_path: Path) -> None:
+    file = tmp_path / "captions.txt"
+    file.write_text("Ramen by AI\n[friady]\nFriday's ramen by AI\n", "utf-8")
+    with pytest.raises(
+        UsageError, match=r"Line 2 of .* is \[friady\]: write hours .* a weekday like \[friday\]"
+    ):
+        load_captions(file)

@@ -139,8 +139,8 @@ def test_what_counts_as_a_try_and_what_makes_a_new_upload(result: Result, situat
 
 
 def test_waits_are_drawn_around_their_length() -> None:
-    at = decide(Failed(RetryLater("!")), Situation(post(), NOON, Policy(), jitter=1.5)).at
-    assert at == NOON + 1.5 * BACKOFF
+    change = decide(Failed(RetryLater("!")), Situation(post(), NOON, Policy(), jitter=1.5))
+    assert (change.state, change.at) == (PostState.RETRY, NOON + 1.5 * BACKOFF)
 
 
 def test_a_picture_is_not_to_blame_for_its_words() -> None:

@@ -4,6 +4,7 @@ import re
 from datetime import UTC, datetime
 
 import pytest
+from requests import Response
 
 from meshibot.publishers.answers import (
     TROUBLE,
@@ -12,6 +13,7 @@ from meshibot.publishers.answers import (
     Row,
     Step,
     http_date,
+    json_of,
     meaning,
     one_line,
     without_answer,
@@ -78,7 +80,17 @@ def test_only_a_post_that_may_have_left_is_unclear(step: Step, sent: bool, kind:
 
 def test_what_a_network_says_becomes_one_line() -> None:
     assert one_line(" two\n lines ") == "two lines"
+    assert one_line("a\x1b[2J\x00\udce9") == "a\ufffd[2J\ufffd\ufffd"
     assert one_line("a" * 301) == "a" * 299 + "…"
+
+
+def test_what_no_database_keeps_is_taken_out_of_an_answer() -> None:
+    """Halves of a character and zeros, in keys as well; what is whole stays."""
+    answer = Response()
+    answer._content = rb'{"a\ud800": ["\u0000\u001b[2J", {"b": "\ud83c\udf5c\r\n"}], "c": 1}'
+    assert json_of(answer) == {"a\ufffd": ["\ufffd\ufffd[2J", {"b": "🍜\r\n"}], "c": 1}
+    answer._content = b"[" * 100_000 + b"]" * 100_000
+    assert json_of(answer) is None
 
 
 def test_a_moment_as_http_writes_it() -> None:
