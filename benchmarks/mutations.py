@@ -14,6 +14,7 @@ takes hours.
 
 import argparse
 import ast
+import importlib
 import os
 import random
 import shutil
@@ -398,7 +399,7 @@ def copied() -> Iterator[Path]:
 def passes(tree: Path, tests: list[str], timeout: float) -> bool:
     """Whether the tests pass in the copy; a run that takes too long does not.
 
-    In a fork: torch, which takes seconds to import, is in memory by then; our own modules are not.
+    In a fork: what takes seconds to import is in memory by then; our own modules are not.
     """
     child = os.fork()
     if child == 0:
@@ -497,7 +498,8 @@ def main() -> None:
     os.environ.pop("PYTHONPATH", None)
     sys.dont_write_bytecode = True
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
-    import torch  # noqa: F401
+    for slow in ("torch", "sqlalchemy.orm", "alembic", "pydantic_settings", "requests", "PIL"):
+        importlib.import_module(slow)
 
     if options.named:
         print_named(options.timeout)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.meshibot.zygote import zygote
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -78,9 +80,8 @@ class Command:
 
     def __call__(self, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
         """Run it to its end."""
-        with self.start(*arguments, stdin=None, **settings) as process:
-            stdout, stderr = process.communicate(timeout=120)
-        return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
+        done = zygote().run(arguments, self.here, self.environment(**settings), timeout=120)
+        return subprocess.CompletedProcess(arguments, *done)
 
     def json(self, *arguments: str, status: int = 0, **settings: str) -> Any:
         """Run it with --json; its document."""

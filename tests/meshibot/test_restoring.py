@@ -376,6 +376,7 @@ def test_postgresql_is_saved_and_brought_back_in_one_step(bot: Command, postgres
     assert list(bot.home.glob(".restore*")) == list(bot.home.glob("backups/.*")) == []
 
 
+@pytest.mark.long
 @pytest.mark.postgres
 def test_a_backup_carries_a_bot_from_sqlite_to_postgresql_and_back(bot: Command, postgres_url: str) -> None:
     bot = stocked(sampling(bot), 4)
