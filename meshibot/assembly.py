@@ -18,7 +18,7 @@ from meshibot.database import Database, Kind, Picture
 from meshibot.database.migrate import upgrade
 from meshibot.errors import MeshibotError, UsageError
 from meshibot.insights.reading import is_read
-from meshibot.media import Studio
+from meshibot.media import Studio, still
 from meshibot.outbox import PICTURES, Channel, Group, Order, Outbox, Words
 from meshibot.publishers import publisher_class
 from meshibot.publishers.base import Publisher, lacks, stands_still, too_long
@@ -192,6 +192,17 @@ def _twins(settings: Settings) -> Iterator[str]:
     for (title, *_), names in found.items():
         if len(names) > 1:
             yield one_account(names, title)
+
+
+def render_media(
+    home: Path,
+    pictures: Iterable[Picture],
+    alt_text: str,
+    target: Path,
+    publisher: type[Publisher] | Publisher,
+) -> Path:
+    """The file of pictures as they are, for a channel that is put together by hand, as `words_for` is."""
+    return still([home / picture.file for picture in pictures], alt_text, target, publisher.limits)
 
 
 def words_for(captions: Captions, order: Order) -> Words:

@@ -47,7 +47,7 @@ class Studio:
         target = stem.with_name(f"{stem.name}.jpg")
         if kind is Kind.BEFORE_AND_AFTER:
             return self._stages(pictures[0], alt_text, target, limits)
-        return self._picture([self.home / picture.file for picture in pictures], alt_text, target, limits)
+        return still([self.home / picture.file for picture in pictures], alt_text, target, limits)
 
     def require_stages(self) -> None:
         """UsageError where the checkpoint's run can't show how a picture came to be."""
@@ -57,13 +57,6 @@ class Studio:
         present = fingerprint(self.checkpoint())
         if any(picture.checkpoint != present for picture in pictures):
             raise NothingToDo("The checkpoint was changed since its pictures were chosen.")
-
-    def _picture(self, sources: Sequence[Path], alt_text: str, target: Path, limits: Limits) -> Path:
-        from meshibot.pictures import SIDE, Label, render  # Pillow is for those who post
-
-        side = min(SIDE, limits.image_side)
-        render(sources, target, Label(alt_text), side=side, max_bytes=limits.image_bytes)
-        return target
 
     def _walk(self, pictures: Sequence[Picture], alt_text: str, target: Path, limits: Limits) -> Path:
         from meshibot.pictures import Label, write_gif
@@ -86,7 +79,7 @@ class Studio:
             for place, checkpoint in enumerate(_patiently(self._earlier)):
                 drawn.append(Path(folder) / f"{place}.png")
                 self._draw(checkpoint, picture, drawn[-1])
-            return self._picture([*drawn, self.home / picture.file], alt_text, target, limits)
+            return still([*drawn, self.home / picture.file], alt_text, target, limits)
 
     def _draw(self, checkpoint: Path, picture: Picture, target: Path) -> None:
         timeout = _PATIENCE / stages.EARLIER
@@ -103,6 +96,15 @@ class Studio:
                 "the checkpoint comes from, or take it out of MESHIBOT_KINDS."
             )
         return stages.earlier(self.run, self.checkpoint())
+
+
+def still(sources: Sequence[Path], alt_text: str, target: Path, limits: Limits) -> Path:
+    """The file of a picture, or of several side by side, within the limits."""
+    from meshibot.pictures import SIDE, Label, render  # Pillow is for those who post
+
+    side = min(SIDE, limits.image_side)
+    render(sources, target, Label(alt_text), side=side, max_bytes=limits.image_bytes)
+    return target
 
 
 def _patiently(do: Callable[[], T]) -> T:
