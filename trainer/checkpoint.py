@@ -436,10 +436,16 @@ def _fill(network: nn.Module, prefix: str, tensors: Mapping[str, Tensor], path: 
     """Raises CheckpointError where the tensors are not the network's, or no numbers."""
     state = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     wanted = network.state_dict()
-    if {name: t.shape for name, t in state.items()} != {name: t.shape for name, t in wanted.items()}:
+    if {name: _form(tensor) for name, tensor in state.items()} != {
+        name: _form(tensor) for name, tensor in wanted.items()
+    }:
         raise _other_networks(path)
     _refuse_no_numbers(state.values(), path)
     network.load_state_dict(state, assign=True)
+
+
+def _form(tensor: Tensor) -> tuple[tuple[int, ...], bool]:
+    return tuple(tensor.shape), tensor.is_floating_point()
 
 
 def _photographs(tensors: Mapping[str, Tensor], critic: Critic, path: Path) -> Tensor:

@@ -9,7 +9,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from tests.checkpoints import make_checkpoint
 from tests.shapes import small
@@ -217,6 +218,16 @@ class TestRefusals:
     ) -> None:
         architecture = {**ARCHITECTURE, network: {**ARCHITECTURE[network], **changes}}
         with_document(saved, architecture=architecture)
+        with pytest.raises(CheckpointError, match="does not hold the networks"):
+            checkpoint.load(saved)
+
+    def test_whole_numbers_in_place_of_weights(self, saved: Path) -> None:
+        with safe_open(saved, "pt") as file:
+            metadata = file.metadata()
+        tensors = load_file(saved)
+        name = next(n for n, t in tensors.items() if n.startswith("generator.") and t.is_floating_point())
+        tensors[name] = tensors[name].to(torch.int16)
+        save_file(tensors, saved, metadata)
         with pytest.raises(CheckpointError, match="does not hold the networks"):
             checkpoint.load(saved)
 
