@@ -77,10 +77,15 @@ class Call:
     language: Language
 
     def text(self, name: str, default: str = "") -> str:
-        """A field of the form, or of the address where there is no form."""
+        """A field of the form, or of the address where there is no form.
+
+        Without NUL, which no key types and PostgreSQL's texts can't have.
+        """
         if self.request.method == "POST":
-            return next(iter(self.form.get(name, ())), default)
-        return self.request.query_params.get(name, default)
+            said = next(iter(self.form.get(name, ())), default)
+        else:
+            said = self.request.query_params.get(name, default)
+        return said.replace("\x00", "")
 
     def number(self, name: str) -> int | None:
         """The same as an id; None where it is not said. UsageError for what is none."""
