@@ -57,7 +57,8 @@ def test_the_reference_is_what_the_code_says(file: Path) -> None:
     assert file.read_text("utf-8") == pages()[file], "run python docs/generate.py"
 
 
-@pytest.mark.parametrize("name", ["first-post.md", pytest.param("first-post.ja.md", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["first-post.md", "first-post.ja.md"])
 def test_what_the_first_page_types_works(name: str, tmp_path: Path) -> None:
     """Every block, in order, in one shell, in a home that nothing has touched."""
     checkpoint = make_checkpoint(tmp_path / "tiny.safetensors", training_hashes=("0" * 16,))

@@ -19,6 +19,8 @@ from meshibot.notices.book import Message
 
 log = logging.getLogger(__name__)
 
+PATIENCE = (5.0, 8.0, 10.0)
+"""Seconds to connect, for the answer, and in all."""
 APPRISE_PATIENCE = 60.0
 """Seconds. Apprise may ask several services."""
 
@@ -177,7 +179,7 @@ def signature(key: str, stamp: str, body: bytes) -> str:
 
 
 def ask(way: str, method: str, address: str, body: bytes, headers: dict[str, str]) -> None:
-    """One request, ten seconds at the most, no redirects. Raises NotTold unless the answer is 2xx."""
+    """One request, within PATIENCE, no redirects. Raises NotTold unless the answer is 2xx."""
     import requests  # for those who are told something
 
     from meshibot.publishers.answers import NoAnswer
@@ -185,7 +187,7 @@ def ask(way: str, method: str, address: str, body: bytes, headers: dict[str, str
 
     session: Any = requests.Session()
     for scheme in ("https://", "http://"):
-        session.mount(scheme, Adapter(None, Timeouts(connect=5.0, answer=8.0, whole=10.0)))
+        session.mount(scheme, Adapter(None, Timeouts(*PATIENCE)))
     kind = "application/json" if body[:1] == b"{" else "text/plain; charset=utf-8"
     whole = {"User-Agent": f"meshibot/{__version__}", "Content-Type": kind, **headers}
     try:

@@ -28,6 +28,7 @@ from meshibot.database import (
 )
 from meshibot.errors import DatabaseFailure
 from meshibot.notices import conditions as conditions_module
+from meshibot.notices import ways
 from meshibot.notices.notifier import Notifier
 from meshibot.notices.ways import signature
 from tests.meshibot import ledger
@@ -232,7 +233,10 @@ def test_every_kind_of_trouble_is_told(
     assert "This is over: 2 slots were missed" in json.loads(receiver.requests()[-1]["body"])["message"]
 
 
-def test_a_way_that_hangs_ends(database: Database, tmp_path: Path, receiver: Receiver) -> None:
+def test_a_way_that_hangs_ends(
+    database: Database, tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ways, "PATIENCE", (0.5, 0.5, 0.5))
     look = notifier(database, tmp_path, MovableClock(), notify_ntfy=f"{receiver.url}/t")
     receiver.answer("hang")
     stop(database, AccountState.STOPPED)
