@@ -334,9 +334,14 @@ def test_an_end_asked_for_before_the_first_step_comes_at_once(
 ) -> None:
     """To see all photographs through a large network takes minutes on a CPU, and nothing is lost by then."""
     run = photographs.parent / "run"
-    with monkeypatch.context() as patch:
-        patch.setattr(Training, "keep_looks", lambda self, show: os.kill(os.getpid(), signal.SIGINT))
-        status, said = fit("--data", photographs, "--out", run, *OPTIONS)
+    # a shell that runs tests in the background may have them ignore Ctrl-C
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(Training, "keep_looks", lambda self, show: os.kill(os.getpid(), signal.SIGINT))
+            status, said = fit("--data", photographs, "--out", run, *OPTIONS)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert status == 130, said
     status, said = fit("--data", photographs, "--out", run, "--steps", "1", *OPTIONS)
     assert status == 0, said
