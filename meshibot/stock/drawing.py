@@ -7,17 +7,16 @@ from standard input and writes a PNG. It fails as `meshibot.stock.sampling` does
 
 import io
 import json
-import signal
 import sys
 from pathlib import Path
 
 from PIL import Image
 
-from meshibot.errors import MeshibotError, NothingToDo
+from meshibot.errors import NothingToDo
 from meshibot.pictures import scale_up
+from meshibot.stock.child import answer
 from meshibot.stock.copies import are_copies
 from trainer.checkpoint import load
-from trainer.errors import TrainerError
 from trainer.files import atomic_write
 
 
@@ -34,23 +33,21 @@ def draw(checkpoint: Path, seed: int, side: int, target: Path, *, refuse_copies:
 
 def main() -> int:
     """Answer one request; returns the exit status."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        asked = json.loads(sys.stdin.read())
-        draw(
-            Path(asked["checkpoint"]),
-            asked["seed"],
-            asked["side"],
-            Path(asked["target"]),
-            refuse_copies=asked["refuse_copies"],
-        )
-    except (MeshibotError, TrainerError) as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
-        return error.exit_status
-    except MemoryError:
-        print("Memory ran out while drawing: close other programs, or take a smaller size.", file=sys.stderr)
-        return 1
-    return 0
+    return answer(
+        _draw_asked,
+        "Memory ran out while drawing: close other programs, or take a smaller size.",
+    )
+
+
+def _draw_asked(text: str) -> None:
+    asked = json.loads(text)
+    draw(
+        Path(asked["checkpoint"]),
+        asked["seed"],
+        asked["side"],
+        Path(asked["target"]),
+        refuse_copies=asked["refuse_copies"],
+    )
 
 
 if __name__ == "__main__":

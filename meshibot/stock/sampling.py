@@ -10,7 +10,6 @@ import hashlib
 import io
 import math
 import random
-import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,11 +19,11 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from meshibot.errors import MeshibotError, NothingToDo
+from meshibot.stock.child import answer
 from meshibot.stock.sampler import SampledPicture, SamplingRequest, SamplingResult
 from meshibot.stock.selection import Refusal, Rules, choose
 from trainer.checkpoint import Checkpoint, Metadata, load
 from trainer.device import keep_freed_memory
-from trainer.errors import TrainerError
 from trainer.files import atomic_write
 from trainer.hashes import perceptual_hash
 
@@ -174,24 +173,11 @@ def _nothing_passed(request: SamplingRequest, tally: _Tally, best_quantile: floa
 
 def main() -> int:
     """Answer one request; returns the exit status."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_DFL
-    )  # Ctrl-C reaches the whole group: the parent does the talking
     keep_freed_memory()
-    try:
-        request = SamplingRequest.from_json(sys.stdin.read())
-        result = sample(request)
-    except (MeshibotError, TrainerError) as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
-        return error.exit_status
-    except MemoryError:
-        print(
-            "Memory ran out while sampling: close other programs or use a smaller checkpoint.",
-            file=sys.stderr,
-        )
-        return 1
-    sys.stdout.write(result.to_json())
-    return 0
+    return answer(
+        lambda asked: print(sample(SamplingRequest.from_json(asked)).to_json(), end=""),
+        "Memory ran out while sampling: close other programs or use a smaller checkpoint.",
+    )
 
 
 if __name__ == "__main__":

@@ -4,14 +4,13 @@
 `meshibot.stock.sampling` does. Its other side is `meshibot.stock.sampler`.
 """
 
-import signal
 import sys
 
-from meshibot.errors import MeshibotError, NothingToDo
+from meshibot.errors import NothingToDo
+from meshibot.stock.child import answer
 from meshibot.stock.copies import are_copies
 from meshibot.stock.sampler import Walk
 from trainer.checkpoint import load
-from trainer.errors import TrainerError
 from trainer.files import atomic_write
 
 _LEFT = 0.75
@@ -40,16 +39,10 @@ def draw(asked: Walk) -> None:
 
 def main() -> int:
     """Answer one request; returns the exit status."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        draw(Walk.from_json(sys.stdin.read()))
-    except (MeshibotError, TrainerError) as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
-        return error.exit_status
-    except MemoryError:
-        print("Memory ran out while drawing: close other programs.", file=sys.stderr)
-        return 1
-    return 0
+    return answer(
+        lambda asked: draw(Walk.from_json(asked)),
+        "Memory ran out while drawing: close other programs.",
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,23 @@
+"""How a child process of the stock answers: what it is asked is on standard input, and how it fails."""
+
+import signal
+import sys
+from collections.abc import Callable
+
+from meshibot.errors import MeshibotError
+from trainer.errors import TrainerError
+
+
+def answer(do: Callable[[str], None], out_of_memory: str) -> int:
+    """Do what was asked; the exit status. A failure is one sentence, the last line of standard error."""
+    # Ctrl-C reaches the whole group: the parent does the talking
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        do(sys.stdin.read())
+    except (MeshibotError, TrainerError) as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        return error.exit_status
+    except MemoryError:
+        print(out_of_memory, file=sys.stderr)
+        return 1
+    return 0
