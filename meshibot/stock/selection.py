@@ -6,7 +6,7 @@ bits or more for all but four, and those are near duplicates: what the distances
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from meshibot.thresholds import LOOK_ALIKE
@@ -78,9 +78,7 @@ def choose(
         if len(kept) == count:
             break
         phash = hash_of(index)
-        reason = refusal(phash, rules)
-        if reason is None and nearest(phash, kept.values()) < rules.look_alike_distance:
-            reason = Refusal.LOOK_ALIKE
+        reason = refusal(phash, replace(rules, recent=[*rules.recent, *kept.values()]))
         if reason is None and is_copy(index):
             reason = Refusal.COPY
         if reason is None:
