@@ -156,6 +156,15 @@ def require_postable(
     return caption, alt_text
 
 
+def require_postable_everywhere(
+    settings: Settings, caption: str | None, alt_text: str | None
+) -> tuple[str | None, str | None]:
+    """The same of words for whichever account will say them."""
+    for account in settings.accounts:
+        caption, alt_text = require_postable(account, caption, alt_text)
+    return caption, alt_text
+
+
 def cautions(settings: Settings) -> Iterator[str]:
     """What works, and what whoever posts should know of it, a sentence each."""
     yield from settings.cautions

@@ -235,13 +235,11 @@ def stock_words(
     """Keep words with a picture, for the post that will show it alone; without any it has the usual ones."""
     settings = read_settings()
 
-    from meshibot.assembly import require_postable
+    from meshibot.assembly import require_postable_everywhere
     from meshibot.outbox.people import COMMAND_LINE
     from meshibot.stock import review
 
-    said = (caption, alt_text)
-    for account in settings.accounts:  # whichever of them will show it
-        said = require_postable(account, *said)
+    said = require_postable_everywhere(settings, caption, alt_text)
     with existing_database(settings) as existing:
         review.write(required(existing), picture, *said, now=current_time(), by=COMMAND_LINE)
     say(

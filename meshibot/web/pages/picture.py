@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from meshibot import gallery
-from meshibot.assembly import require_postable
+from meshibot.assembly import require_postable_everywhere
 from meshibot.database import Picture
 from meshibot.errors import MeshibotError, NothingToDo, UsageError
 from meshibot.stock import again, review
@@ -61,9 +61,7 @@ def _origin(call: Call, picture: Picture) -> dict[str, Any] | None:
 def write(call: Call) -> Response:
     """Keep words with the picture, by the function of `meshibot stock words`."""
     number = _id(call)
-    said = words_of(call)
-    for account in call.site.settings.accounts:  # whichever of them will show it
-        said = require_postable(account, *said)
+    said = require_postable_everywhere(call.site.settings, *words_of(call))
     event = review.write(
         call.site.database, number, *said, call.number("version"), now=call.site.now(), by=BY
     )
