@@ -165,6 +165,7 @@ class FolderPublisher:
     def published(self, since: datetime) -> Iterator[Seen]:
         """The account's records; what others put into the folder is passed over."""
         found = []
+        since = since.replace(microsecond=0)  # records have whole seconds
         for file in self.folder.glob("*.json"):
             record = self._record(file.stem) or {}
             try:
