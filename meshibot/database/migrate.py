@@ -112,25 +112,15 @@ def backup(url: str, target: Path) -> Path:
         raise DatabaseFailure(f"There is no database at {source_file} yet: nothing to back up.")
     if target.exists() and target.samefile(source_file):
         raise UsageError("The backup's file is the database itself: choose another name.")
-    require_replaceable(target)
-    _make_folder(target)
-    unfinished = target.with_name(target.name + ".unfinished")
-    try:
-        unfinished.unlink(missing_ok=True)
-        with (
-            closing(sqlite3.connect(source_file, timeout=60.0)) as source,
-            closing(sqlite3.connect(unfinished)) as copy,
-        ):
-            source.backup(copy)
-            copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a WAL beside it
-            if (verdict := copy.execute("PRAGMA quick_check").fetchone()[0]) != "ok":
-                raise DatabaseFailure(f"The backup of {source_file} is not sound: {verdict}.")
-        with unfinished.open("rb") as file:
-            os.fsync(file.fileno())
-        unfinished.replace(target)
-    except (OSError, sqlite3.Error) as error:
-        unfinished.unlink(missing_ok=True)
-        raise DatabaseFailure(f"The backup to {target} failed: {error}.") from error
+    with (
+        _appearing(target) as unfinished,
+        closing(sqlite3.connect(source_file, timeout=60.0)) as source,
+        closing(sqlite3.connect(unfinished)) as copy,
+    ):
+        source.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a WAL beside it
+        if (verdict := copy.execute("PRAGMA quick_check").fetchone()[0]) != "ok":
+            raise DatabaseFailure(f"The backup of {source_file} is not sound: {verdict}.")
     return target
 
 
@@ -138,11 +128,7 @@ def _backup_rows(url: str, target: Path) -> Path:
     """The same for PostgreSQL."""
     from meshibot.database.carry import carry
 
-    require_replaceable(target)
-    _make_folder(target)
-    unfinished = target.with_name(target.name + ".unfinished")
-    unfinished.unlink(missing_ok=True)
-    try:
+    with _appearing(target) as unfinished:
         with open_existing(url) as source:
             if source is None:
                 raise DatabaseFailure("There is nothing in the database yet: nothing to back up.")
@@ -151,15 +137,26 @@ def _backup_rows(url: str, target: Path) -> Path:
             with Database.open(address) as copy:
                 carry(source, copy)
         as_one_file(unfinished)
+    return target
+
+
+@contextmanager
+def _appearing(target: Path) -> Iterator[Path]:
+    """Where a copy is made that takes the place of the target once it is whole; or nothing is left."""
+    require_replaceable(target)
+    _make_folder(target)
+    unfinished = target.with_name(target.name + ".unfinished")
+    try:
+        unfinished.unlink(missing_ok=True)
+        yield unfinished
         with unfinished.open("rb") as file:
             os.fsync(file.fileno())
         unfinished.replace(target)
-    except OSError as error:
+    except (OSError, sqlite3.Error) as error:
         raise DatabaseFailure(f"The backup to {target} failed: {error}.") from error
     finally:
-        for left in unfinished.parent.glob(f"{unfinished.name}*"):
-            left.unlink(missing_ok=True)
-    return target
+        for ending in ("", "-wal", "-shm", "-journal"):
+            unfinished.with_name(unfinished.name + ending).unlink(missing_ok=True)
 
 
 def _make_folder(file: Path) -> None:
