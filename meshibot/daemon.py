@@ -65,6 +65,8 @@ class Daemon:
     def __post_init__(self) -> None:
         self._presence = Presence(self.database, self.clock)
         self._stop = threading.Event()
+        self._told = False
+        """Whether a signal has asked for the end."""
         self._outbox = Outbox(
             self.database, self.channels, self.policy, self.clock, self.rng, self._stop.is_set
         )
@@ -129,6 +131,9 @@ class Daemon:
         return self._stop.is_set()
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
+        if self._told:  # an event is no place to be interrupted in by another that sets it: both would wait
+            return
+        self._told = True
         log.info("%s: finishing what is under way", signal.Signals(number).name)
         self.stop()
 
