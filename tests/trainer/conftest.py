@@ -17,7 +17,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 @pytest.fixture
 def few_fakes(monkeypatch: pytest.MonkeyPatch) -> int:
     """Evaluations between steps look at so many fakes, for a test that wants figures and not sharp ones."""
-    from trainer.training import evaluation
+    from trainer.metrics.quick import QuickFigures
 
-    monkeypatch.setattr(evaluation, "QuickFigures", partial(evaluation.QuickFigures, fakes=16))
+    monkeypatch.setattr("trainer.training.evaluation.QuickFigures", partial(QuickFigures, fakes=16))
     return 16
