@@ -1,12 +1,13 @@
 """Which changes to the code the tests notice: each is made in a copy, and its tests are run on it.
 
     python -m benchmarks.mutations MODULE ... [--tests PATH ...] [--sample N] [--seed 0] [--timeout 300]
-    python -m benchmarks.mutations --named
+    python -m benchmarks.mutations --named [MODULE ...]
 
 MODULE is as in an import, `trainer.training.guard`. Its tests are those that mirror it
 (`tests/trainer/training/test_guard.py`), and those of --tests. What is changed, one at a time: comparisons,
 arithmetic, numbers, truth values, conditions negated, statements left out. With --sample only so many of
-them, drawn at random. --named makes the changes that once went unnoticed, by name.
+them, drawn at random. --named makes the changes that once went unnoticed, by name; with MODULEs, those to
+files whose path begins as one of them does.
 
 Prints a table in Markdown, and each change that survived. Uses fork: runs on Linux and macOS. Not for CI: it
 takes hours.
@@ -444,12 +445,18 @@ def mirrored(path: str) -> list[str]:
     return [str(test)] if (ROOT / test).exists() else []
 
 
-def print_named(timeout: float) -> None:
+def print_named(chosen: list[Named], timeout: float) -> None:
+    stale = [
+        f"{change.path} no longer holds {change.old!r} once"
+        for change in chosen
+        if (ROOT / change.path).read_text(encoding="utf-8").count(change.old) != 1
+    ]
+    if stale:
+        raise SystemExit("\n".join(stale))
     print("| change | its tests | noticed |\n|---|---|---|", flush=True)
     with copied() as tree:
-        for change in NAMED:
+        for change in chosen:
             source = (ROOT / change.path).read_text(encoding="utf-8")
-            assert source.count(change.old) == 1, f"{change.path} no longer holds {change.old!r} once"
             folder = "" if change.tests.startswith("tests/") else "tests/trainer/training/"
             tests = [os.path.normpath(f"{folder}{change.tests}")]
             changed = source.replace(change.old, change.new).encode()
@@ -502,7 +509,8 @@ def main() -> None:
         importlib.import_module(slow)
 
     if options.named:
-        print_named(options.timeout)
+        begun = tuple(module.replace(".", "/") for module in options.modules)
+        print_named([change for change in NAMED if change.path.startswith(begun or "")], options.timeout)
     else:
         print_modules(options)
 

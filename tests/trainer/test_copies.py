@@ -17,7 +17,7 @@ from tests.shapes import critic_shape, generator_shape
 from tests.trainer.photographs import bowl
 from trainer import checkpoint
 from trainer.checkpoint import CheckpointError, Metadata
-from trainer.copies import FALSE_ALARMS, CopyTest, measure
+from trainer.copies import FALSE_ALARMS, FEWEST, CopyTest, measure
 from trainer.nets.architecture import Architecture
 from trainer.nets.critic import Critic
 from trainer.nets.generator import Generator, make_generator
@@ -64,7 +64,31 @@ def test_innocent_pictures_pass(vision: PretrainedVision, copies: CopyTest) -> N
 
 
 def test_few_held_out_photographs_are_no_measure(vision: PretrainedVision) -> None:
-    assert measure(vision, TRAINING, HELD_OUT[:7], CPU) is None
+    assert measure(vision, TRAINING[:9], HELD_OUT[: FEWEST - 1], CPU) is None
+    assert measure(vision, TRAINING[:9], HELD_OUT[:FEWEST], CPU) is not None
+
+
+def test_units_of_the_features_do_not_count() -> None:
+    rng = torch.Generator().manual_seed(0)
+    parts = [torch.randn(count, 12, generator=rng) for count in (30, 9, 9)]
+    scale, shift = 10 ** torch.linspace(-3, 3, 12), torch.linspace(-5, 5, 12)
+    one, other = (CopyTest.measured(*each) for each in (parts, [part * scale + shift for part in parts]))
+    assert other.limit.item() == pytest.approx(one.limit.item(), rel=1e-2)
+
+
+def test_the_limit_is_a_low_quantile_of_held_out_photographs_own_ratios() -> None:
+    """Each by the nearer of itself and its mirror image, and held against the others."""
+    rng = torch.Generator().manual_seed(0)
+    training, held_out, mirrored = (torch.randn(count, 3, generator=rng).double() for count in (30, 9, 9))
+    test = CopyTest.measured(training, held_out, mirrored)
+    units = (training - training.mean(0)) / training.std(0, correction=0)
+    views = [(part - training.mean(0)) / training.std(0, correction=0) for part in (held_out, mirrored)]
+    ratios = []
+    for row in range(9):
+        others = torch.cat([views[0][:row], views[0][row + 1 :]])
+        near, far = (min(float((v[row] - p).norm()) for v in views for p in ps) for ps in (units, others))
+        ratios.append(near / far)
+    assert test.limit.item() == pytest.approx(np.quantile(ratios, FALSE_ALARMS), rel=1e-2)
 
 
 def write(

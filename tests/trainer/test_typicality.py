@@ -1,6 +1,7 @@
 """How typical a picture is, and what it and the critic's word come to together."""
 
 import math
+from dataclasses import astuple
 
 import pytest
 import torch
@@ -41,8 +42,20 @@ def test_units_of_neither_count(a: float, b: float, c: float, d: float) -> None:
     assert scores.mean().item() == pytest.approx(0, abs=1e-9)
 
 
+def test_a_score_is_the_mean_of_both_in_their_units() -> None:
+    scale = Scale(critic_mean=1, critic_deviation=2, typicality_mean=10, typicality_deviation=5)
+    assert scale.score(torch.tensor([5.0, 1.0]), torch.tensor([20.0, 5.0])).tolist() == [2.0, -0.5]
+
+
+def test_two_photographs_are_enough_for_a_scale() -> None:
+    scale = Scale.of(torch.tensor([0.0, 2.0]), torch.tensor([5.0, 1.0]))
+    assert scale is not None
+    assert astuple(scale) == pytest.approx((1.0, math.sqrt(2), 3.0, math.sqrt(8)))
+
+
 def test_photographs_that_are_all_alike_have_no_scale() -> None:
     assert Scale.of(torch.ones(5), torch.arange(5.0)) is None
+    assert Scale.of(torch.arange(5.0), torch.ones(5)) is None
     assert Scale.of(torch.zeros(1), torch.zeros(1)) is None
 
 
