@@ -12,7 +12,7 @@ import math
 import random
 import sys
 from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,6 +64,37 @@ class _Round:
     scores: list[float]
     pixels: "Pixels"
 
+    def best(self, count: int) -> list[int]:
+        """The indexes of the `count` with the highest scores."""
+        return sorted(range(len(self.scores)), key=self.scores.__getitem__)[-count:]
+
+
+class _Looks:
+    """What is found out of a round's candidates when it is asked for, or a little before."""
+
+    def __init__(self, pool: Executor, checkpoint: Checkpoint, candidates: _Round) -> None:
+        self._pool, self._checkpoint, self._candidates = pool, checkpoint, candidates
+        self._copies: dict[int, Future[bool]] = {}
+        self._hashes: dict[int, int] = {}
+
+    def begin_with(self, indexes: list[int]) -> None:
+        """Look whether these are copies, on all cores: it takes two looks by the network each."""
+        for index in indexes:
+            self._copies[index] = self._pool.submit(self._find_copy, index)
+
+    def is_copy(self, index: int) -> bool:
+        if index not in self._copies:
+            self.begin_with([index])
+        return self._copies[index].result()
+
+    def hash_of(self, index: int) -> int:
+        if index not in self._hashes:
+            self._hashes[index] = perceptual_hash(Image.fromarray(self._candidates.pixels[index]))
+        return self._hashes[index]
+
+    def _find_copy(self, index: int) -> bool:
+        return bool(self._checkpoint.find_copies(self._candidates.pixels[index : index + 1]).any())
+
 
 def min_score(metadata: Metadata, quantile: float) -> float:
     """The critic score that a picture needs; with quantile 0 every picture has it."""
@@ -90,21 +121,16 @@ def _choose_from(pool: Executor, checkpoint: Checkpoint, request: SamplingReques
         tally.candidates += len(candidates.scores)
         tally.believed += sum(score >= threshold for score in candidates.scores)
         tally.best_score = max(tally.best_score, *candidates.scores)
-        hashes: dict[int, int] = {}
-
-        def hash_of(index: int, pixels: "Pixels" = candidates.pixels, hashes: dict[int, int] = hashes) -> int:
-            hashes[index] = perceptual_hash(Image.fromarray(pixels[index]))
-            return hashes[index]
-
-        def is_copy(index: int, pixels: "Pixels" = candidates.pixels) -> bool:
-            return bool(checkpoint.find_copies(pixels[index : index + 1]).any())
-
-        verdict = choose(candidates.scores, hash_of, Rules(threshold, recent, training), wanted, is_copy)
+        looks = _Looks(pool, checkpoint, candidates)
+        looks.begin_with(candidates.best(wanted))
+        rules = Rules(threshold, recent, training)
+        verdict = choose(candidates.scores, looks.hash_of, rules, wanted, looks.is_copy)
         for reason, count in verdict.refused.items():
             tally.refused[reason] += count
         for index in verdict.kept:
-            recent.append(hashes[index])
-            kept.append(_store(request.folder, metadata, candidates, index, hashes[index]))
+            phash = looks.hash_of(index)
+            recent.append(phash)
+            kept.append(_store(request.folder, metadata, candidates, index, phash))
     best_quantile = metadata.quantile_of(tally.best_score)
     if not kept:
         raise NothingToDo(_nothing_passed(request, tally, best_quantile))
