@@ -13,7 +13,6 @@ from sqlalchemy.orm import Session
 from meshibot.database.models import (
     IS_OPEN,
     OPEN_STATES,
-    WRITTEN_AHEAD,
     Account,
     AccountState,
     Daemon,
@@ -357,7 +356,7 @@ def held_back(account: Account, now: datetime) -> str | None:
 
 def post_of_slot(session: Session, slot: Slot) -> Post | None:
     """What was written ahead for the slot."""
-    return session.scalar(select(Post).where(Post.slot_id == slot.id, Post.state.in_(WRITTEN_AHEAD)))
+    return session.scalar(select(Post).where(Post.slot_id == slot.id, Post.state == PostState.APPROVED))
 
 
 def written_ahead(session: Session, account: str, before: datetime) -> Sequence[Post]:
@@ -369,7 +368,7 @@ def written_ahead(session: Session, account: str, before: datetime) -> Sequence[
             Slot.account == account,
             Slot.state == SlotState.PLANNED,
             Slot.due_at < before,
-            Post.state.in_(WRITTEN_AHEAD),
+            Post.state == PostState.APPROVED,
         )
     ).all()
 
