@@ -17,7 +17,7 @@ SCHEDULE = Schedule("0 0 29 2 *", UTC_ZONE)
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    """Six pictures, the third to the fifth of them of the present checkpoint; a slot on each of three days."""
+    """Six pictures, the third to the fifth of them of the present checkpoint; three days with a slot."""
     with new_database(tmp_path) as database:
         stock(database, tmp_path, 6)
         with database.write() as session:
