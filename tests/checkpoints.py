@@ -65,6 +65,7 @@ def make_checkpoint(
         held_out_pictures=20,
         score_quantiles=tuple(mark + out_of_reach for mark in marks),
         training_hashes=training_hashes,
+        head_weights=vision.head_weights,
         provenance="random weights, for tests",
     )
     checkpoint.save(path, generator, scorer, vision, photographs, metadata)

@@ -96,6 +96,8 @@ class Metadata:
     created_at: str = ""
     score_scale: tuple[float, ...] = ()
     """Of `trainer.typicality.Scale`; empty where scores are what the critic alone says."""
+    head_weights: tuple[float, ...] = ()
+    """How much each of the critic's heads counts, in the generator's loss and in scores."""
 
     @property
     def networks(self) -> Architecture:
@@ -145,6 +147,7 @@ class Metadata:
             raise ValueError("its score quantiles are not ascending numbers")
         values["score_quantiles"] = marks
         values["score_scale"] = _scale(values.get("score_scale", ()))
+        values["head_weights"] = _weights(values.get("head_weights", ()))
         values["training_hashes"] = tuple(map(_hash, _list(values.get("training_hashes", []))))
         values["metrics"] = {
             _text(name): Metric(
@@ -168,6 +171,14 @@ def _scale(said: Any) -> tuple[float, ...]:
     values = tuple(float(value) for value in said)
     if values and (len(values) != 4 or not all(map(math.isfinite, values)) or min(values[1::2]) <= 0):
         raise ValueError("the scale of its scores is none")
+    return values
+
+
+def _weights(said: Any) -> tuple[float, ...]:
+    """Nothing, or some numbers above zero."""
+    values = tuple(float(value) for value in said)
+    if not all(math.isfinite(value) and value > 0 for value in values):
+        raise ValueError("the weights of its critic's heads are none")
     return values
 
 
@@ -436,6 +447,7 @@ def load(path: Path, device: str = "cpu") -> Checkpoint:
             generator, critic = make_generator(arch.generator), Critic(arch.critic)
             sees = arch.critic.kind == "seeing"
             vision = PretrainedVision(EfficientNetLite0()) if sees else Vision()
+        vision.head_weights = _weights_of_heads(metadata, critic, path)
         tensors = _read_tensors(path, arch)
         for prefix, network in _parts(generator, critic, vision).items():
             _fill(network, prefix, tensors, path)
@@ -443,6 +455,17 @@ def load(path: Path, device: str = "cpu") -> Checkpoint:
         photographs = _photographs(tensors, critic, path).to(device)
         copies = _copies(tensors, path, device)
     return Checkpoint(generator, critic, vision, photographs, metadata, fingerprint_of(path), device, copies)
+
+
+def _weights_of_heads(metadata: Metadata, critic: Critic, path: Path) -> tuple[float, ...]:
+    """Files that don't say have those of then."""
+    heads = len(critic.head_names)
+    weights = metadata.head_weights or earlier.HEAD_WEIGHTS[heads]
+    if len(weights) != heads:
+        raise CheckpointError(
+            f"{path} weighs {len(weights)} heads of its critic, which has {heads}: train or copy it again."
+        )
+    return weights
 
 
 def _read_tensors(path: Path, arch: Architecture) -> dict[str, Tensor]:

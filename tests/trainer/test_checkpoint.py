@@ -143,6 +143,22 @@ class TestRoundTrip:
         torch.testing.assert_close(loaded.score(pictures[:1]), scores[:1], rtol=1e-3, atol=1e-3)
         assert loaded.photographs.shape[1] == loaded.critic.feature_size()
 
+    def test_heads_count_in_the_score_as_the_file_says_and_in_older_ones_as_they_did_then(
+        self, tmp_path: Path
+    ) -> None:
+        path = make_checkpoint(tmp_path / "seeing.safetensors", critic="seeing")
+        loaded = checkpoint.load(path)
+        pictures = loaded.sample([1, 2, 3])
+        heads = loaded.critic(loaded.vision(pictures))
+        for said, used in (([0.5, 3, 1, 1, 2, 8], [0.5, 3, 1, 1, 2, 8]), ([], [2, 4, 4, 2.5, 1.7, 1])):
+            with_document(path, head_weights=said)
+            weights = torch.tensor(used, dtype=torch.float32)
+            expected = heads @ weights / weights.sum()
+            torch.testing.assert_close(checkpoint.load(path).score(pictures), expected, rtol=1e-3, atol=1e-3)
+        with_document(path, head_weights=[1, 1])
+        with pytest.raises(CheckpointError, match=r"weighs 2 heads of its critic, which has 6"):
+            checkpoint.load(path)
+
     def test_nothing_half_written_is_left(self, tmp_path: Path) -> None:
         checkpoint.save(tmp_path / "x.safetensors", *networks(), PHOTOGRAPHS, metadata())
         assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
@@ -261,6 +277,9 @@ class TestRefusals:
             {"training_hashes": 5},
             {"training_hashes": {"a": 1}},
             {"training_hashes": "abc"},
+            {"head_weights": 5},
+            {"head_weights": [1, -1]},
+            {"head_weights": [float("inf")]},
             {"objective": ["x"]},
             {"objective": "\x1b[2J\x1b]0;a title\x07"},
             {"provenance": "\ud800"},

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 from trainer.nets.architecture import sizes_up_to
 
 _NAMES_2 = {"judge": "critic_average", "ema": "generator_average"}
+HEAD_WEIGHTS = {1: (1.0,), 6: (2.0, 4.0, 4.0, 2.5, 1.7, 1.0)}
+"""How much each of so many heads counted before checkpoints said it."""
 T = TypeVar("T")
 
 

@@ -136,6 +136,7 @@ class Snapshots:
             held_out_pictures=len(dataset.held_out),
             score_quantiles=quantiles,
             score_scale=astuple(scale) if scale is not None else (),
+            head_weights=training.networks.vision.head_weights,
             held_out_apart=self.parts.apart,
             training_hashes=self._training_hashes,
             metrics=metrics,

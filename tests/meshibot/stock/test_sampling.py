@@ -5,11 +5,14 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from meshibot.errors import MeshibotError, NothingToDo, UsageError
@@ -20,7 +23,7 @@ from meshibot.stock.selection import distance
 from meshibot.thresholds import LOOK_ALIKE
 from tests.checkpoints import make_checkpoint
 from tests.meshibot.command import ROOT
-from trainer.checkpoint import load, read_metadata
+from trainer.checkpoint import Checkpoint, load, read_metadata
 from trainer.hashes import perceptual_hash
 
 
@@ -66,6 +69,33 @@ def test_the_same_seed_gives_the_same_pictures_and_another_seed_others(request_:
     other = sample(replace(request_, seed=8))
     assert [p.sha256 for p in first.pictures] == [p.sha256 for p in again.pictures]
     assert not {p.sha256 for p in first.pictures} & {p.sha256 for p in other.pictures}
+
+
+def test_on_any_number_of_cores_the_pictures_are_the_same_and_the_layers_take_one_each(
+    request_: SamplingRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = replace(request_, count=12, min_quantile=0.0)
+    threads, draw = set(), Checkpoint.sample
+
+    def noted(checkpoint: Checkpoint, seeds: Sequence[int]) -> torch.Tensor:
+        threads.add((threading.get_ident(), torch.get_num_threads()))
+        time.sleep(0.05)  # so that no thread takes all chunks before the others have begun
+        return draw(checkpoint, seeds)
+
+    monkeypatch.setattr(Checkpoint, "sample", noted)
+    seen = []
+    before = torch.get_num_threads()
+    try:
+        for cores in (1, 3):
+            torch.set_num_threads(cores)
+            threads.clear()
+            seen.append(sample(asked).pictures)
+            assert torch.get_num_threads() == cores
+            assert len(threads) == cores
+            assert {of_layers for _, of_layers in threads} == {1}
+    finally:
+        torch.set_num_threads(before)
+    assert seen[0] == seen[1]
 
 
 def test_what_looks_like_a_recent_post_is_avoided(request_: SamplingRequest) -> None:

@@ -21,6 +21,7 @@ from trainer.metrics.metric import Metric
 from trainer.metrics.quick import SHARPEST, QuickFigures
 from trainer.metrics.realism import Realism
 from trainer.nets.generator import latents_from_seeds
+from trainer.nets.vision import PretrainedVision
 from trainer.pictures import draw, to_device, to_float
 from trainer.training import evaluation
 from trainer.training.guard import Guard
@@ -85,6 +86,7 @@ def test_a_seeing_critic_is_calibrated_on_its_scores_of_held_out_photographs(tmp
     snapshots.write_checkpoint("one.safetensors", metrics={})
     loaded = checkpoint.load(snapshots.checkpoints / "one.safetensors")
     scores = loaded.score(to_float(snapshots.calibrated_on)).sort().values
+    assert loaded.metadata.head_weights == PretrainedVision.head_weights
     marks = loaded.metadata.score_quantiles
     assert marks[0] == pytest.approx(scores[0].item(), abs=2e-2)  # the network is stored in half precision
     assert marks[-1] == pytest.approx(scores[-1].item(), abs=2e-2)
