@@ -145,18 +145,23 @@ class Metadata:
         known = {f.name for f in fields(cls)}
         values = {key: value for key, value in document.items() if key in known}
         marks = tuple(float(mark) for mark in values["score_quantiles"])
-        if len(marks) < 2 or list(marks) != sorted(marks) or not all(map(math.isfinite, marks)):
+        span = marks[-1] - marks[0] if len(marks) > 1 else math.nan
+        if list(marks) != sorted(marks) or not all(map(math.isfinite, (*marks, span))):
             raise ValueError("its score quantiles are not ascending numbers")
         values["score_quantiles"] = marks
         values["score_scale"] = _scale(values.get("score_scale", ()))
         values["head_weights"] = _weights(values.get("head_weights", ()))
-        values["training_hashes"] = tuple(map(_hash, list(values.get("training_hashes", ()))))
+        values["training_hashes"] = tuple(map(_hash, _list(values.get("training_hashes", []))))
         values["metrics"] = {
-            str(name): Metric(
-                float(metric["value"]), _optional(metric.get("floor")), _optional(metric.get("deviation"))
+            _text(name): Metric(
+                _number(metric["value"]), _optional(metric.get("floor")), _optional(metric.get("deviation"))
             )
-            for name, metric in values.get("metrics", {}).items()
+            for name, metric in _table(values.get("metrics", {})).items()
         }
+        values["versions"] = {
+            _text(name): _text(version) for name, version in _table(values.get("versions", {})).items()
+        }
+        values["held_out_apart"] = values.get("held_out_apart", False) is True
         for name in ("step", "images_seen", "training_pictures", "held_out_pictures"):
             values[name] = _count(values[name])
         for name in ("objective", "preset", "data_fingerprint", "provenance", "licence_note", "created_at"):
@@ -186,8 +191,28 @@ def _hash(said: object) -> str:
     return said
 
 
+def _list(said: Any) -> list[Any]:
+    if not isinstance(said, list):
+        raise ValueError("a list is none")
+    return said
+
+
+def _table(said: Any) -> dict[str, Any]:
+    if not isinstance(said, dict):
+        raise ValueError("a table is none")
+    return said
+
+
+def _number(said: Any) -> float:
+    """What is written may be no number, where a figure could not be taken; but never infinite."""
+    value = float(said)
+    if math.isinf(value):
+        raise ValueError("a figure is infinite")
+    return value
+
+
 def _optional(said: Any) -> float | None:
-    return None if said is None else float(said)
+    return None if said is None else _number(said)
 
 
 def _count(said: object) -> int:

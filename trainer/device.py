@@ -64,6 +64,7 @@ def set_arithmetic(device: torch.device, precision: str) -> None:
 _MACHINE_FAULTS = (
     ("out of memory", "Memory ran out"),
     ("can't allocate memory", "Memory ran out"),
+    ("failed to map segment", "Memory ran out"),  # of one of its libraries, where it is imported
     ("cpuinfo", "torch can't tell what processor this is: let this process read /proc/cpuinfo"),
     (
         "could not create a primitive",
