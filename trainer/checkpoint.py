@@ -14,11 +14,11 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from trainer.device import told_faults
 from trainer.errors import UsageError
@@ -36,8 +36,10 @@ if TYPE_CHECKING:
     from trainer.metrics.realism import Realism
     from trainer.nets.critic import Critic
     from trainer.nets.generator import Generator
-    from trainer.nets.vision import Vision
-    from trainer.typicality import Scale
+    from trainer.nets.vision import Description, Vision
+    from trainer.typicality import Layout, Scale
+
+T = TypeVar("T")
 
 FORMAT = "meshibot-checkpoint"
 FORMAT_VERSION = 3
@@ -48,6 +50,7 @@ LEAST_READABLE = 2
 _METADATA_KEY = "meshibot"
 _PHOTOGRAPHS = "photographs"
 _COPIES = "copies."
+_LAYOUT = "layout."
 _OF_PHOTOGRAPHS = ("copies.training", "copies.held_out")
 """Stored in half precision always: a number for each component and photograph."""
 _MAX_HEADER_BYTES = 16 * 1024 * 1024
@@ -241,6 +244,8 @@ class Checkpoint:
     device: str
     copies: CopyTest | None = None
     """By which a seeing critic's checkpoint knows copies of training photographs."""
+    layout: Layout | None = None
+    """By which it knows where photographs have what."""
 
     def sample(self, seeds: Sequence[int]) -> Tensor:
         """Pictures (n, 3, r, r) in [-1, 1], each from its own seed and independent of the others."""
@@ -270,7 +275,6 @@ class Checkpoint:
         import torch
 
         from trainer.nets.vision import PretrainedVision
-        from trainer.typicality import typicality
 
         images = images.to(self.device)
         with torch.inference_mode(), told_faults():
@@ -278,10 +282,20 @@ class Checkpoint:
                 return self._realism(self.critic.features(self.vision(images)).float())
             views, described = self.vision.look(images)
             scores = self.vision.weighed(self.critic(views))
-            if self.copies is None or self._scale is None:
+            typical = self._typicality(described)
+            if typical is None or self._scale is None:
                 return scores
-            typical = typicality(self.copies.components(described), self.copies.training)
             return self._scale.score(scores, typical)
+
+    def _typicality(self, described: Description) -> Tensor | None:
+        """Of pictures (n,), where the checkpoint can tell it; as it was then in one of before layouts."""
+        from trainer.typicality import nearness
+
+        if self.layout is not None:
+            return self.layout.typicality(described.layout)
+        if self.copies is not None:
+            return nearness(self.copies.components(described.content), self.copies.training)
+        return None
 
     @cached_property
     def _scale(self) -> Scale | None:
@@ -399,6 +413,7 @@ def save(
     photographs: Tensor,
     metadata: Metadata,
     copies: CopyTest | None = None,
+    layout: Layout | None = None,
     *,
     half: bool = False,
 ) -> str:
@@ -413,6 +428,8 @@ def save(
     tensors = {_PHOTOGRAPHS: photographs}
     if copies is not None:
         tensors |= {_COPIES + name: tensor for name, tensor in copies.to_tensors().items()}
+    if layout is not None:
+        tensors |= {_LAYOUT + name: tensor for name, tensor in layout.to_tensors().items()}
     for prefix, network in _parts(generator, critic, vision).items():
         tensors |= {prefix + name: tensor for name, tensor in network.state_dict().items()}
     for name, tensor in tensors.items():
@@ -436,10 +453,12 @@ def load(path: Path, device: str = "cpu") -> Checkpoint:
 
     import torch
 
+    from trainer.copies import CopyTest
     from trainer.nets.critic import Critic
     from trainer.nets.efficientnet import EfficientNetLite0
     from trainer.nets.generator import make_generator
     from trainer.nets.vision import PretrainedVision, Vision
+    from trainer.typicality import Layout
 
     arch = metadata.networks
     with told_faults():
@@ -453,8 +472,11 @@ def load(path: Path, device: str = "cpu") -> Checkpoint:
             _fill(network, prefix, tensors, path)
             network.requires_grad_(False).eval().to(device)
         photographs = _photographs(tensors, critic, path).to(device)
-        copies = _copies(tensors, path, device)
-    return Checkpoint(generator, critic, vision, photographs, metadata, fingerprint_of(path), device, copies)
+        copies = _made_of(CopyTest.from_tensors, _COPIES, tensors, path, device)
+        layout = _made_of(Layout.from_tensors, _LAYOUT, tensors, path, device)
+    return Checkpoint(
+        generator, critic, vision, photographs, metadata, fingerprint_of(path), device, copies, layout
+    )
 
 
 def _weights_of_heads(metadata: Metadata, critic: Critic, path: Path) -> tuple[float, ...]:
@@ -507,16 +529,20 @@ def _photographs(tensors: Mapping[str, Tensor], critic: Critic, path: Path) -> T
     return features
 
 
-def _copies(tensors: Mapping[str, Tensor], path: Path, device: str) -> CopyTest | None:
-    """What copies are found by, where the file has it. Raises CheckpointError."""
-    from trainer.copies import CopyTest
-
-    parts = {name.removeprefix(_COPIES): t for name, t in tensors.items() if name.startswith(_COPIES)}
+def _made_of(
+    make: Callable[[Mapping[str, Tensor]], T],
+    prefix: str,
+    tensors: Mapping[str, Tensor],
+    path: Path,
+    device: str,
+) -> T | None:
+    """Of the tensors whose names begin so, where the file has any. Raises CheckpointError."""
+    parts = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
     if not parts:
         return None
     _refuse_no_numbers(parts.values(), path)
     try:
-        return CopyTest.from_tensors({name: tensor.to(device) for name, tensor in parts.items()})
+        return make({name: tensor.to(device) for name, tensor in parts.items()})
     except ValueError as error:
         raise CheckpointError(f"{path} is damaged ({error}): train or copy it again.") from None
 

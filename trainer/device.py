@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,25 @@ def set_arithmetic(device: torch.device, precision: str) -> None:
     torch.backends.cudnn.benchmark = True  # a training's shapes stay the same
     torch.backends.cudnn.allow_tf32 = rounded
     torch.set_float32_matmul_precision("high" if rounded else "highest")
+
+
+@contextmanager
+def a_core_each(most: int) -> Iterator[Executor]:
+    """Threads, `most` at most, that share no layer: torch computes on one core in each of them, and in this
+    one meanwhile.
+
+    Small layers are hardly quicker when two cores share each of them; and where another program holds one of
+    the cores, each layer would wait for it: minutes in place of seconds.
+    """
+    import torch
+
+    cores = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(min(cores, most), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(cores)
 
 
 _MACHINE_FAULTS = (

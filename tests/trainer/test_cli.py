@@ -264,7 +264,7 @@ def test_where_nothing_can_be_written_is_refused_before_the_work(
 
 def test_prepare_evaluate_and_morph(tmp_path: Path) -> None:
     found, ready, loop = tmp_path / "found", tmp_path / "ready", tmp_path / "loop.gif"
-    fill_folder(found, range(90))
+    fill_folder(found, range(60))
     result = CliRunner().invoke(app, ["prepare", str(found), "--out", str(ready), "--resolution", "32"])
     assert result.exit_code == 0, result.output
     assert f"photographs in {ready}" in result.stderr

@@ -18,6 +18,8 @@ from trainer.nets.generator import Generator
 from trainer.training.fit import fit
 from trainer.training.heldout import CriticComparison, CriticWatch
 
+pytestmark = pytest.mark.usefixtures("few_fakes")
+
 
 def dataset() -> Dataset:
     pictures = bowls(80, 32)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+from abc import ABC, abstractmethod
 from functools import cache
+from typing import Self
 
 import numpy as np
 import torch
@@ -26,7 +28,7 @@ CHANNELS = (16, 32, 48, 64, 64)
 FEATURES = 2 * sum(CHANNELS) + 4 * CHANNELS[-1]
 STANDARDISE_ON = 1000
 LIMIT = 5.0
-"""Standardised features are cut off here: the cube in KID would let a single odd photograph decide."""
+"""Its standardised features are cut off here: the cube in KID would let a single odd photograph decide."""
 _CHUNK = 64
 
 
@@ -62,28 +64,61 @@ def weights_sha256() -> str:
     return digest.hexdigest()
 
 
-class FeatureNet:
-    """Maps uint8 pictures (n, r, r, 3), r from 32 to 256, to features (n, 704) in float32."""
+class StandardisedNet(ABC):
+    """Maps uint8 pictures (n, r, r, 3) to features (n, d) in float32, standardised over photographs.
 
-    def __init__(self, device: str | torch.device = "cpu") -> None:
+    Otherwise the few strongest channels would decide every distance.
+    """
+
+    limit = math.inf
+    """Standardised features are cut off there."""
+
+    def __init__(self, device: str | torch.device, features: int) -> None:
         self.device = torch.device(device)
-        self._kernels = [torch.from_numpy(kernel).to(self.device) for kernel in weights()]
-        self._mean = torch.zeros(FEATURES, device=self.device)
-        self._deviation = torch.ones(FEATURES, device=self.device)
+        self._mean = torch.zeros(features, device=self.device)
+        self._deviation = torch.ones(features, device=self.device)
 
-    def standardise(self, training: NDArray[np.uint8]) -> FeatureNet:
-        """From now on give features with mean 0 and deviation 1 over `training`; otherwise the few strongest
-        channels would decide every distance. Looks at 1,000 evenly spaced pictures. Returns itself.
-        """
-        chosen = np.unique(np.linspace(0, len(training) - 1, STANDARDISE_ON).astype(int))
-        deviation, mean = torch.std_mean(self._raw(training[chosen]), dim=0, correction=0)
-        self._mean, self._deviation = mean, deviation.clamp_min(1e-6)
+    def standardise(self, training: NDArray[np.uint8]) -> Self:
+        """From now on give features with mean 0 and deviation 1 over `training`, of which it looks at 1,000
+        evenly spaced pictures. Returns itself."""
+        self._standardise_by(self._raw(training[_some_of(training)]))
         return self
 
+    def standardised(self, training: NDArray[np.uint8]) -> Tensor:
+        """`standardise`, and the features of all of `training`, each looked at once."""
+        raw = self._raw(training)
+        self._standardise_by(raw[torch.from_numpy(_some_of(training))])
+        return self._features(raw)
+
     def __call__(self, pictures: NDArray[np.uint8]) -> Tensor:
-        features = ((self._raw(pictures) - self._mean) / self._deviation).clamp(-LIMIT, LIMIT)
+        return self._features(self._raw(pictures))
+
+    @abstractmethod
+    def _raw(self, pictures: NDArray[np.uint8]) -> Tensor:
+        """Their features as the net gives them."""
+
+    def _standardise_by(self, raw: Tensor) -> None:
+        deviation, mean = torch.std_mean(raw, dim=0, correction=0)
+        self._mean, self._deviation = mean, deviation.clamp_min(1e-6)
+
+    def _features(self, raw: Tensor) -> Tensor:
+        features = ((raw - self._mean) / self._deviation).clamp(-self.limit, self.limit)
         # what is made of them takes float64, which Apple's GPUs haven't
         return features.cpu() if self.device.type == "mps" else features
+
+
+def _some_of(training: NDArray[np.uint8]) -> NDArray[np.intp]:
+    return np.unique(np.linspace(0, len(training) - 1, STANDARDISE_ON).astype(np.intp))
+
+
+class FeatureNet(StandardisedNet):
+    """The random net; of pictures of 32 to 256 px, with 704 features."""
+
+    limit = LIMIT
+
+    def __init__(self, device: str | torch.device = "cpu") -> None:
+        super().__init__(device, FEATURES)
+        self._kernels = [torch.from_numpy(kernel).to(self.device) for kernel in weights()]
 
     @torch.no_grad()
     def _raw(self, pictures: NDArray[np.uint8]) -> Tensor:

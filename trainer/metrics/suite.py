@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainer.metrics.catalogue import PRETRAINED
 from trainer.metrics.critic_gap import CriticScores, critic_gap, overfitting_ratio
-from trainer.metrics.features import FeatureNet
+from trainer.metrics.features import FeatureNet, StandardisedNet
 from trainer.metrics.frechet import frechet
 from trainer.metrics.kid import kid
 from trainer.metrics.memorisation import ClosestPair, nearest_pairs, ratios, share_of_copies
@@ -19,7 +19,7 @@ from trainer.metrics.metric import Metric
 from trainer.metrics.ms_ssim import mean_pair_similarity
 from trainer.metrics.nearest import nearest_neighbour_accuracy
 from trainer.metrics.prdc import prdc
-from trainer.metrics.pretrained import PretrainedNet, pretrained_net
+from trainer.metrics.pretrained import pretrained_net
 from trainer.metrics.quick import of_features, of_pictures
 from trainer.metrics.split import Figures, Split, floors, make_split, values, with_floors
 from trainer.metrics.swd import DIRECTIONS
@@ -49,9 +49,9 @@ class PictureSuite:
         self.device = torch.device(device)
         self.seed = seed
         self.held_out = held_out
-        self.seen = _Seen(FeatureNet(self.device).standardise(training), training, held_out)
+        self.seen = _Seen(FeatureNet(self.device), training, held_out)
         pretrained = pretrained_net(self.device)
-        self.pretrained = _Seen(pretrained.standardise(training), training, held_out) if pretrained else None
+        self.pretrained = _Seen(pretrained, training, held_out) if pretrained else None
 
     def __call__(self, fakes: Pictures, scores: CriticScores | None = None) -> PictureFigures:
         """Figures of uint8 fakes (n, r, r, 3); `scores` adds the critic's gap and r_v.
@@ -83,9 +83,10 @@ class PictureSuite:
 class _Seen:
     """What a net sees in the photographs, and what follows from it for fakes."""
 
-    def __init__(self, net: FeatureNet | PretrainedNet, training: Pictures, held_out: Pictures) -> None:
+    def __init__(self, net: StandardisedNet, training: Pictures, held_out: Pictures) -> None:
         self.net = net
-        self.training, self.held_out = net(training), net(held_out)
+        self.training = net.standardised(training)
+        self.held_out = net(held_out)
         self.mirrored = net(held_out[:, :, ::-1])
 
     def figures(self, figures: Figures, fakes: Pictures, split: Split) -> PictureFigures:

@@ -38,7 +38,10 @@ def test_a_picture_does_not_depend_on_its_company() -> None:
 
 def test_standardised_on_training() -> None:
     training = discs(60)
-    features = FeatureNet().standardise(training)(training)
+    net = FeatureNet()
+    features = net.standardised(training)
+    assert torch.equal(net(training), features)
+    assert torch.equal(FeatureNet().standardise(training)(training), features)
     assert features.mean(0).abs().max() < 0.3  # not 0: what is beyond the limit is cut off
     assert features.std(0).max() < 1.1
     assert features.abs().max() <= LIMIT

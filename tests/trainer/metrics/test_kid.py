@@ -6,7 +6,7 @@ import torch
 from sklearn.metrics.pairwise import polynomial_kernel
 from torch import Tensor
 
-from trainer.metrics.kid import kid, mmd2
+from trainer.metrics.kid import Kid, kid, mmd2, sharp_kid
 
 
 def sample(count: int, seed: int, scale: float = 1.0) -> Tensor:
@@ -53,6 +53,29 @@ def test_subsets_average_to_the_whole_and_repeat() -> None:
     assert parts.deviation > 0
     assert kid(a, b, subset_size=60, subsets=60, seed=3) == parts
     assert kid(a, b).mean == mmd2(a, b)
+
+
+def test_everything_is_the_one_subset_where_both_are_that_few() -> None:
+    a, b = sample(10, 1), sample(30, 2)
+    assert kid(a, b, subset_size=30) == Kid(mmd2(a, b), 0.0)
+    assert kid(a, b, subset_size=20, subsets=3).deviation > 0
+    assert kid(b, a, subset_size=20, subsets=3).deviation > 0
+
+
+def test_a_sharp_one_is_of_everything_and_as_rough_as_its_blocks_are() -> None:
+    """The deviation of the mean of as many blocks: theirs over the root of their number."""
+    a, b = sample(21, 1), sample(31, 2)
+    blocks = [mmd2(part, b) for part in (a[:6], a[6:12], a[12:18], a[18:])]
+    found = sharp_kid(a, b, blocks=4)
+    assert found.mean == mmd2(a, b)
+    assert found.deviation == pytest.approx(np.std(blocks, ddof=1) / 2)
+
+
+def test_a_block_of_one_says_nothing_and_one_block_has_no_deviation() -> None:
+    a, b = sample(5, 1), sample(9, 2)
+    pairs = [mmd2(a[:2], b), mmd2(a[2:4], b)]
+    assert sharp_kid(a, b, blocks=3).deviation == pytest.approx(np.std(pairs, ddof=1) / np.sqrt(2))
+    assert sharp_kid(a[:3], b, blocks=2).deviation == 0
 
 
 def test_needs_two() -> None:

@@ -60,6 +60,37 @@ def test_colour_at_the_middle_is_the_identity() -> None:
     torch.testing.assert_close(result, images)
 
 
+@pytest.mark.parametrize(("number", "times"), [(0.0, 0.0), (0.25, 0.5), (1.0, 2.0)])
+def test_saturation_is_the_distance_from_grey(number: float, times: float) -> None:
+    images, drawn = torch.rand(2, 3, 4, 4), torch.full((2, NUMBERS), 0.5)
+    drawn[:, 1] = number
+    grey = images.mean(1, keepdim=True)
+    result = Augmentation(colour=1.0)(images, drawn)
+    torch.testing.assert_close(result, grey + times * (images - grey))
+
+
+@pytest.mark.parametrize(("number", "times"), [(0.0, 0.5), (1.0, 1.5)])
+def test_contrast_is_the_distance_from_the_pictures_own_mean(number: float, times: float) -> None:
+    images, drawn = torch.rand(2, 3, 4, 4), torch.full((2, NUMBERS), 0.5)
+    drawn[:, 2] = number
+    mean = images.mean((1, 2, 3), keepdim=True)
+    result = Augmentation(colour=1.0)(images, drawn)
+    torch.testing.assert_close(result, mean + times * (images - mean))
+
+
+@pytest.mark.parametrize(("share", "reach"), [(0.01, 1), (0.25, 2), (1.0, 7)])
+def test_translation_reaches_a_pixel_at_least_and_never_the_whole_side(share: float, reach: int) -> None:
+    images, drawn = torch.rand(2, 3, 8, 8), torch.full((2, NUMBERS), 0.5)
+    drawn[0, 3], drawn[1, 3] = 0.0, 0.999
+    up, down = Augmentation(translation=share)(images, drawn)
+    assert torch.equal(up[:, reach:], images[0, :, : 8 - reach])
+    assert torch.equal(down[:, : 8 - reach], images[1, :, reach:])
+
+
+def test_either_kind_alone_makes_it_active() -> None:
+    assert [kind.active for kind in (*KINDS, Augmentation())] == [True, True, False]
+
+
 def test_brightness_moves_the_mean_within_its_range() -> None:
     drawn = torch.full((2, NUMBERS), 0.5)
     drawn[0, 0], drawn[1, 0] = 0.0, 1.0

@@ -41,23 +41,52 @@ def start(photographs: Path, run: Path, *arguments: str) -> subprocess.Popen[str
     )
 
 
+def worker_environment(size: int) -> dict[str, str]:
+    """What torchrun tells the first of so many processes."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    values = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": str(size)}
+    return values | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+
+
 def ticks(run: Path) -> list[dict[str, float]]:
     lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
     return [line for line in lines if line["kind"] == "tick"]
 
 
-def test_two_processes_have_the_losses_of_one(photographs: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("few_fakes")
+def test_two_processes_have_the_losses_of_one(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This process and one more, begun as torchrun would."""
     # Adam's first steps turn rounding in tiny gradients into whole steps: small ones keep that below 1e-4
     rates = ["--critic-lr", "1e-4", "--generator-lr", "1e-4"]
-    options = [*rates, "--steps", "20", "--log-every", "1", "--eval-every", "10", "--snap", "10"]
-    alone = ["fit", "--data", str(photographs), "--out", str(tmp_path / "run1"), *OPTIONS, *options]
-    assert CliRunner().invoke(app, alone).exit_code == 0
-    process = start(photographs, tmp_path / "run2", *options)
-    _, errors = process.communicate(timeout=200)
-    assert process.returncode == 0, errors
-    assert errors.count("Done at step 20") == 1
+    options = [*rates, "--steps", "12", "--log-every", "1", "--eval-every", "10", "--snap", "10"]
+    first, second = (
+        ["fit", "--data", str(photographs), "--out", str(tmp_path / run), *OPTIONS, *options]
+        for run in ("run1", "run2")
+    )
+    assert CliRunner().invoke(app, first).exit_code == 0
+    environment = worker_environment(2)
+    with subprocess.Popen(
+        [sys.executable, "-m", "trainer", *second],
+        env={**os.environ, **environment, "RANK": "1", "LOCAL_RANK": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as other:
+        try:
+            for name, value in environment.items():
+                monkeypatch.setenv(name, value)
+            result = CliRunner().invoke(app, second)
+            _, errors = other.communicate(timeout=200)
+        finally:
+            other.kill()
+    assert result.exit_code == 0, result.output
+    assert other.returncode == 0, errors
+    assert "Done at step 12" in result.output
+    assert "Done" not in errors
     one, two = ticks(tmp_path / "run1"), ticks(tmp_path / "run2")
-    assert [line["step"] for line in two] == list(range(1, 21))
+    assert [line["step"] for line in two] == list(range(1, 13))
     for single, shared in zip(one, two, strict=True):
         for name in ("wasserstein", "generator_loss", "score_real"):
             assert shared[name] == pytest.approx(single[name], abs=1e-4), (single["step"], name)
@@ -128,11 +157,7 @@ def test_a_batch_is_shared_equally() -> None:
 @pytest.fixture
 def torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run of torchrun with this process alone, which believes that there is another."""
-    port = socket.create_server(("127.0.0.1", 0))
-    values = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
-    values["MASTER_PORT"] = str(port.getsockname()[1])
-    port.close()
-    for name, value in values.items():
+    for name, value in worker_environment(1).items():
         monkeypatch.setenv(name, value)
     begin = dist.init_process_group
 

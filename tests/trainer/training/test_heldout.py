@@ -12,6 +12,7 @@ from trainer.nets.efficientnet import load_pretrained
 from trainer.nets.generator import make_generator
 from trainer.nets.vision import PretrainedVision, Vision
 from trainer.pictures import to_device, to_float
+from trainer.training import heldout
 from trainer.training.heldout import (
     CriticComparison,
     CriticWatch,
@@ -91,6 +92,39 @@ def test_each_head_of_a_seeing_critic_has_its_own(name: ObjectiveName) -> None:
     assert (found.training.penalty > 0) is (name == "wgan-gp")
     assert scores_of(critic, vision, HELD_OUT).shape == (6, heads)
     assert features_of(critic, vision, HELD_OUT).shape == (6, critic.feature_size())
+
+
+def test_some_at_a_time_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    critic, generator = Critic(critic_shape()), make_generator(generator_shape())
+    whole, scores = watch()(critic, generator), scores_of(critic, Vision(), HELD_OUT)
+    monkeypatch.setattr(heldout, "CHUNK", 4)
+    parts = watch()(critic, generator)
+    for one, other in ((whole.training, parts.training), (whole.held_out, parts.held_out)):
+        assert one.losses == pytest.approx(other.losses, rel=1e-4)
+        assert one.apart == pytest.approx(other.apart, rel=1e-4)
+        assert one.penalties == pytest.approx(other.penalties, rel=1e-4)
+    assert whole.spreads == pytest.approx(parts.spreads, rel=1e-4)
+    torch.testing.assert_close(scores_of(critic, Vision(), HELD_OUT), scores)
+
+
+def test_as_many_are_looked_at_of_each_as_of_the_fewest(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(watch().training) == len(watch().held_out) == len(watch().latents) == len(HELD_OUT)
+    few = CriticWatch(TRAINING[:5], HELD_OUT, 8, watch().objective, Vision())
+    assert len(few.training) == len(few.held_out) == 5
+    monkeypatch.setattr(heldout, "LOOKED_AT", 4)
+    assert len(watch().training) == len(watch().held_out) == 4
+
+
+def test_a_clipped_critics_slope_is_told_by_its_interpolates() -> None:
+    torch.manual_seed(0)
+    critic, generator = Critic(critic_shape()), make_generator(generator_shape()).eval()
+    looked = watch("wgan")
+    with torch.no_grad():
+        fakes = generator(looked.latents)
+    points = interpolate((to_float(looked.training),), (fakes,), looked.epsilon)
+    penalty = gradient_penalty(critic, points).mean().item()
+    assert looked(critic, generator).slope == pytest.approx(1 + penalty**0.5, rel=1e-4)
 
 
 def losses(*apart: float) -> Losses:

@@ -38,6 +38,8 @@ CONFIG = make_config(
     generator="plain", critic="plain", eval_every=1, snap=0, log_every=100,
 )  # fmt: skip
 
+pytestmark = pytest.mark.usefixtures("few_fakes")
+
 
 def dataset(held_out: int = 10) -> Dataset:
     pictures = bowls(16 + held_out, 32)
@@ -94,7 +96,7 @@ def test_a_seeing_critic_is_calibrated_on_its_scores_of_held_out_photographs(tmp
     assert scores[0] < scores[-1]
 
 
-def test_sheets_and_figures_are_of_the_averaged_generator(session: Session) -> None:
+def test_sheets_and_figures_are_of_the_averaged_generator(session: Session, few_fakes: int) -> None:
     networks, size = session.training.networks, CONFIG.latent_size
     for _ in range(4):  # at first the average follows at once
         session.training.cycle()
@@ -105,7 +107,7 @@ def test_sheets_and_figures_are_of_the_averaged_generator(session: Session) -> N
 
     with Image.open(session.snapshots.samples / "step-00000005.png") as sheet:
         assert np.array_equal(np.asarray(sheet), np.asarray(contact_sheet(drawn(GRID_SEEDS))))
-    figures = QuickFigures(session.evaluator.reals, session.evaluator.held_out)
+    figures = QuickFigures(session.evaluator.reals, session.evaluator.held_out, fakes=few_fakes)
     assert session.evaluator().figures == figures(drawn(range(figures.fakes)))
     latest = draw(networks.generator.eval(), latents_from_seeds(list(GRID_SEEDS), size), CPU)
     assert not np.array_equal(latest, drawn(GRID_SEEDS))

@@ -22,12 +22,15 @@ from trainer.training.guard import Guard
 from trainer.training.setback import go_back
 from trainer.training.state import (
     STATE_VERSION,
+    Copy,
     LoopState,
     _tensors,
     calm_state,
+    loop_state_of,
     newest_state,
     restore_state,
     save_calm,
+    save_setback,
     save_state,
     saved_config,
     write_state,
@@ -243,6 +246,42 @@ def test_the_last_two_are_kept(tmp_path: Path) -> None:
         "state-00000003.safetensors",
         "state-00000004.safetensors",
     ]
+
+
+def test_what_a_setback_gives_up_is_dropped_and_what_it_goes_back_to_is_not(tmp_path: Path) -> None:
+    training = start(config_for("wgan-gp"))
+    for training.step in (4, 8):
+        save_state(tmp_path, training, AROUND)
+    training.step = 6
+    save_setback(tmp_path, training, AROUND)
+    assert sorted(path.stem for path in tmp_path.iterdir()) == ["state-00000004", "state-00000006"]
+
+
+def test_what_the_loop_knows_comes_back(tmp_path: Path) -> None:
+    guard = Guard()
+    guard.note_calm(3)
+    loop = LoopState("fingerprint", guard, 17, lowest=0.25, best_by="kid_pretrained")
+    save_state(tmp_path, start(config_for("wgan-gp")), loop)
+    _, document = newest_state(tmp_path, print)
+    again = loop_state_of(document)
+    assert again.guard.to_json() == guard.to_json()
+    assert replace(again, guard=guard) == loop
+    for name in ("lowest", "best_by"):
+        del document[name]
+    earlier = loop_state_of(document)
+    assert (earlier.lowest, earlier.best_by) == (math.inf, "kid")
+
+
+def test_a_copy_in_memory_leaves_no_trace_of_what_came_after() -> None:
+    training = start(config_for("wgan-gp"))
+    training.cycle()
+    before, copy = everything(training), Copy(training)
+    training.set_back(1)
+    training.cycle()
+    copy.restore(training)
+    assert (training.step, training.summed_steps, training.setbacks) == (1, 1, 0)
+    after = everything(training)
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
 @pytest.mark.parametrize("keep", [0, 5, 200, 0.5, 0.99])

@@ -241,23 +241,24 @@ def test_steps_are_those_of_the_plain_way_to_write_them(generator: GeneratorKind
     what = task(vision=networks.vision)
     arithmetic = eager(networks, what)
     rng = torch.Generator().manual_seed(1)
-    for _ in range(20 if critic == "plain" else 4):
-        pictures = torch.rand(BATCH, 3, 32, 32, generator=rng, dtype=torch.float64) * 2 - 1
+    steps, batch = (20, BATCH) if critic == "plain" else (3, 2)
+    for _ in range(steps):
+        pictures = torch.rand(batch, 3, 32, 32, generator=rng, dtype=torch.float64) * 2 - 1
         with torch.no_grad():
             reals: Views = networks.vision(pictures)
-        latents = torch.randn(BATCH, 8, generator=rng, dtype=torch.float64)
-        epsilon = torch.rand(BATCH, generator=rng, dtype=torch.float64)
-        none = torch.empty(BATCH, NUMBERS, dtype=torch.float64)
+        latents = torch.randn(batch, 8, generator=rng, dtype=torch.float64)
+        epsilon = torch.rand(batch, generator=rng, dtype=torch.float64)
+        none = torch.empty(batch, NUMBERS, dtype=torch.float64)
         draw = FakesDraw(latents, none, torch.rand(2, generator=rng))
         heads = len(networks.critic.head_names)
         sums = torch.zeros(len(CRITIC_STATISTICS), heads, dtype=torch.float64)
         fakes = arithmetic.fakes(draw)
         critic_step(networks, of_critic, what, arithmetic, reals, fakes, epsilon, sums=sums)
         loss = naive.critic_step(reals, draw, epsilon)
-        assert sums[0].sum().item() / BATCH == pytest.approx(loss, rel=1e-8)
+        assert sums[0].sum().item() / batch == pytest.approx(loss, rel=1e-8)
         total = torch.zeros(1, dtype=torch.float64)
         generator_step(networks, of_generator, arithmetic, fakes, sums=total)
-        assert total.item() / BATCH == pytest.approx(naive.generator_step(draw), rel=1e-8)
+        assert total.item() / batch == pytest.approx(naive.generator_step(draw), rel=1e-8)
     for ours, theirs in (
         (networks.critic, naive.critic.net),
         (networks.generator, naive.generator.net),

@@ -142,11 +142,20 @@ def test_each_objective_has_its_optimiser(objective: str, kind: type[torch.optim
         assert training.critic_optimiser.defaults["betas"] == betas
 
 
-@pytest.mark.parametrize("precision", ["bf16", "float32"])
+@pytest.mark.parametrize(
+    ("precision", "rounds_well", "wanted"),
+    [
+        ("bf16", False, torch.bfloat16),
+        ("float32", True, torch.float32),
+        ("auto", True, torch.bfloat16),
+        ("auto", False, torch.float32),
+    ],
+)
 def test_a_step_computes_in_the_precision_that_is_asked_for(
-    precision: Precision, monkeypatch: pytest.MonkeyPatch
+    precision: Precision, rounds_well: bool, wanted: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """bf16 in both networks' convolutions; neither in float32."""
+    """bf16 in both networks' convolutions, by itself where it is the device's own; else in neither."""
+    monkeypatch.setattr(training_module, "rounds_well", lambda device: rounds_well)
     training = start(replace(CONFIG, precision=precision))
     kinds: dict[str, torch.dtype] = {}
 
@@ -158,7 +167,6 @@ def test_a_step_computes_in_the_precision_that_is_asked_for(
         convolution = next(m for m in network.modules() if isinstance(m, torch.nn.Conv2d))
         convolution.register_forward_hook(note(name))
     training.cycle()
-    wanted = torch.bfloat16 if precision == "bf16" else torch.float32
     assert kinds == {"generator": wanted, "critic": wanted}
 
 
