@@ -196,6 +196,21 @@ def test_a_stopped_account_sends_nothing_until_a_person_starts_it(
     assert len(publisher.ledger.posts()) == 1
 
 
+def test_a_stop_that_only_a_person_ends_does_not_end_with_a_wait_from_before(
+    box: Outbox, database: Database, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    slot(database, NOON)
+    publisher.faults["send"].extend(["limited", "stopped"])
+    box.step("main")
+    assert the_account(database).not_before is not None
+    clock.move(minutes=16)
+    box.step("main")
+    assert the_account(database).not_before is None
+    clock.move(hours=1)
+    box.step("main")
+    assert the_account(database).state is AccountState.STOPPED
+
+
 def test_no_post_without_its_picture(
     box: Outbox, database: Database, tmp_path: Path, publisher: LedgerPublisher
 ) -> None:
