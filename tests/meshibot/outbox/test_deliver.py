@@ -121,8 +121,8 @@ def test_retries_are_bounded_and_back_off(
         waits.append((post.not_before - clock.now()).total_seconds())
         clock.time = max(post.not_before, clock.now() + timedelta(seconds=1))
     assert len(waits) == Policy().max_attempts
-    for number, wait in enumerate(waits[:-1]):
-        assert 15 * 2**number <= wait <= 45 * 2**number
+    stretched = [wait / (30 * 2**number) for number, wait in enumerate(waits[:-1])]
+    assert 0.5 <= min(stretched) < 1 < max(stretched) <= 1.5  # drawn, or all come back at one moment
     post = only_post(database)
     assert post.reason == "The network is busy. Given up after 6 tries."
     assert picture_states(database) == ["approved"] * 5
