@@ -14,7 +14,7 @@ from dataclasses import astuple, dataclass
 import torch
 from torch import Tensor
 
-from trainer.metrics.distances import distances
+from trainer.metrics.distances import mean_nearest
 
 NEIGHBOURS = 10
 
@@ -22,8 +22,7 @@ NEIGHBOURS = 10
 def typicality(components: Tensor, training: Tensor) -> Tensor:
     """Of pictures, (n,): minus the mean distance of each row (n, k) to its nearest of the photographs (t, k);
     the lower, the less typical."""
-    nearest = distances(components, training).topk(min(NEIGHBOURS, len(training)), largest=False).values
-    return -nearest.mean(1)
+    return -mean_nearest(components, training, NEIGHBOURS)
 
 
 @dataclass(frozen=True)

@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from trainer.metrics.distances import mean_nearest
 from trainer.nets.architecture import SEEN_AT
 from trainer.nets.efficientnet import load_pretrained
 from trainer.nets.vision import PretrainedVision
 from trainer.pictures import to_device, to_float
 from trainer.progress import track
+from trainer.typicality import NEIGHBOURS
 
-NEIGHBOURS = 10
 _CHUNK = 32
-_ROWS = 512
 
 
 class Typicality:
@@ -53,17 +53,13 @@ def _read(path: Path) -> NDArray[np.uint8]:
 
 
 def density(features: Tensor) -> NDArray[np.float64]:
-    """How near each row of (n, d) has its nearest others: minus their mean distance, channels standardised.
+    """How near each row of (n, d) has its nearest others: minus the mean distance of these and itself, in
+    units of each channel's deviation.
 
     Of the paper's estimates the one that also serves a hundred photographs: a Gaussian of as many channels as
     the network has would fit each outlier. On 600 photographs of ramen both rank alike (correlation 0.92).
     """
     deviation, mean = torch.std_mean(features.double(), dim=0, correction=0)
     standardised = (features.double() - mean) / deviation.clamp_min(1e-6)
-    others = min(NEIGHBOURS, len(features) - 1)
-    nearest = [
-        torch.cdist(rows, standardised).topk(others + 1, largest=False).values  # itself among them
-        for rows in standardised.split(_ROWS)
-    ]
-    distances: NDArray[np.float64] = (torch.cat(nearest).sum(1) / max(1, others)).numpy()
-    return -distances
+    found: NDArray[np.float64] = -mean_nearest(standardised, standardised, NEIGHBOURS + 1).numpy()
+    return found

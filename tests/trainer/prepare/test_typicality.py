@@ -5,15 +5,16 @@ import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
 
-from trainer.prepare.typicality import NEIGHBOURS, density
+from trainer.prepare.typicality import density
+from trainer.typicality import NEIGHBOURS
 
 
 @pytest.mark.parametrize(("count", "size"), [(700, 5), (30, 60)])
-def test_density_is_the_mean_distance_of_the_nearest(count: int, size: int) -> None:
+def test_density_is_the_mean_distance_of_the_nearest_and_itself(count: int, size: int) -> None:
     features = np.random.default_rng(0).normal(size=(count, size)) * np.arange(1, size + 1)
     standardised = (features - features.mean(0)) / features.std(0)
     found, _ = NearestNeighbors(n_neighbors=NEIGHBOURS + 1).fit(standardised).kneighbors(standardised)
-    expected = -found[:, 1:].mean(1)
+    expected = -found.mean(1)
     np.testing.assert_allclose(density(torch.from_numpy(features)), expected, rtol=1e-6)
 
 
