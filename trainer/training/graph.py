@@ -54,7 +54,7 @@ def captured(training: Training) -> Callable[[], None]:
 def without_a_trace(training: Training) -> Iterator[None]:
     """Whatever is done within, or fails there, leaves networks, optimisers, random numbers, sums and counters
     as they were."""
-    kept = state.Copy(training)
+    kept = state.TrainingCopy(training)
     try:
         yield
     finally:

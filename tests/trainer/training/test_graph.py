@@ -10,7 +10,7 @@ from trainer.config import make_config
 from trainer.pictures import to_device
 from trainer.training import graph
 from trainer.training.graph import graph_cycles, without_a_trace
-from trainer.training.state import Copy
+from trainer.training.state import TrainingCopy
 from trainer.training.training import Training
 
 CONFIG = make_config(
@@ -27,7 +27,7 @@ def training() -> Training:
 
 
 def test_what_fails_within_leaves_no_trace_either(training: Training) -> None:
-    before, step = Copy(training).tensors, training.step
+    before, step = TrainingCopy(training).tensors, training.step
 
     def fail() -> None:
         training.cycle()
@@ -35,7 +35,7 @@ def test_what_fails_within_leaves_no_trace_either(training: Training) -> None:
 
     with pytest.raises(RuntimeError, match="stream"), without_a_trace(training):
         fail()
-    after = Copy(training).tensors
+    after = TrainingCopy(training).tensors
     assert training.step == step
     assert all(torch.equal(tensor, before[name]) for name, tensor in after.items())
 
