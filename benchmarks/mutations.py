@@ -1,13 +1,14 @@
 """Which changes to the code the tests notice: each is made in a copy, and its tests are run on it.
 
     python -m benchmarks.mutations MODULE ... [--tests PATH ...] [--sample N] [--seed 0] [--timeout 300]
-    python -m benchmarks.mutations --named [MODULE ...]
+    python -m benchmarks.mutations --named [PACKAGE]
 
 MODULE is as in an import, `trainer.training.guard`. Its tests are those that mirror it
 (`tests/trainer/training/test_guard.py`), and those of --tests. What is changed, one at a time: comparisons,
 arithmetic, numbers, truth values, conditions negated, statements left out. With --sample only so many of
-them, drawn at random. --named makes the changes that once went unnoticed, by name; with MODULEs, those to
-files whose path begins as one of them does.
+them, drawn at random. --named makes the changes that once went unnoticed, by name (with PACKAGE, `meshibot`,
+only those of its files). Where the code has moved on and no longer holds what was changed, the table says so
+and the status is 1: such a change has to be written anew, or struck off for a reason.
 
 Prints a table in Markdown, and each change that survived. Uses fork: runs on Linux and macOS. Not for CI: it
 takes hours.
@@ -383,8 +384,7 @@ class Finder(ast.NodeVisitor):
         """Words as well."""
 
 
-def changes_of(path: str) -> list[Change]:
-    source = (ROOT / path).read_bytes()
+def changes_of(path: str, source: bytes) -> list[Change]:
     finder = Finder(path, source)
     finder.visit(ast.parse(source))
     return finder.changes
@@ -452,23 +452,23 @@ def mirrored(path: str) -> list[str]:
     return [str(test)] if (ROOT / test).exists() else []
 
 
-def print_named(chosen: list[Named], timeout: float) -> None:
-    stale = [
-        f"{change.path} no longer holds {change.old!r} once"
-        for change in chosen
-        if (ROOT / change.path).read_text(encoding="utf-8").count(change.old) != 1
-    ]
-    if stale:
-        raise SystemExit("\n".join(stale))
+def print_named(package: str, timeout: float) -> bool:
+    """The table of the named changes; whether each could be made and was noticed."""
     print("| change | its tests | noticed |\n|---|---|---|", flush=True)
+    right = True
     with copied() as tree:
-        for change in chosen:
-            source = (ROOT / change.path).read_text(encoding="utf-8")
+        for change in filter(lambda change: change.path.startswith(package), NAMED):
             folder = "" if change.tests.startswith("tests/") else "tests/trainer/training/"
-            tests = [os.path.normpath(f"{folder}{change.tests}")]
-            changed = source.replace(change.old, change.new).encode()
-            seen = noticed(tree, change.path, changed, tests, timeout)
-            print(f"| {change.name} | `{tests[0]}` | {'yes' if seen else '**no**'} |", flush=True)
+            tests = os.path.normpath(f"{folder}{change.tests}")
+            source = (tree / change.path).read_text(encoding="utf-8")
+            if source.count(change.old) != 1:
+                seen = f"**stale**: {change.path} does not hold what is changed, once"
+            else:
+                changed = source.replace(change.old, change.new).encode()
+                seen = "yes" if noticed(tree, change.path, changed, [tests], timeout) else "**no**"
+            right = right and seen == "yes"
+            print(f"| {change.name} | `{tests}` | {seen} |", flush=True)
+    return right
 
 
 def print_modules(options: argparse.Namespace) -> None:
@@ -480,7 +480,8 @@ def print_modules(options: argparse.Namespace) -> None:
             tests = [*mirrored(path), *options.tests]
             assert tests, f"{module} has no tests of its own: give --tests"
             assert passes(tree, tests, options.timeout), f"{', '.join(tests)} fail without any change"
-            source, changes = (ROOT / path).read_bytes(), changes_of(path)
+            source = (tree / path).read_bytes()
+            changes = changes_of(path, source)
             if options.sample:
                 chosen = random.Random(options.seed).sample(changes, min(options.sample, len(changes)))
                 changes = sorted(chosen, key=lambda change: change.start)
@@ -505,7 +506,7 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--timeout", type=float, default=300.0)
-    parser.add_argument("--named", action="store_true")
+    parser.add_argument("--named", nargs="?", const="", metavar="PACKAGE")
     options = parser.parse_args()
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -515,11 +516,10 @@ def main() -> None:
     for slow in SLOW:
         importlib.import_module(slow)
 
-    if options.named:
-        begun = tuple(module.replace(".", "/") for module in options.modules)
-        print_named([change for change in NAMED if change.path.startswith(begun or "")], options.timeout)
-    else:
+    if options.named is None:
         print_modules(options)
+    elif not print_named(options.named, options.timeout):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

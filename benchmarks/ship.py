@@ -31,7 +31,7 @@ FRAME = 0.5
 def halve(loaded: Checkpoint, path: Path) -> None:
     """Store the weights as float16, and say what that changes of 64 pictures."""
     parts = (loaded.generator, loaded.critic, loaded.vision, loaded.photographs, loaded.metadata)
-    checkpoint.save(path, *parts, loaded.copies, half=True)
+    checkpoint.save(path, *parts, loaded.copies, loaded.layout, half=True)
     half = checkpoint.load(path)
     seeds = range(64)
     before, after = loaded.sample(seeds), half.sample(seeds)

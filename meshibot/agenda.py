@@ -2,7 +2,7 @@
 each shows. The calendar, and what comes next. Reads only."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
@@ -51,6 +51,14 @@ class Entry:
     def reference(self) -> str:
         """How a command and the page name it."""
         return str(self.id) if self.id is not None else self.minute
+
+
+@dataclass(frozen=True)
+class Taking:
+    """How many pictures of the stock a post takes, and whether only those of the preferred checkpoint."""
+
+    pictures: int = 1
+    preferred_alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,12 +141,12 @@ def upcoming(
     *,
     reviewed: bool,
     preferred: str = "",
-    takes: Callable[[date], int] = lambda _: 1,
+    takes: Callable[[date], Taking] = lambda _: Taking(),
 ) -> list[Entry]:
     """The next slots, each with what will fill it, as far as that can be told today.
 
     Pictures of the checkpoint with the SHA-256 `preferred` come first, as they do for the outbox. `takes`
-    says how many a post of a local day has; none are shown where there are fewer.
+    says what a post of a local day has; none are shown where there are fewer.
     """
     found: list[Entry] = []
     for days in (2, 40, 366):
@@ -146,13 +154,16 @@ def upcoming(
         found = [entry for entry in span if entry.state in ("planned", "expected")][:count]
         if len(found) == count:
             break
-    wanted = {entry.reference: takes(entry.local.date()) for entry in found if not entry.pictures}
-    pictures = _next_pictures(session, account, sum(wanted.values()), preferred, reviewed=reviewed)
-    for place, entry in enumerate(found):
-        count = wanted.get(entry.reference, 0)
-        if count and len(pictures) >= count:
-            found[place] = replace(entry, pictures=tuple(pictures[:count]))
-            del pictures[:count]
+    empty = [(place, takes(entry.local.date())) for place, entry in enumerate(found) if not entry.pictures]
+    if not any(taking.pictures for _, taking in empty):
+        return found
+    looks = recent_hashes(session, account, RECENT_POSTS)
+    stock = _stock(session, preferred, reviewed=reviewed)
+    for place, taking in empty:
+        of_it = [picture for picture in stock if picture.checkpoint == preferred]
+        pictures = _next_pictures(of_it if taking.preferred_alone else stock, looks, taking.pictures)
+        looks += [picture.phash for picture in pictures]
+        found[place] = replace(found[place], pictures=pictures)
     return found
 
 
@@ -218,25 +229,24 @@ def _entry(slot: Slot, post: Post | None, schedule: Schedule) -> Entry:
     )
 
 
-def _next_pictures(
-    session: Session, account: str, count: int, preferred: str, *, reviewed: bool
-) -> list[Picture]:
-    """What the outbox would choose today, one after the other, without locking any of it."""
+def _stock(session: Session, preferred: str, *, reviewed: bool) -> Sequence[Picture]:
+    """The pictures that wait, in the order in which the outbox tries them, without locking any."""
     waits = select(Picture).where(Picture.state == PictureState.APPROVED)
     waits = waits.order_by(Picture.checkpoint != preferred, Picture.id)
     if reviewed:
         waits = waits.where(Picture.verdict == Verdict.APPROVED)
-    if count == 0:
-        return []
-    looks = recent_hashes(session, account, RECENT_POSTS)
+    return session.scalars(waits.limit(200)).all()
+
+
+def _next_pictures(stock: Iterable[Picture], looks: Sequence[int], count: int) -> tuple[Picture, ...]:
+    """The first that look like none of `looks` and none of each other; none at all where there are fewer."""
     chosen: list[Picture] = []
-    for picture in session.scalars(waits.limit(200)):
-        if nearest(picture.phash, looks) >= LOOK_ALIKE:
+    for picture in stock:
+        if len(chosen) == count:
+            break
+        if nearest(picture.phash, [*looks, *(other.phash for other in chosen)]) >= LOOK_ALIKE:
             chosen.append(picture)
-            looks.append(picture.phash)
-            if len(chosen) == count:
-                break
-    return chosen
+    return tuple(chosen) if len(chosen) == count else ()
 
 
 def day_begin(day: date, schedule: Schedule) -> datetime:

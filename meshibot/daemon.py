@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from queue import Empty, SimpleQueue
 from types import FrameType
 
 from apscheduler.executors.pool import ThreadPoolExecutor
@@ -65,8 +66,10 @@ class Daemon:
     def __post_init__(self) -> None:
         self._presence = Presence(self.database, self.clock)
         self._stop = threading.Event()
-        self._told = False
-        """Whether a signal has asked for the end."""
+        # Its `put` is reentrant, which an event's `set` is not: a signal may come while the main thread waits
+        # on it, or handles another, and what takes a lock there would wait for itself.
+        self._end: SimpleQueue[int | None] = SimpleQueue()
+        """The signals that ask for the end; None where `stop` does."""
         self._outbox = Outbox(
             self.database, self.channels, self.policy, self.clock, self.rng, self._stop.is_set
         )
@@ -125,28 +128,35 @@ class Daemon:
         self._stop.set()
         for task in self._tasks:
             task.bell.set()
+        self._end.put(None)
 
     def stopping(self) -> bool:
         """Whether the end was asked for; a long job looks at it."""
         return self._stop.is_set()
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
-        if self._told:  # an event is no place to be interrupted in by another that sets it: both would wait
-            return
-        self._told = True
-        log.info("%s: finishing what is under way", signal.Signals(number).name)
-        self.stop()
+        self._end.put(number)
 
     def _attend(self) -> None:
         """What is short and regular, until the end."""
         planned = time.monotonic()
-        while not self._stop.wait(POLL.total_seconds()):
+        while not self._is_over():
             self._try("the heartbeat", self._presence.beat)
             if self._comes_round():
                 sdnotify.tell("WATCHDOG=1")
             if time.monotonic() >= planned + PLAN.total_seconds():
                 planned = time.monotonic()
                 self._try("planning", self.plan)
+
+    def _is_over(self) -> bool:
+        """Wait a while for somebody to ask for the end; whether one did."""
+        try:
+            number = self._end.get(timeout=POLL.total_seconds())
+        except Empty:
+            return False
+        if number is not None:
+            log.info("%s: finishing what is under way", signal.Signals(number).name)
+        return True
 
     def _comes_round(self) -> bool:
         """Whether the thread of every account has worked lately; the watchdog hears of nothing else."""

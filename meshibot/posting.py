@@ -24,7 +24,7 @@ from meshibot.publishers import publisher_class
 from meshibot.slots import Schedule, schedule_of
 from meshibot.stock.inventory import fingerprint
 from meshibot.stock.sampler import sample_in_child
-from meshibot.stock.stock import picture_of, recent_hashes, sampling_request
+from meshibot.stock.stock import hashes_to_avoid, picture_of, sampling_request
 from meshibot.views import Json, load_post, picture_json, post_json, weakest
 
 
@@ -139,7 +139,7 @@ def _pictures(
                 reviewed=reviewed,
                 fault=picture_fault(settings),
             ).pictures
-            avoid = recent_hashes(session)
+            avoid = hashes_to_avoid(session)
         if chosen:
             return chosen
     if reviewed:

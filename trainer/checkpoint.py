@@ -14,11 +14,11 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from trainer.device import told_faults
 from trainer.errors import UsageError
@@ -36,8 +36,10 @@ if TYPE_CHECKING:
     from trainer.metrics.realism import Realism
     from trainer.nets.critic import Critic
     from trainer.nets.generator import Generator
-    from trainer.nets.vision import Vision
-    from trainer.typicality import Scale
+    from trainer.nets.vision import Description, Vision
+    from trainer.typicality import Layout, Scale
+
+T = TypeVar("T")
 
 FORMAT = "meshibot-checkpoint"
 FORMAT_VERSION = 3
@@ -48,6 +50,7 @@ LEAST_READABLE = 2
 _METADATA_KEY = "meshibot"
 _PHOTOGRAPHS = "photographs"
 _COPIES = "copies."
+_LAYOUT = "layout."
 _OF_PHOTOGRAPHS = ("copies.training", "copies.held_out")
 """Stored in half precision always: a number for each component and photograph."""
 _MAX_HEADER_BYTES = 16 * 1024 * 1024
@@ -142,18 +145,23 @@ class Metadata:
         known = {f.name for f in fields(cls)}
         values = {key: value for key, value in document.items() if key in known}
         marks = tuple(float(mark) for mark in values["score_quantiles"])
-        if len(marks) < 2 or list(marks) != sorted(marks) or not all(map(math.isfinite, marks)):
+        span = marks[-1] - marks[0] if len(marks) > 1 else math.nan
+        if list(marks) != sorted(marks) or not all(map(math.isfinite, (*marks, span))):
             raise ValueError("its score quantiles are not ascending numbers")
         values["score_quantiles"] = marks
         values["score_scale"] = _scale(values.get("score_scale", ()))
         values["head_weights"] = _weights(values.get("head_weights", ()))
-        values["training_hashes"] = tuple(map(_hash, list(values.get("training_hashes", ()))))
+        values["training_hashes"] = tuple(map(_hash, _list(values.get("training_hashes", []))))
         values["metrics"] = {
-            str(name): Metric(
-                float(metric["value"]), _optional(metric.get("floor")), _optional(metric.get("deviation"))
+            _text(name): Metric(
+                _number(metric["value"]), _optional(metric.get("floor")), _optional(metric.get("deviation"))
             )
-            for name, metric in values.get("metrics", {}).items()
+            for name, metric in _table(values.get("metrics", {})).items()
         }
+        values["versions"] = {
+            _text(name): _text(version) for name, version in _table(values.get("versions", {})).items()
+        }
+        values["held_out_apart"] = values.get("held_out_apart", False) is True
         for name in ("step", "images_seen", "training_pictures", "held_out_pictures"):
             values[name] = _count(values[name])
         for name in ("objective", "preset", "data_fingerprint", "provenance", "licence_note", "created_at"):
@@ -183,8 +191,28 @@ def _hash(said: object) -> str:
     return said
 
 
+def _list(said: Any) -> list[Any]:
+    if not isinstance(said, list):
+        raise ValueError("a list is of another type")
+    return said
+
+
+def _table(said: Any) -> dict[str, Any]:
+    if not isinstance(said, dict):
+        raise ValueError("a table is of another type")
+    return said
+
+
+def _number(said: Any) -> float:
+    """What is written may be no number, where a figure could not be taken; but never infinite."""
+    value = float(said)
+    if math.isinf(value):
+        raise ValueError("a figure is infinite")
+    return value
+
+
 def _optional(said: Any) -> float | None:
-    return None if said is None else float(said)
+    return None if said is None else _number(said)
 
 
 def _count(said: object) -> int:
@@ -216,6 +244,8 @@ class Checkpoint:
     device: str
     copies: CopyTest | None = None
     """By which a seeing critic's checkpoint knows copies of training photographs."""
+    layout: Layout | None = None
+    """By which it knows where photographs have what."""
 
     def sample(self, seeds: Sequence[int]) -> Tensor:
         """Pictures (n, 3, r, r) in [-1, 1], each from its own seed and independent of the others."""
@@ -245,7 +275,6 @@ class Checkpoint:
         import torch
 
         from trainer.nets.vision import PretrainedVision
-        from trainer.typicality import typicality
 
         images = images.to(self.device)
         with torch.inference_mode(), told_faults():
@@ -253,10 +282,20 @@ class Checkpoint:
                 return self._realism(self.critic.features(self.vision(images)).float())
             views, described = self.vision.look(images)
             scores = self.vision.weighed(self.critic(views))
-            if self.copies is None or self._scale is None:
+            typical = self._typicality(described)
+            if typical is None or self._scale is None:
                 return scores
-            typical = typicality(self.copies.components(described), self.copies.training)
             return self._scale.score(scores, typical)
+
+    def _typicality(self, described: Description) -> Tensor | None:
+        """Of pictures (n,), where the checkpoint can tell it; as it was then in one of before layouts."""
+        from trainer.typicality import nearness
+
+        if self.layout is not None:
+            return self.layout.typicality(described.layout)
+        if self.copies is not None:
+            return nearness(self.copies.components(described.content), self.copies.training)
+        return None
 
     @cached_property
     def _scale(self) -> Scale | None:
@@ -374,6 +413,7 @@ def save(
     photographs: Tensor,
     metadata: Metadata,
     copies: CopyTest | None = None,
+    layout: Layout | None = None,
     *,
     half: bool = False,
 ) -> str:
@@ -388,6 +428,8 @@ def save(
     tensors = {_PHOTOGRAPHS: photographs}
     if copies is not None:
         tensors |= {_COPIES + name: tensor for name, tensor in copies.to_tensors().items()}
+    if layout is not None:
+        tensors |= {_LAYOUT + name: tensor for name, tensor in layout.to_tensors().items()}
     for prefix, network in _parts(generator, critic, vision).items():
         tensors |= {prefix + name: tensor for name, tensor in network.state_dict().items()}
     for name, tensor in tensors.items():
@@ -411,10 +453,12 @@ def load(path: Path, device: str = "cpu") -> Checkpoint:
 
     import torch
 
+    from trainer.copies import CopyTest
     from trainer.nets.critic import Critic
     from trainer.nets.efficientnet import EfficientNetLite0
     from trainer.nets.generator import make_generator
     from trainer.nets.vision import PretrainedVision, Vision
+    from trainer.typicality import Layout
 
     arch = metadata.networks
     with told_faults():
@@ -428,8 +472,11 @@ def load(path: Path, device: str = "cpu") -> Checkpoint:
             _fill(network, prefix, tensors, path)
             network.requires_grad_(False).eval().to(device)
         photographs = _photographs(tensors, critic, path).to(device)
-        copies = _copies(tensors, path, device)
-    return Checkpoint(generator, critic, vision, photographs, metadata, fingerprint_of(path), device, copies)
+        copies = _made_of(CopyTest.from_tensors, _COPIES, tensors, path, device)
+        layout = _made_of(Layout.from_tensors, _LAYOUT, tensors, path, device)
+    return Checkpoint(
+        generator, critic, vision, photographs, metadata, fingerprint_of(path), device, copies, layout
+    )
 
 
 def _weights_of_heads(metadata: Metadata, critic: Critic, path: Path) -> tuple[float, ...]:
@@ -482,16 +529,20 @@ def _photographs(tensors: Mapping[str, Tensor], critic: Critic, path: Path) -> T
     return features
 
 
-def _copies(tensors: Mapping[str, Tensor], path: Path, device: str) -> CopyTest | None:
-    """What copies are found by, where the file has it. Raises CheckpointError."""
-    from trainer.copies import CopyTest
-
-    parts = {name.removeprefix(_COPIES): t for name, t in tensors.items() if name.startswith(_COPIES)}
+def _made_of(
+    make: Callable[[Mapping[str, Tensor]], T],
+    prefix: str,
+    tensors: Mapping[str, Tensor],
+    path: Path,
+    device: str,
+) -> T | None:
+    """Of the tensors whose names begin so, where the file has any. Raises CheckpointError."""
+    parts = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
     if not parts:
         return None
     _refuse_no_numbers(parts.values(), path)
     try:
-        return CopyTest.from_tensors({name: tensor.to(device) for name, tensor in parts.items()})
+        return make({name: tensor.to(device) for name, tensor in parts.items()})
     except ValueError as error:
         raise CheckpointError(f"{path} is damaged ({error}): train or copy it again.") from None
 

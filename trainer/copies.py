@@ -48,8 +48,12 @@ class CopyTest:
     """The ratio (,) below which a picture is a copy."""
 
     @classmethod
-    def measured(cls, of_training: Tensor, of_held_out: Tensor, of_mirrored: Tensor) -> CopyTest:
-        """By features (t, 432), (h, 432) and, of the same held-out photographs mirrored, (h, 432)."""
+    def measured(cls, of_training: Tensor, of_held_out: Tensor, of_mirrored: Tensor) -> CopyTest | None:
+        """By the content of photographs (t, 432), of some not trained on (h, 432), and of these mirrored;
+        None where they are too few."""
+        if len(of_held_out) < FEWEST:
+            return None
+        of_training = of_training[:MOST_TRAINING]
         deviation, mean = torch.std_mean(of_training, dim=0, correction=0)
         deviation = deviation.clamp_min(1e-6)
         _, _, directions = torch.linalg.svd((of_training - mean) / deviation, full_matrices=False)
@@ -73,7 +77,7 @@ class CopyTest:
     def ratios(self, vision: PretrainedVision, pictures: NDArray[np.uint8]) -> Tensor:
         """How near the pictures are to training photographs, measured by held-out ones, (n,); 0 is a copy."""
         views = [
-            self.components(describe_all(vision, view, self.mean.device))
+            self.components(describe_all(vision, view, self.mean.device).content)
             for view in (pictures, pictures[:, :, ::-1])
         ]
         return ratios(views, self.training, self.held_out)
@@ -95,20 +99,6 @@ class CopyTest:
         if any(table.ndim != 2 or table.shape[1] != components or not len(table) for table in tables):
             raise ValueError("what copies are found by has the wrong shape")
         return test
-
-
-def measure(
-    vision: PretrainedVision,
-    training: NDArray[np.uint8],
-    held_out: NDArray[np.uint8],
-    device: torch.device,
-) -> CopyTest | None:
-    """By photographs, uint8 (t, r, r, 3) and (h, r, r, 3), the latter not trained on; None where they are too
-    few."""
-    if len(held_out) < FEWEST:
-        return None
-    parts = (training[:MOST_TRAINING], held_out, held_out[:, :, ::-1])
-    return CopyTest.measured(*(describe_all(vision, part, device) for part in parts))
 
 
 def _own_ratios(training: Tensor, held_out: Tensor, mirrored: Tensor) -> Tensor:

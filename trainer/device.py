@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -61,9 +62,29 @@ def set_arithmetic(device: torch.device, precision: str) -> None:
     torch.set_float32_matmul_precision("high" if rounded else "highest")
 
 
+@contextmanager
+def a_core_each(most: int) -> Iterator[Executor]:
+    """Threads, `most` at most, that share no layer: torch computes on one core in each of them, and in this
+    one meanwhile.
+
+    Small layers are hardly quicker when two cores share each of them; and where another program holds one of
+    the cores, each layer would wait for it: minutes in place of seconds.
+    """
+    import torch
+
+    cores = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(min(cores, most), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(cores)
+
+
 _MACHINE_FAULTS = (
     ("out of memory", "Memory ran out"),
     ("can't allocate memory", "Memory ran out"),
+    ("failed to map segment", "Memory ran out"),  # of one of its libraries, where it is imported
     ("cpuinfo", "torch can't tell what processor this is: let this process read /proc/cpuinfo"),
     (
         "could not create a primitive",

@@ -105,15 +105,19 @@ class Keeper:
         """Make one where the last is a day old. Raises as `make` does; then none is removed."""
         now = self.clock.now()
         folder = self.settings.backups_folder
-        newest = max(archives(folder), default=None)
-        if newest is not None and now - DAILY < newest[0] <= now:
+        if any(moment > now - DAILY for moment in _until(now, folder)):
             return
         make(self.settings, folder / archive.name_of(now), now)
-        there = dict(archives(folder))
+        there = _until(now, folder)
         stay = self.keep.of(there)
         for moment, file in there.items():
             if moment not in stay:
                 file.unlink(missing_ok=True)
+
+
+def _until(now: datetime, folder: Path) -> dict[datetime, Path]:
+    """Those up to now: one that was made under a clock that ran ahead counts once its time has come."""
+    return {moment: file for moment, file in archives(folder) if moment <= now}
 
 
 def archives(folder: Path) -> Iterator[tuple[datetime, Path]]:

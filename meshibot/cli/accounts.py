@@ -160,7 +160,7 @@ def config(json: JsonOption = False) -> None:
 @app.command()
 def resume(
     account: Annotated[
-        str | None, typer.Argument(help="Which account. (default: all that are stopped)")
+        str | None, typer.Option(metavar="NAME", help="Which account. (all that are stopped)")
     ] = None,
     json: JsonOption = False,
 ) -> None:

@@ -113,10 +113,9 @@ class Kind(StrEnum):
 class PostState(StrEnum):
     """The state machine of a post; see docs/architecture.md.
 
-    A post that is written ahead of its slot is a `draft`, and `approved` once a person says so.
+    What a person wrote ahead of its slot is `approved` until the slot comes due.
     """
 
-    DRAFT = "draft"
     APPROVED = "approved"
     PLANNED = "planned"
     CLAIMED = "claimed"
@@ -141,9 +140,6 @@ OPEN_STATES = (
     PostState.UNKNOWN,
 )
 """The states in which the outbox still has work to do."""
-
-WRITTEN_AHEAD = (PostState.DRAFT, PostState.APPROVED)
-"""The states of a post that waits for its slot: it has no serial yet."""
 
 _OPEN = text(f"state IN ({', '.join(repr(str(state)) for state in OPEN_STATES)})")
 

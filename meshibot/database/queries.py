@@ -13,7 +13,6 @@ from sqlalchemy.orm import Session
 from meshibot.database.models import (
     IS_OPEN,
     OPEN_STATES,
-    WRITTEN_AHEAD,
     Account,
     AccountState,
     Daemon,
@@ -38,6 +37,10 @@ FAR = timedelta(hours=25)
 
 ALIVE = timedelta(minutes=2)
 """A daemon that was not seen for so long is taken for dead; it says that it lives every half minute."""
+
+CLOCKS_APART = timedelta(hours=1)
+"""So far ahead another machine's clock may be. A daemon that was seen later than that died under a clock that
+ran ahead: one that lives is seen by the clock as it is now."""
 
 RECENT_POSTS = 30
 """Within so many posts of an account no two look alike."""
@@ -180,13 +183,15 @@ def _moment(account: str, now: datetime) -> dict[str, object]:
 
 def lives(daemon: Daemon, now: datetime) -> bool:
     """Whether a daemon did not say that it ended, and was seen lately."""
-    return daemon.stopped_at is None and now - daemon.seen_at < ALIVE
+    return daemon.stopped_at is None and -CLOCKS_APART < now - daemon.seen_at < ALIVE
 
 
 def last_daemon(session: Session, now: datetime) -> Daemon | None:
     """One that lives; where none does, the one that was seen last."""
-    living = and_(Daemon.stopped_at.is_(None), Daemon.seen_at > now - ALIVE)
-    return session.scalar(select(Daemon).order_by(living.desc(), Daemon.seen_at.desc()).limit(1))
+    till_now = Daemon.seen_at < now + CLOCKS_APART
+    living = and_(Daemon.stopped_at.is_(None), Daemon.seen_at > now - ALIVE, till_now)
+    order = (living.desc(), till_now.desc(), Daemon.seen_at.desc())
+    return session.scalar(select(Daemon).order_by(*order).limit(1))
 
 
 def begun_between(session: Session, account: str, since: datetime, until: datetime) -> int:
@@ -357,7 +362,7 @@ def held_back(account: Account, now: datetime) -> str | None:
 
 def post_of_slot(session: Session, slot: Slot) -> Post | None:
     """What was written ahead for the slot."""
-    return session.scalar(select(Post).where(Post.slot_id == slot.id, Post.state.in_(WRITTEN_AHEAD)))
+    return session.scalar(select(Post).where(Post.slot_id == slot.id, Post.state == PostState.APPROVED))
 
 
 def written_ahead(session: Session, account: str, before: datetime) -> Sequence[Post]:
@@ -369,7 +374,7 @@ def written_ahead(session: Session, account: str, before: datetime) -> Sequence[
             Slot.account == account,
             Slot.state == SlotState.PLANNED,
             Slot.due_at < before,
-            Post.state.in_(WRITTEN_AHEAD),
+            Post.state == PostState.APPROVED,
         )
     ).all()
 

@@ -121,7 +121,10 @@ def _unasked(settings: Settings, account: Account, publisher: Publisher) -> tupl
     stopped = _stopped_reason(settings, account)
     if stopped is None:
         return "ok", says
-    return "warning", f"It is stopped ({stopped}): mend that, then run `meshibot resume {account.name}`."
+    return (
+        "warning",
+        f"It is stopped ({stopped}): mend that, then run `meshibot resume --account {account.name}`.",
+    )
 
 
 def _for_a_person(settings: Settings, account: Account) -> int:
@@ -148,7 +151,7 @@ def _credentials(settings: Settings, account: Account, publisher: Publisher) -> 
     # Whose it is says nothing of whether it may post.
     return (
         "warning",
-        f"{says} It is stopped ({stopped}): mend that, then run `meshibot resume {account.name}`.",
+        f"{says} It is stopped ({stopped}): mend that, then run `meshibot resume --account {account.name}`.",
     )
 
 

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import exists, func, or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from meshibot.backup.make import archives
@@ -19,12 +19,13 @@ from meshibot.database import (
     Post,
     Slot,
     SlotState,
-    Verdict,
 )
 from meshibot.database.models import IS_FOR_A_PERSON
+from meshibot.needs import pictures_needed
 from meshibot.notices.condition import Condition
 from meshibot.notices.digest import digest
 from meshibot.slots.planner import ON_PURPOSE
+from meshibot.stock.review import counts
 from meshibot.thresholds import LOW_DISK, OLD_BACKUP
 
 MISSED_FOR = timedelta(hours=24)
@@ -99,12 +100,8 @@ def _missed(session: Session, account: str, now: datetime) -> Iterator[Condition
 
 def _stock(session: Session, settings: Settings, now: datetime) -> Iterator[Condition]:
     waiting = session.scalar(select(func.count()).where(Picture.state == PictureState.APPROVED)) or 0
-    needed = session.scalar(
-        select(func.count()).where(
-            Slot.state == SlotState.PLANNED, Slot.due_at > now, Slot.due_at <= now + _DAY
-        )
-    )
-    if waiting < min(needed or 0, settings.stock_target):
+    needed = pictures_needed(session, settings.accounts, now)
+    if waiting < min(needed, settings.stock_target):
         yield Condition(
             "stock",
             "stock low",
@@ -115,25 +112,11 @@ def _stock(session: Session, settings: Settings, now: datetime) -> Iterator[Cond
 
 
 def _review(session: Session, settings: Settings, now: datetime) -> Iterator[Condition]:
-    """Slots of a day for which nobody approved a picture, told while there is time to."""
-    names = [account.name for account in settings.accounts if account.review == "required"]
-    if not names:
-        return
-    approved = session.scalar(
-        select(func.count()).where(
-            Picture.state == PictureState.APPROVED, Picture.verdict == Verdict.APPROVED
-        )
-    )
-    needed = session.scalar(
-        select(func.count()).where(
-            Slot.account.in_(names),
-            Slot.state == SlotState.PLANNED,
-            Slot.due_at > now,
-            Slot.due_at <= now + _DAY,
-            ~exists().where(Post.slot_id == Slot.id),
-        )
-    )
-    if (approved or 0) < (needed or 0):
+    """Pictures that nobody approved and slots need, told while there is time to."""
+    reviewed = [account for account in settings.accounts if account.review == "required"]
+    needed = pictures_needed(session, reviewed, now)
+    approved = counts(session)["approved"]
+    if approved < needed:
         yield Condition(
             "review",
             "pictures to review",

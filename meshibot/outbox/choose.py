@@ -39,7 +39,6 @@ _TOLD = 5
 """Missed slots that the log names at once."""
 _A_ROUNDING = 1e-9
 """US dollars: sums of floats."""
-NOT_APPROVED = "What was written for it is a draft, which nobody approved."
 OF_OTHERS = (
     "The stock has too few pictures of the present checkpoint: `meshibot stock clear --others` makes room "
     "for more."
@@ -223,10 +222,8 @@ def _post_for_slot(turn: Turn, due: Iterable[Slot], hindrance: str | None) -> Po
                 turn.settle(ahead, Late(slot.reason))
         elif ahead is None:
             return new_post(turn, slot, turn.channel.kind_at(slot.due_at))
-        elif ahead.state is PostState.APPROVED:
-            return _begin(turn, slot, ahead)
         else:
-            slot.reason = NOT_APPROVED
+            return _begin(turn, slot, ahead)
     return None
 
 

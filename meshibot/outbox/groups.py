@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 
 from meshibot.database import queries
 from meshibot.database.models import (
-    WRITTEN_AHEAD,
     Kind,
     Picture,
     PictureState,
@@ -67,7 +66,7 @@ def _of_slot(group: Group, slot: Slot) -> ColumnElement[bool]:
     slots = select(Slot.id).where(Slot.key.in_(_keys(group, slot)))
     return or_(
         Post.group_key == key_of(group, slot),
-        and_(Post.slot_id.in_(slots), Post.state.in_(WRITTEN_AHEAD)),
+        and_(Post.slot_id.in_(slots), Post.state == PostState.APPROVED),
     )
 
 

@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 from meshibot.captions import marker
 from meshibot.database.models import (
     OPEN_STATES,
-    WRITTEN_AHEAD,
     Account,
     AccountState,
     Attempt,
@@ -54,7 +53,7 @@ LEVELS = {
 }
 """How loud a decision is told; one that is not named is a warning."""
 
-HOLDING_STATES = (*OPEN_STATES, *WRITTEN_AHEAD, PostState.NEEDS_PERSON)
+HOLDING_STATES = (*OPEN_STATES, PostState.APPROVED, PostState.NEEDS_PERSON)
 """The states of a post whose pictures nobody else may have."""
 
 OUTCOMES: tuple[tuple[type[PublishError], Outcome], ...] = (

@@ -17,7 +17,6 @@ from meshibot.captions import serials_in
 from meshibot.database import queries
 from meshibot.database.models import (
     OPEN_STATES,
-    WRITTEN_AHEAD,
     Account,
     Daemon,
     Event,
@@ -94,7 +93,7 @@ def hold(
         write_slots(session, name, schedule, now, random.SystemRandom())
     slots = _held_slots(session, name, schedule, now)
     for slot in slots:
-        ahead = session.scalars(select(Post).where(Post.slot_id == slot.id, Post.state.in_(WRITTEN_AHEAD)))
+        ahead = session.scalars(select(Post).where(Post.slot_id == slot.id, Post.state == PostState.APPROVED))
         for post in ahead.all():
             _settle(session, account, post, Late(UNCERTAIN), now)
         # pinned, or the planner would plan those again whose jitter lies ahead
@@ -102,7 +101,7 @@ def hold(
     record.stop(
         account,
         f"It was restored from a backup of {since:%Y-%m-%d %H:%M} UTC, and what it posted since is not known "
-        f"here. Run `meshibot resume {name}`, which asks its network.",
+        f"here. Run `meshibot resume --account {name}`, which asks its network.",
         now,
     )
     session.add(Event(at=now, actor=by, action=RESTORE, account=name, note=since.isoformat()))

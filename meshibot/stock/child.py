@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 
 from meshibot.errors import MeshibotError
+from trainer.device import machine_fault
 from trainer.errors import TrainerError
 
 
@@ -17,7 +18,9 @@ def answer(do: Callable[[str], None], out_of_memory: str) -> int:
     except (MeshibotError, TrainerError) as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return error.exit_status
-    except MemoryError:
+    except (MemoryError, ImportError) as error:
+        if machine_fault(error) is None:
+            raise
         print(out_of_memory, file=sys.stderr)
         return 1
     return 0

@@ -12,8 +12,7 @@ import math
 import random
 import sys
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +24,7 @@ from meshibot.stock.child import answer
 from meshibot.stock.sampler import SampledPicture, SamplingRequest, SamplingResult
 from meshibot.stock.selection import Refusal, Rules, choose
 from trainer.checkpoint import Checkpoint, Metadata, load
-from trainer.device import keep_freed_memory
+from trainer.device import a_core_each, keep_freed_memory
 from trainer.files import atomic_write
 from trainer.hashes import perceptual_hash
 
@@ -106,7 +105,7 @@ def sample(request: SamplingRequest) -> SamplingResult:
 
     Raises NothingToDo where not one picture passed, and TrainerError for a checkpoint that can't be used.
     """
-    with _a_core_each() as pool:
+    with a_core_each(_MOST_CORES) as pool:
         return _choose_from(pool, load(request.checkpoint), request)
 
 
@@ -175,26 +174,6 @@ def _draw(pool: Executor, checkpoint: Checkpoint, seeds: list[int], named: Path)
     if not all(map(math.isfinite, scores)):
         raise MeshibotError(f"{named} makes pictures that are not numbers: use another checkpoint.")
     return _Round(seeds, scores, np.concatenate([pixels for _, pixels in looks]))
-
-
-@contextmanager
-def _a_core_each() -> Iterator[Executor]:
-    """Threads that share no layer: torch computes on one core in each of them, and here.
-
-    Layers this small are hardly quicker when two cores share each of them; and where another program holds
-    one of the cores, each layer would wait for it: minutes in place of seconds.
-    """
-    import torch
-
-    cores = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(
-            min(cores, _MOST_CORES), initializer=torch.set_num_threads, initargs=(1,)
-        ) as pool:
-            yield pool
-    finally:
-        torch.set_num_threads(cores)
 
 
 def _store(folder: Path, metadata: Metadata, candidates: _Round, index: int, phash: int) -> SampledPicture:

@@ -161,7 +161,7 @@ class Stock:
 
     def _sample(self, count: int, stopping: Callable[[], bool] = lambda: False) -> SamplingResult:
         with self.database.read() as session:
-            avoid = recent_hashes(session)
+            avoid = hashes_to_avoid(session)
         self.folder.mkdir(parents=True, exist_ok=True)
         workshop = Path(tempfile.mkdtemp(prefix=".sampling-", dir=self.folder))
         request = sampling_request(self.checkpoint, self.min_quantile, count, workshop, avoid)
@@ -245,7 +245,7 @@ class Restocker:
             self._wait_until = None
 
 
-def recent_hashes(session: Session) -> list[int]:
+def hashes_to_avoid(session: Session) -> list[int]:
     """Perceptual hashes of what waits, what is being posted, and what the last posts showed."""
     waiting = select(Picture.phash).where(Picture.state.in_([PictureState.APPROVED, PictureState.RESERVED]))
     last = select(Post.id).order_by(Post.id.desc()).limit(RECENT_POSTS).subquery()

@@ -78,7 +78,13 @@ def make_app(site: Site, hosts: frozenset[str]) -> Guard:
         routes=routes,
         exception_handlers={HTTPException: _answer(site, _no_page), Exception: _answer(site, _broken)},
     )
-    return Guard(app, site.access, hosts, site.secure)
+    return Guard(
+        app,
+        site.access,
+        hosts,
+        site.secure,
+        language=lambda scope: language_of(Request(scope), site.settings),
+    )
 
 
 def _endpoint(site: Site, pages: dict[str, Page]) -> Callable[[Request], Awaitable[Response]]:

@@ -15,6 +15,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from meshibot.web.access import Access
+from meshibot.web.words import Language, say
 
 MOST_BYTES = 64 * 1024
 """Of a request's body: forms are small, and there are no uploads."""
@@ -70,6 +71,8 @@ class Guard:
     """Names by which it may be asked, without their ports."""
     secure: bool = False
     """A proxy in front speaks https."""
+    language: Callable[[Scope], Language] = lambda _: "en"
+    """In which language a request is refused."""
     logins: Rate = field(default_factory=lambda: Rate(10, 60))
     writes: Rate = field(default_factory=lambda: Rate(600, 60))
 
@@ -86,14 +89,14 @@ class Guard:
             return
         body = await _read(receive) if scope["method"] in UNSAFE else b""
         if body is None:
-            await _refused(413, "The form is too large.")(scope, receive, sending)
+            await self._refused(413, "refused_size", scope)(scope, receive, sending)
             return
         await self.app(scope, _given(body, receive), sending)
 
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         method, path = scope["method"], scope["path"]
         if not is_known_host(headers.get("host", ""), self.hosts):
-            return _refused(400, "This is not a name of this page: see `meshibot web --help`, --name.")
+            return self._refused(400, "refused_name", scope)
         if method not in (*SAFE, *UNSAFE):
             return PlainTextResponse("Method Not Allowed", 405, {"Allow": "GET, HEAD, POST"})
         scope.setdefault("state", {})["logged_in"] = self._is_logged_in(headers, path)
@@ -108,17 +111,21 @@ class Guard:
     def _refusal_of_write(self, scope: Scope, headers: Headers) -> Response | None:
         path = scope["path"]
         if not is_same_origin(headers, scheme="https" if self.secure else scope["scheme"]):
-            return _refused(403, "This came from another page, so nothing was done.")
+            return self._refused(403, "refused_elsewhere", scope)
         if not scope["state"]["logged_in"] and not _is_open(path):
-            return _refused(403, "Log in first: nothing was done.")
+            return self._refused(403, "refused_stranger", scope)
         if path == "/login" and not self.logins.allows():
-            return _refused(429, "Too many tries to log in: wait a minute.", {"Retry-After": "60"})
+            return self._refused(429, "refused_logins", scope)
         if not self.writes.allows():
-            return _refused(429, "Too many requests: wait a minute.", {"Retry-After": "60"})
+            return self._refused(429, "refused_writes", scope)
         length = headers.get("content-length", "0")
         if not length.isascii() or not length.isdigit() or int(length[:12]) > MOST_BYTES:
-            return _refused(413, "The form is too large.")
+            return self._refused(413, "refused_size", scope)
         return None
+
+    def _refused(self, status: int, key: str, scope: Scope) -> Response:
+        headers = {"Retry-After": "60"} if status == 429 else None
+        return PlainTextResponse(f"{say(self.language(scope), key)}\n", status, headers)
 
     def _is_logged_in(self, headers: Headers, path: str) -> bool:
         if path == "/metrics":
@@ -158,10 +165,6 @@ def is_same_origin(headers: Headers, scheme: str) -> bool:
 
 def _is_open(path: str) -> bool:
     return path in OPEN_PATHS or path.startswith("/static/")
-
-
-def _refused(status: int, says: str, headers: dict[str, str] | None = None) -> Response:
-    return PlainTextResponse(f"{says}\n", status, headers)
 
 
 def _with_headers(send: Send, *, no_store: bool) -> Send:

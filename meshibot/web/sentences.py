@@ -133,9 +133,6 @@ JAPANESE: dict[str, str] = {
     "It waited for the quiet hours to end, or for its turn, until its grace was over.": (
         "投稿しない時間帯の終わり、または順番を待つうちに猶予が過ぎました。"
     ),
-    "What was written for it is a draft, which nobody approved.": (
-        "用意された下書きが承認されませんでした。"
-    ),
     "No picture that a person approved was in stock (MESHIBOT_REVIEW is required).": (
         "承認済みの画像が在庫にありませんでした(MESHIBOT_REVIEW=required)。"
     ),

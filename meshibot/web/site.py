@@ -13,12 +13,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from meshibot import __version__
+from meshibot.agenda import Taking
 from meshibot.config import Account, Settings
 from meshibot.database import Database, Kind
 from meshibot.errors import UsageError
 from meshibot.gallery import Likeness
 from meshibot.metrics import Metrics
-from meshibot.outbox import PICTURES
+from meshibot.outbox import DRAWN_ANEW, PICTURES
 from meshibot.slots import Schedule, schedule_of
 from meshibot.slots.changes import Desk
 from meshibot.web import times
@@ -57,10 +58,15 @@ class Site:
         account = self.account(name)
         return Desk(self.database, account.name, account.publisher, schedule_of(account), BY, self.now)
 
-    def takes(self, name: str) -> Callable[[date], int]:
-        """How many pictures a post of an account has on a day."""
+    def takes(self, name: str) -> Callable[[date], Taking]:
+        """What a post of an account takes out of the stock on a day."""
         mix = self.account(name).kinds
-        return lambda day: PICTURES[Kind(mix.on(day))]
+
+        def taking(day: date) -> Taking:
+            kind = Kind(mix.on(day))
+            return Taking(PICTURES[kind], preferred_alone=kind in DRAWN_ANEW)
+
+        return taking
 
     def schedule(self, name: str) -> Schedule:
         """When an account posts."""

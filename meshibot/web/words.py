@@ -36,6 +36,25 @@ WORDS: dict[str, tuple[str, str]] = {
     "error_state": ("That can't be done now", "いまはその操作はできません"),
     "error_database": ("The database can't be used", "データベースを使えません"),
     "error_other": ("That did not work", "うまくいきませんでした"),
+    # what is refused before a page is reached
+    "refused_name": (
+        "This is not a name of this page: see `meshibot web --help`, --name.",
+        "このページの名前ではありません。`meshibot web --help` の --name を見てください。",
+    ),
+    "refused_elsewhere": (
+        "This came from another page, so nothing was done.",
+        "別のページから送られたため、何も行いませんでした。",
+    ),
+    "refused_stranger": (
+        "Log in first: nothing was done.",
+        "先にログインしてください。何も行いませんでした。",
+    ),
+    "refused_logins": (
+        "Too many tries to log in: wait a minute.",
+        "ログインの試行が多すぎます。1分待ってください。",
+    ),
+    "refused_writes": ("Too many requests: wait a minute.", "操作が多すぎます。1分待ってください。"),
+    "refused_size": ("The form is too large.", "送られた内容が大きすぎます。"),
     # login
     "log_in": ("Log in", "ログイン"),
     "token": ("Token", "トークン"),
@@ -66,12 +85,12 @@ WORDS: dict[str, tuple[str, str]] = {
     "address_of_post": ("Its address", "投稿のURL"),
     "account_stopped": ("{account} is stopped", "{account} は停止中です"),
     "resume_hint": (
-        "Mend the cause, then run `meshibot resume {account}`.",
-        "原因を解決してから `meshibot resume {account}` を実行してください。",
+        "Mend the cause, then run `meshibot resume --account {account}`.",
+        "原因を解決してから `meshibot resume --account {account}` を実行してください。",
     ),
     "too_few_approved": (
-        "{n} approved for {slots} slots until tomorrow night",
-        "明日の夜までの{slots}枠に対して承認済みは{n}枚です",
+        "{n} pictures approved, and the next 24 hours need {needed}",
+        "これから24時間に必要な{needed}枚に対して承認済みは{n}枚です",
     ),
     "too_few_hint": (
         "Only approved pictures are posted: slots without one are missed.",
@@ -345,7 +364,6 @@ WORDS: dict[str, tuple[str, str]] = {
     "picture_reserved": ("chosen for a post", "投稿に指定"),
     "picture_posted": ("posted", "投稿済み"),
     "picture_rejected": ("out of the stock", "除外"),
-    "post_draft": ("draft", "下書き"),
     "post_approved": ("approved", "承認済み"),
     "post_planned": ("planned", "予定"),
     "post_claimed": ("being posted", "投稿中"),

@@ -1,9 +1,11 @@
 """The daemon, as a process of its own: it posts on time, is seen, and ends cleanly."""
 
+import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
@@ -177,3 +179,65 @@ def test_a_clock_that_is_set_right_does_not_stop_the_looks(
 
     run_beside(daemon, story)
     assert posted(database) == 2
+
+
+class SignalledLock:
+    """A lock that its process gets a signal with, each time that the main thread takes it.
+
+    Whoever takes it again in the handler of that signal would wait for itself: here it is noted instead.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._depth = 0
+        self.times = 0
+        self.waits_for_itself = False
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        if threading.current_thread() is not threading.main_thread():
+            return self._lock.acquire(blocking, timeout)
+        if self._depth > 0 and not blocking:
+            return False
+        if self._depth == 0 and not self._lock.acquire(blocking, timeout):
+            return False
+        self.waits_for_itself |= self._depth > 0
+        self._depth += 1
+        self.times += 1
+        if self._depth == 1:
+            signal.raise_signal(signal.SIGTERM)
+        return True
+
+    def release(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._depth -= 1
+            if self._depth > 0:
+                return
+        self._lock.release()
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def test_a_signal_may_come_at_any_moment_and_again(
+    database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also while the main thread holds a lock that whoever asks for the end needs."""
+    caplog.set_level("INFO", "meshibot.daemon")
+
+    def tell_twice() -> None:
+        time.sleep(0.3)  # or the main thread would hear of it before it waits
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    daemon = in_process(database, tmp_path, "0 0 29 2 *", tell_twice)
+    locks = []
+    for event in (daemon._stop, *(task.bell for task in daemon._tasks)):
+        locks.append(SignalledLock())
+        event._cond = threading.Condition(locks[-1])  # type: ignore[attr-defined, arg-type]
+    daemon.run()
+    assert [(lock.times > 0, lock.waits_for_itself) for lock in locks] == [(True, False)] * len(locks)
+    assert caplog.messages[-2:] == ["SIGTERM: finishing what is under way", "meshibot has stopped"]
+    assert not lives(database, datetime.now(UTC))

@@ -285,14 +285,14 @@ def test_a_refused_token_needs_a_person_who_resumes_the_account(stocked: Command
 
     unasked = bot.json("check", status=1)
     (line,) = [line for line in unasked if line["subject"] == "account main"]
-    assert line["says"].endswith("mend that, then run `meshibot resume main`.")
+    assert line["says"].endswith("mend that, then run `meshibot resume --account main`.")
     mended = bot.json("check", "--paid", status=1)
     (line,) = [line for line in mended if line["subject"] == "account main"]
     assert line["level"] == "warning"
-    assert line["says"].endswith("run `meshibot resume main`.")
+    assert line["says"].endswith("run `meshibot resume --account main`.")
     assert bot.json("status")["accounts"][0]["state"] == "stopped", "a check changes nothing"
     assert "may send again" in bot("resume").stderr
-    assert "No account is stopped." in bot("resume", "main").stderr
+    assert "No account is stopped." in bot("resume", "--account", "main").stderr
     assert "$0.60 ($0.020 each, by the prices of August 2026)" in " ".join(line["says"] for line in mended)
     assert bot.json("post-now")["state"] == "posted"
     written = json.dumps([failed, still, mended, refused])

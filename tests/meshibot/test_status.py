@@ -42,6 +42,26 @@ def test_a_daemon_that_lives_counts_more_than_one_that_ended_after_it_was_seen(s
     assert status(settings, NOW + timedelta(minutes=4))["daemon"]["pid"] == 2
 
 
+def test_a_daemon_that_died_under_a_clock_that_ran_ahead_does_not_live_until_then(settings: Settings) -> None:
+    ahead = NOW + timedelta(days=30)
+    with Database.open(settings.database_address) as database, database.write() as session:
+        session.add(Daemon(id="a", host="h", pid=1, version="0", started_at=ahead, seen_at=ahead))
+    assert status(settings, NOW)["daemon"]["running"] is False
+    with Database.open(settings.database_address) as database, database.write() as session:
+        session.add(Daemon(id="b", host="h", pid=2, version="0", started_at=NOW, seen_at=NOW))
+    found = status(settings, NOW + timedelta(minutes=1))["daemon"]
+    assert (found["pid"], found["running"]) == (2, True)
+    found = status(settings, NOW + timedelta(hours=1))["daemon"]
+    assert (found["pid"], found["running"]) == (2, False)
+
+
+def test_another_machines_clock_may_be_some_minutes_ahead(settings: Settings) -> None:
+    soon = NOW + timedelta(minutes=10)
+    with Database.open(settings.database_address) as database, database.write() as session:
+        session.add(Daemon(id="a", host="h", pid=1, version="0", started_at=soon, seen_at=soon))
+    assert status(settings, NOW)["daemon"]["running"] is True
+
+
 def test_what_was_missed_this_week_is_said_with_its_reason(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:

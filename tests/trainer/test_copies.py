@@ -17,11 +17,11 @@ from tests.shapes import critic_shape, generator_shape
 from tests.trainer.photographs import bowl
 from trainer import checkpoint
 from trainer.checkpoint import CheckpointError, Metadata
-from trainer.copies import FALSE_ALARMS, FEWEST, CopyTest, measure
+from trainer.copies import FALSE_ALARMS, FEWEST, CopyTest
 from trainer.nets.architecture import Architecture
 from trainer.nets.critic import Critic
 from trainer.nets.generator import Generator, make_generator
-from trainer.nets.vision import PretrainedVision, make_vision
+from trainer.nets.vision import PretrainedVision, describe_all, make_vision
 from trainer.pictures import to_device, to_float
 
 CPU = torch.device("cpu")
@@ -46,7 +46,12 @@ def vision() -> PretrainedVision:
 
 @pytest.fixture(scope="module")
 def copies(vision: PretrainedVision) -> CopyTest:
-    test = measure(vision, TRAINING, HELD_OUT, CPU)
+    parts = (TRAINING, HELD_OUT, HELD_OUT[:, :, ::-1])
+    return measured(*(describe_all(vision, part, CPU).content for part in parts))
+
+
+def measured(*parts: torch.Tensor) -> CopyTest:
+    test = CopyTest.measured(*parts)
     assert test is not None
     return test
 
@@ -63,16 +68,18 @@ def test_innocent_pictures_pass(vision: PretrainedVision, copies: CopyTest) -> N
     assert copies.finds(vision, UNSEEN).mean() <= FALSE_ALARMS + 0.15
 
 
-def test_few_held_out_photographs_are_no_measure(vision: PretrainedVision) -> None:
-    assert measure(vision, TRAINING[:9], HELD_OUT[: FEWEST - 1], CPU) is None
-    assert measure(vision, TRAINING[:9], HELD_OUT[:FEWEST], CPU) is not None
+def test_few_held_out_photographs_are_no_measure() -> None:
+    training, held_out = torch.randn(2, 9, 12, generator=torch.Generator().manual_seed(0))
+    few, enough = held_out[: FEWEST - 1], held_out[:FEWEST]
+    assert CopyTest.measured(training, few, few) is None
+    assert CopyTest.measured(training, enough, enough) is not None
 
 
 def test_units_of_the_features_do_not_count() -> None:
     rng = torch.Generator().manual_seed(0)
     parts = [torch.randn(count, 12, generator=rng) for count in (30, 9, 9)]
     scale, shift = 10 ** torch.linspace(-3, 3, 12), torch.linspace(-5, 5, 12)
-    one, other = (CopyTest.measured(*each) for each in (parts, [part * scale + shift for part in parts]))
+    one, other = (measured(*each) for each in (parts, [part * scale + shift for part in parts]))
     assert other.limit.item() == pytest.approx(one.limit.item(), rel=1e-2)
 
 
@@ -80,7 +87,7 @@ def test_the_limit_is_a_low_quantile_of_held_out_photographs_own_ratios() -> Non
     """Each by the nearer of itself and its mirror image, and held against the others."""
     rng = torch.Generator().manual_seed(0)
     training, held_out, mirrored = (torch.randn(count, 3, generator=rng).double() for count in (30, 9, 9))
-    test = CopyTest.measured(training, held_out, mirrored)
+    test = measured(training, held_out, mirrored)
     units = (training - training.mean(0)) / training.std(0, correction=0)
     views = [(part - training.mean(0)) / training.std(0, correction=0) for part in (held_out, mirrored)]
     ratios = []

@@ -34,6 +34,10 @@ _SYSTEM_FOLDERS = frozenset(
         "#recycle",
         "@recycle",
         "#snapshot",
+        "~snapshot",  # NetApp, as Windows shows it
+        "@sharebin",
+        "trashbox",  # Buffalo
+        "ipod photo cache",
         "$recycle.bin",
         "system volume information",
         "lost+found",

@@ -28,7 +28,7 @@ class PretrainedNet(StandardisedNet):
         self._vision = PretrainedVision(load_pretrained()).to(self.device)
 
     def _raw(self, pictures: NDArray[np.uint8]) -> Tensor:
-        return describe_all(self._vision, pictures, self.device)
+        return describe_all(self._vision, pictures, self.device).content
 
 
 def pretrained_net(device: str | torch.device = "cpu") -> PretrainedNet | None:

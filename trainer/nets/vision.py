@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -35,6 +36,8 @@ the same at each, and the penalty's weight of 10 and target of 1 fit as they are
 SHIFT = 4
 """Pixels, at the network's input, by which it is moved at random: patterns that keep to its strides are
 seen."""
+LAYOUT_SIZE = 4
+"""Places a side that a picture's layout is told by."""
 CALIBRATED_ON = 256
 _LEAST_DEVIATION = 1e-4
 _CHUNK = 32
@@ -54,6 +57,15 @@ class _Mixing:
     bias: Tensor
     down: Tensor | None
     """None of the coarsest."""
+
+
+class Description(NamedTuple):
+    """What the pretrained network makes of n pictures."""
+
+    content: Tensor
+    """What is in them: means of its two coarsest maps (n, 432)."""
+    layout: Tensor
+    """And where: its map at stride 16 brought to 4x4 (n, 1792)."""
 
 
 class Vision(nn.Module):
@@ -111,12 +123,11 @@ class PretrainedVision(Vision):
         pictures = pictures.to(working_dtype(pictures))
         return (pictures, *self._views(self.net(_as_seen(pictures, offset))))
 
-    def describe(self, pictures: Tensor) -> Tensor:
-        """What the pretrained network makes of pictures (n, 3, r, r): means of its two coarsest maps (n,
-        432)."""
+    def describe(self, pictures: Tensor) -> Description:
+        """What the pretrained network makes of pictures (n, 3, r, r)."""
         return _description(self.net(_as_seen(pictures, None)))
 
-    def look(self, pictures: Tensor) -> tuple[Views, Tensor]:
+    def look(self, pictures: Tensor) -> tuple[Views, Description]:
         """Views and description of pictures (n, 3, r, r), of one look."""
         maps = self.net(_as_seen(pictures, None))
         return (pictures, *self._views(maps)), _description(maps)
@@ -194,13 +205,13 @@ class PretrainedVision(Vision):
 
 
 @torch.inference_mode()
-def describe_all(vision: PretrainedVision, pictures: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """`describe` of uint8 pictures (n, r, r, 3), some at a time, (n, 432)."""
+def describe_all(vision: PretrainedVision, pictures: NDArray[np.uint8], device: torch.device) -> Description:
+    """`describe` of uint8 pictures (n, r, r, 3), some at a time."""
     parts = [
         vision.describe(to_float(to_device(pictures[at : at + _CHUNK], device)))
         for at in range(0, len(pictures), _CHUNK)
     ]
-    return torch.cat(parts)
+    return Description(*map(torch.cat, zip(*parts, strict=True)))
 
 
 def make_vision(kind: CriticKind, seed: int) -> Vision:
@@ -213,8 +224,9 @@ def make_vision(kind: CriticKind, seed: int) -> Vision:
     return vision
 
 
-def _description(maps: list[Tensor]) -> Tensor:
-    return torch.cat([maps[-2].mean((2, 3)), maps[-1].mean((2, 3))], 1)
+def _description(maps: list[Tensor]) -> Description:
+    content = torch.cat([maps[-2].mean((2, 3)), maps[-1].mean((2, 3))], 1)
+    return Description(content, F.adaptive_avg_pool2d(maps[-2], LAYOUT_SIZE).flatten(1))
 
 
 def _unit(shape: tuple[int, int]) -> float:

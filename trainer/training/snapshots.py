@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, astuple
+from dataclasses import asdict, astuple, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib import metadata as packages
@@ -18,7 +18,7 @@ from torch import Tensor
 from trainer import checkpoint
 from trainer.checkpoint import Metadata
 from trainer.config import FitConfig
-from trainer.copies import CopyTest, measure
+from trainer.copies import CopyTest
 from trainer.data.dataset import Dataset
 from trainer.data.parts import parts_of
 from trainer.data.sources import printable
@@ -27,11 +27,11 @@ from trainer.hashes import perceptual_hash
 from trainer.metrics.metric import Metric
 from trainer.metrics.realism import Realism
 from trainer.nets.generator import latents_from_seeds
-from trainer.nets.vision import PretrainedVision
+from trainer.nets.vision import Description, PretrainedVision, describe_all
 from trainer.pictures import draw, to_device
 from trainer.training.heldout import features_of, scores_of
 from trainer.training.training import Training
-from trainer.typicality import Scale, typicality
+from trainer.typicality import Layout, Scale
 
 LAST_CHECKPOINT = "last.safetensors"
 BEST_CHECKPOINT = "best.safetensors"
@@ -46,6 +46,16 @@ LICENCE_NOTE = (
 )
 
 
+@dataclass(frozen=True)
+class _Described:
+    """What the pretrained network makes of a run's photographs."""
+
+    training: Description
+    held_out: Description
+    """Of those that scores are calibrated on; and of the same mirrored."""
+    mirrored: Description
+
+
 class Snapshots:
     """Writes sheets and checkpoints of the averaged networks into the run folder."""
 
@@ -55,8 +65,7 @@ class Snapshots:
         self.samples = run / "samples"
         self.checkpoints = run / "checkpoints"
         self.parts = parts_of(len(dataset.held_out))
-        photographs = dataset.held_out[self.parts.calibrating[:MOST_CALIBRATED_ON]]
-        self.calibrated_on = to_device(photographs, training.device)
+        self.calibrated_on = to_device(self._held_out, training.device)
 
     def write_sheet(self) -> Image.Image:
         """The same 64 latents through the averaged generator, 8 by 8."""
@@ -79,6 +88,7 @@ class Snapshots:
                 photographs,
                 document,
                 self._copies,
+                self._layout,
             )
 
     def _calibration(self, photographs: Tensor) -> tuple[Scale | None, tuple[float, ...]]:
@@ -91,8 +101,8 @@ class Snapshots:
             scores_of(networks.critic_average, networks.vision, self.calibrated_on)
         )
         scale = None
-        if self._copies is not None:
-            typical = typicality(self._copies.held_out, self._copies.training).to(scores)
+        if self._layout is not None and self._described is not None:
+            typical = self._layout.typicality(self._described.held_out.layout).to(scores)
             scale = Scale.of(scores, typical)
             scores = scale.score(scores, typical) if scale is not None else scores
         marks = torch.linspace(0, 1, QUANTILES + 1).to(scores)
@@ -107,12 +117,31 @@ class Snapshots:
 
     @cached_property
     def _copies(self) -> CopyTest | None:
-        """By which a seeing critic's checkpoint knows copies; the photographs are looked at once a run."""
+        """By which a seeing critic's checkpoint knows copies."""
+        seen = self._described
+        if seen is None:
+            return None
+        return CopyTest.measured(seen.training.content, seen.held_out.content, seen.mirrored.content)
+
+    @cached_property
+    def _layout(self) -> Layout | None:
+        """By which it knows where photographs have what."""
+        return None if self._described is None else Layout.measured(self._described.training.layout)
+
+    @cached_property
+    def _described(self) -> _Described | None:
+        """Of a seeing critic's photographs; they are looked at once a run."""
         vision = self.training.networks.vision
         if not isinstance(vision, PretrainedVision):
             return None
-        held_out = self.dataset.held_out[self.parts.calibrating[:MOST_CALIBRATED_ON]]
-        return measure(vision, self.dataset.training, held_out, self.training.device)
+        held_out = self._held_out
+        parts = (self.dataset.training, held_out, held_out[:, :, ::-1])
+        return _Described(*(describe_all(vision, part, self.training.device) for part in parts))
+
+    @property
+    def _held_out(self) -> NDArray[np.uint8]:
+        """The photographs that scores are calibrated on (h, r, r, 3)."""
+        return self.dataset.held_out[self.parts.calibrating[:MOST_CALIBRATED_ON]]
 
     @cached_property
     def _training_hashes(self) -> tuple[str, ...]:

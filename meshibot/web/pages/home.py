@@ -15,6 +15,7 @@ from meshibot.database import Account, AccountState, Slot, SlotState
 from meshibot.database.queries import last_daemon, lives
 from meshibot.errors import UsageError
 from meshibot.gallery import Filter
+from meshibot.needs import pictures_needed
 from meshibot.outbox import people
 from meshibot.slots import schedule_of
 from meshibot.stock import inventory, review
@@ -23,7 +24,6 @@ from meshibot.web.pages.notes import joined, note_of
 from meshibot.web.site import BY, Call, go, safe_path
 
 _WEEK = timedelta(days=7)
-_SOON = timedelta(hours=48)
 
 
 def show(call: Call) -> Response:
@@ -61,13 +61,15 @@ def show(call: Call) -> Response:
         ).all()
         daemon = last_daemon(session, now)
         counts = review.counts(session)
+        reviewed = [account for account in site.settings.accounts if account.review == "required"]
+        needed = pictures_needed(session, reviewed, now)
         return call.render(
             "home.html",
             note=note_of(call, session),
             unclear=posts_for_a_person(session, list(rows)),
             marker=marker,
             stopped=[row for row in rows.values() if row.state is AccountState.STOPPED and row.name in names],
-            short=_shortage(call, counts["approved"], coming),
+            needed=needed if needed > counts["approved"] else 0,
             counts=counts,
             target=site.settings.stock_target,
             coming=sorted(coming, key=lambda entry: entry.due_at)[: max(4, len(accounts) * 3)],
@@ -79,14 +81,6 @@ def show(call: Call) -> Response:
             changes=events.recent(session, 8),
             can_undo=undoing.can_be_taken_back,
         )
-
-
-def _shortage(call: Call, approved: int, coming: list[agenda.Entry]) -> int | None:
-    """How many slots are due soon, where fewer pictures are approved; None where there are enough."""
-    needing = {account.name for account in call.site.settings.accounts if account.review == "required"}
-    until = call.site.now() + _SOON
-    slots = sum(entry.account in needing and entry.due_at < until and entry.post is None for entry in coming)
-    return slots if slots > approved else None
 
 
 def resolve(call: Call) -> Response:

@@ -4,6 +4,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from meshibot import agenda
+from meshibot.agenda import Taking
 from meshibot.captions import load_captions
 from meshibot.database import Picture, Verdict
 from meshibot.database.models import PictureState
@@ -108,7 +109,7 @@ def free_slots(call: Call, session: Session) -> list[agenda.Entry]:
         entry
         for account in call.site.settings.accounts
         for entry in agenda.upcoming(
-            session, account.name, schedule_of(account), now, SLOTS, reviewed=False, takes=lambda _: 0
+            session, account.name, schedule_of(account), now, SLOTS, reviewed=False, takes=lambda _: Taking(0)
         )
         if entry.post is None
     ]

@@ -50,3 +50,16 @@ def test_where_none_can_be_made_none_is_removed(settings: Settings, tmp_path: Pa
         keeper()
     assert [moment for moment, _ in archives(tmp_path / "backups")] == [NOON]
     assert [path.name for path in (tmp_path / "backups").iterdir()] == ["meshibot-20261124T120000Z.tar.gz"]
+
+
+def test_a_clock_that_ran_ahead_costs_no_backups(settings: Settings, tmp_path: Path) -> None:
+    """Neither is one made at every look until it is right again, nor do those of the right time go."""
+    clock = MovableClock(NOON + timedelta(days=30))
+    keeper = Keeper(settings, Keep(2, 0, 0), clock)
+    keeper()
+    clock.jump(days=-30)
+    for _ in range(24 * 3):
+        keeper()
+        clock.move(hours=1)
+    found = [moment for moment, _ in archives(tmp_path / "backups")]
+    assert found == [NOON + timedelta(days=day) for day in (1, 2, 30)]

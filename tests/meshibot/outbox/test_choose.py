@@ -345,7 +345,7 @@ def test_late_retries_are_missed_not_sent(
     assert publisher.calls.count("send") == 1
 
 
-def write_ahead(database: Database, slot_id: int, state: PostState, caption: str | None = None) -> int:
+def write_ahead(database: Database, slot_id: int, caption: str | None = None) -> int:
     """A post for a slot, with the newest picture of the stock."""
     with database.write() as session:
         row = session.get_one(Slot, slot_id)
@@ -357,7 +357,7 @@ def write_ahead(database: Database, slot_id: int, state: PostState, caption: str
             publisher="ledger",
             slot_id=slot_id,
             kind=Kind.SINGLE,
-            state=state,
+            state=PostState.APPROVED,
             caption=caption,
             not_before=row.due_at,
             due_at=row.due_at,
@@ -374,7 +374,7 @@ def test_what_was_written_ahead_and_approved_is_what_the_slot_posts(
     box: Outbox, database: Database, publisher: LedgerPublisher, clock: MovableClock
 ) -> None:
     people.post_now(box, "main")
-    ahead = write_ahead(database, slot(database, NOON), PostState.APPROVED, "By hand. No.0002")
+    ahead = write_ahead(database, slot(database, NOON), "By hand. No.0002")
     assert views_of(database) == [1]
     assert box.step("main") == ahead
     assert people.load_post(database, ahead).serial == 2
@@ -390,19 +390,16 @@ def views_of(database: Database) -> list[int | None]:
         return [post.serial for post in views.recent_posts(session, 9)]
 
 
-def test_a_draft_waits_for_its_approval_and_is_missed_with_that_reason(
+def test_what_was_written_ahead_for_a_slot_that_is_missed_is_missed_with_it(
     box: Outbox, database: Database, publisher: LedgerPublisher, clock: MovableClock
 ) -> None:
-    ahead = write_ahead(database, slot(database, NOON), PostState.DRAFT)
-    assert box.step("main") is None
-    clock.move(hours=1)
-    with database.write() as session:
-        assert session.get_one(Slot, 1).reason == "What was written for it is a draft, which nobody approved."
-    clock.move(hours=2)
+    ahead = write_ahead(database, slot(database, NOON))
+    clock.move(hours=3)
     assert box.step("main") is None
     post = people.load_post(database, ahead)
     assert (post.state, post.serial) == (PostState.MISSED, None)
-    assert the_slot(database).reason == "What was written for it is a draft, which nobody approved."
+    assert "No meshibot came to it" in str(post.reason)
+    assert the_slot(database).state is SlotState.MISSED
     assert picture_states(database) == ["approved"] * 5
     assert publisher.calls == []
 

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from meshibot.database import (
+    Account,
     Database,
     Event,
     Post,
@@ -16,6 +17,7 @@ from meshibot.database import (
 )
 from meshibot.errors import DatabaseFailure
 from meshibot.outbox import Order, Outbox, Policy, Words
+from meshibot.outbox.claim import is_free
 from meshibot.publishers.base import Draft, Fence, MediaRef, Sent, unfenced
 from tests.meshibot.ledger import (
     NOON,
@@ -84,6 +86,45 @@ def test_clocks_that_differ_a_little_break_no_lease(
 
     Outbox(database, channels=[replace(good, prepare=meanwhile)], clock=clock).step("main")
     assert only_post(database).state is PostState.POSTED
+
+
+@pytest.mark.parametrize(
+    ("owner", "ends_in", "free"),
+    [
+        (None, timedelta(minutes=1), True),
+        ("a worker", timedelta(seconds=1), False),
+        ("a worker", timedelta(), True),
+        ("a worker", 2 * Policy().lease, False),
+        ("a worker", 2 * Policy().lease + timedelta(seconds=1), True),
+        ("a worker", None, True),
+    ],
+)
+def test_a_lease_ends_by_itself_and_none_is_longer_than_two(
+    owner: str | None, ends_in: timedelta | None, free: bool
+) -> None:
+    """One that seems to be was taken under a clock that had run ahead."""
+    ends = None if ends_in is None else NOON + ends_in
+    account = Account(name="main", publisher="ledger", lease_owner=owner, lease_expires_at=ends)
+    assert is_free(account, NOON, Policy().lease) is free
+
+
+def test_a_lease_is_as_long_again_after_each_commit_under_it(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    """Or a slow upload would leave the request no time."""
+    stock(database, tmp_path, 1)
+    slot(database, NOON)
+    lease = Policy().lease
+    ends = []
+
+    def upload_slowly() -> None:
+        ends.append(the_account(database).lease_expires_at)
+        clock.move(minutes=4)
+
+    publisher.during["upload"] = upload_slowly
+    publisher.during["send"] = lambda: ends.append(the_account(database).lease_expires_at)
+    outbox(database, tmp_path, publisher).step("main")
+    assert ends == [NOON + lease, NOON + timedelta(minutes=4) + lease]
 
 
 def test_who_lost_a_post_gives_the_account_back(

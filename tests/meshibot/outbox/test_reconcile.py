@@ -16,7 +16,7 @@ from meshibot.database import (
     Post,
     PostState,
 )
-from meshibot.outbox import Outbox, people
+from meshibot.outbox import Outbox, Policy, people
 from meshibot.publishers.base import Draft, Fence, MediaRef, Sent, unfenced
 from meshibot.publishers.folder import FolderPublisher
 from tests.meshibot.ledger import (
@@ -31,7 +31,7 @@ from tests.meshibot.ledger import (
     slot,
     stock,
 )
-from tests.meshibot.outbox.asking import attempts, look_until_settled, only_post
+from tests.meshibot.outbox.asking import attempts, look_until_settled, only_post, only_post_or_none
 
 
 @pytest.mark.parametrize("fault", ["lost", "garbage"])
@@ -87,6 +87,28 @@ def test_an_unclear_send_is_repeated_only_after_several_looks_spread_over_a_minu
     assert only_post(database).state is PostState.POSTED
     assert len(publisher.ledger.posts()) == 1
     assert publisher.calls.count("upload") == 1  # the network still has the picture
+
+
+@pytest.mark.parametrize(("spread", "finds"), [(timedelta(), 4), (timedelta(minutes=5), 11)])
+def test_a_post_is_absent_after_so_many_looks_and_so_long_a_time(
+    database: Database,
+    tmp_path: Path,
+    publisher: LedgerPublisher,
+    clock: MovableClock,
+    spread: timedelta,
+    finds: int,
+) -> None:
+    """Looks are half a minute apart."""
+    stock(database, tmp_path, 1)
+    slot(database, NOON)
+    publisher.faults["send"].append("unclear")
+    policy = Policy(looks=4, look_spread=spread)
+    box = outbox(database, tmp_path, publisher, policy)
+    while only_post_or_none(database) is None or only_post(database).state is not PostState.POSTED:
+        assert clock.now() < NOON + timedelta(minutes=9)
+        if box.step("main") is None:
+            clock.move(seconds=1)
+    assert publisher.calls.count("find") == finds
 
 
 def test_a_clock_that_jumps_does_not_shorten_the_looks(
@@ -156,7 +178,11 @@ def test_an_account_that_is_stopped_while_looking_goes_on_looking_afterwards(
 
 
 def test_what_is_found_and_is_another_post_of_ours_is_not_believed(
-    box: Outbox, database: Database, publisher: LedgerPublisher, clock: MovableClock
+    box: Outbox,
+    database: Database,
+    publisher: LedgerPublisher,
+    clock: MovableClock,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A home that was begun anew finds the old posts of the same numbers; here the first is found twice."""
     people.post_now(box, "main")
@@ -174,6 +200,7 @@ def test_what_is_found_and_is_another_post_of_ours_is_not_believed(
     with database.read() as session:
         assert set(session.scalars(select(Post.remote_id))) == {"r1", "r2"}
     assert confused.calls.count("find") >= 4
+    assert "post 2 (No.0002, main): what was found (r1) is post 1" in caplog.messages
 
 
 def test_an_answer_that_names_another_post_of_ours_is_unclear(

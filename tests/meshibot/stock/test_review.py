@@ -261,10 +261,9 @@ def test_words_that_would_be_refused_or_dear_are_refused_at_once(
 
 
 def test_that_too_few_are_approved_is_told_in_time(database: Database, tmp_path: Path) -> None:
-    account = account_model().model_validate({"name": "main", "review": "required"})
+    said = {"name": "main", "review": "required", "timezone": "UTC", "schedule": "0 14,17 * * *"}
+    account = account_model().model_validate(said)
     settings = Settings.model_validate({"home": tmp_path, "accounts": (account,), "backup_keep": "none"})
-    for hours in (2, 5):
-        slot(database, NOON + timedelta(hours=hours))
 
     def told() -> list[str]:
         with database.read() as session:

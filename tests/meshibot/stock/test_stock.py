@@ -15,7 +15,7 @@ from meshibot.stock.inventory import waiting
 from meshibot.stock.sampler import SampledPicture, SamplingRequest, SamplingResult, sample_in_child
 from meshibot.stock.sampling import sample
 from meshibot.stock.selection import distance
-from meshibot.stock.stock import AFTER_FAILURE, Restocker, Stock, recent_hashes
+from meshibot.stock.stock import AFTER_FAILURE, Restocker, Stock, hashes_to_avoid
 from meshibot.thresholds import LOOK_ALIKE
 from tests.checkpoints import make_checkpoint
 
@@ -89,7 +89,7 @@ def test_what_is_added_looks_like_nothing_that_waits(stock: Stock) -> None:
     assert len(hashes) == 4
     assert all(distance(a, b) >= LOOK_ALIKE for a in hashes for b in hashes if a < b)
     with stock.database.read() as session:
-        assert sorted(recent_hashes(session)) == sorted(hashes)
+        assert sorted(hashes_to_avoid(session)) == sorted(hashes)
 
 
 @pytest.mark.usefixtures("no_child")

@@ -2,6 +2,7 @@
 
 import stat
 from pathlib import Path
+from typing import cast
 
 import pytest
 from starlette.datastructures import Headers
@@ -21,7 +22,8 @@ from meshibot.web.guard import (
     is_same_origin,
 )
 from meshibot.web.server import OWN_NAMES, Place
-from meshibot.web.site import Site
+from meshibot.web.site import LANGUAGE_COOKIE, Site
+from meshibot.web.words import Language, say
 from tests.meshibot.web.conftest import ORIGIN, SAME
 
 GETS = [path.format(picture=1, sha256="0", side=256, step=1) for method, path, _ in PAGES if method == "GET"]
@@ -228,6 +230,34 @@ def test_a_large_form_is_refused_whatever_it_says_of_its_length(client: TestClie
 def test_who_guesses_has_to_wait(stranger: TestClient) -> None:
     tries = [stranger.post("/login", data={"token": str(n)}, headers=SAME).status_code for n in range(7)]
     assert tries == [403] * 5 + [429] * 2
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_a_refusal_speaks_the_language_of_the_page(
+    stranger: TestClient, client: TestClient, language: Language
+) -> None:
+    for browser in (stranger, client):
+        browser.headers["Accept-Language"] = language
+    refusals = {
+        "refused_name": stranger.get("/", headers={"Host": "evil.example"}),
+        "refused_elsewhere": stranger.post("/slot"),
+        "refused_stranger": stranger.post("/slot", headers=SAME),
+        "refused_size": client.post("/slot", content=b"x" * (guard.MOST_BYTES + 1)),
+    }
+    for _ in range(6):
+        refusals["refused_logins"] = stranger.post("/login", data={"token": "?"}, headers=SAME)
+    cast(Guard, client.app).writes = Rate(0, 60)
+    refusals["refused_writes"] = client.post("/slot")
+    assert {key: answer.text.strip() for key, answer in refusals.items()} == {
+        key: say(language, key) for key in refusals
+    }
+    limited = {key for key, answer in refusals.items() if "retry-after" in answer.headers}
+    assert limited == {"refused_logins", "refused_writes"}
+
+
+def test_the_language_that_was_chosen_is_spoken_in_refusals_too(client: TestClient) -> None:
+    client.cookies.set(LANGUAGE_COOKIE, "ja")
+    assert client.get("/", headers={"Host": "evil.example"}).text.strip() == say("ja", "refused_name")
 
 
 def test_so_has_who_writes_too_often() -> None:

@@ -118,7 +118,7 @@ def test_a_stopped_account_and_a_dead_daemon_are_said(client: TestClient, site: 
         )
     page = client.get("/").text
     assert "main is stopped" in page
-    assert "meshibot resume main" in page
+    assert "meshibot resume --account main" in page
     assert "does not run, seen 2 h ago" in page
     assert client.get("/healthz").status_code == 503
     with site.database.write() as session:
@@ -135,7 +135,7 @@ def test_too_few_approved_pictures_are_said_in_time(
     required = site.settings.accounts[0].model_copy(update={"review": "required"})
     monkeypatch.setitem(site.settings.__dict__, "accounts", (required,))
     page = client.get("/").text
-    assert "0 approved for 2 slots" in page
+    assert "0 pictures approved, and the next 24 hours need 1" in page
     assert "Review 4 pictures" in page
 
 

@@ -42,7 +42,10 @@ def test_a_folder_is_read_recursively_and_what_is_hidden_is_named(tmp_path: Path
     assert listing.left_out == (LeftOut(".DS_Store", "hidden"), LeftOut(".git", "hidden"))
 
 
-SYSTEM = ("@eaDir", "@__thumb", "#recycle", "@Recycle", "$RECYCLE.BIN", "__MACOSX", "lost+found")
+SYSTEM = (
+    *("@eaDir", "@__thumb", "#recycle", "@Recycle", "$RECYCLE.BIN", "__MACOSX", "lost+found"),
+    *("~snapshot", "iPod Photo Cache", "trashbox"),
+)
 
 
 @pytest.mark.parametrize("packed", [False, True])

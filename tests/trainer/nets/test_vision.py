@@ -48,7 +48,7 @@ def test_views_have_the_shapes_that_heads_are_made_for(vision: PretrainedVision,
         (channels, side, side) for channels, side in map_shapes(size).values()
     ]
     assert len(vision.head_weights) == 1 + len(maps)
-    assert vision.describe(pictures).shape == (1, 432)
+    assert [part.shape for part in vision.describe(pictures)] == [(1, 432), (1, 1792)]
 
 
 def test_two_photographs_lie_equally_far_apart_in_each_map(vision: PretrainedVision) -> None:
