@@ -44,6 +44,13 @@ ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
 }  # fmt: skip
 
 
+SLOW = (
+    *("torch", "torch._dynamo", "sklearn.neighbors", "PIL"),
+    *("sqlalchemy.orm", "alembic", "pydantic_settings", "requests"),
+)
+"""What takes long to import, and is imported once, before the tests' processes are forked."""
+
+
 @dataclass(frozen=True)
 class Change:
     """A part of a file, and what is written in its place."""
@@ -506,7 +513,7 @@ def main() -> None:
     os.environ.pop("PYTHONPATH", None)
     sys.dont_write_bytecode = True
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
-    for slow in ("torch", "sqlalchemy.orm", "alembic", "pydantic_settings", "requests", "PIL"):
+    for slow in SLOW:
         importlib.import_module(slow)
 
     if options.named is None:

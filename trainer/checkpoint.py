@@ -173,7 +173,7 @@ def _scale(said: Any) -> tuple[float, ...]:
     """Nothing, or mean and deviation of two."""
     values = tuple(float(value) for value in said)
     if values and (len(values) != 4 or not all(map(math.isfinite, values)) or min(values[1::2]) <= 0):
-        raise ValueError("the scale of its scores is none")
+        raise ValueError("the scale of its scores is not two means and two positive deviations")
     return values
 
 
@@ -181,25 +181,25 @@ def _weights(said: Any) -> tuple[float, ...]:
     """Nothing, or some numbers above zero."""
     values = tuple(float(value) for value in said)
     if not all(math.isfinite(value) and value > 0 for value in values):
-        raise ValueError("the weights of its critic's heads are none")
+        raise ValueError("the weights of its critic's heads are not all positive numbers")
     return values
 
 
 def _hash(said: object) -> str:
     if not isinstance(said, str) or not re.fullmatch("[0-9a-f]{1,16}", said):
-        raise ValueError("a hash of a training picture is none")
+        raise ValueError("a hash of a training picture is not hexadecimal")
     return said
 
 
 def _list(said: Any) -> list[Any]:
     if not isinstance(said, list):
-        raise ValueError("a list is none")
+        raise ValueError("a list is of another type")
     return said
 
 
 def _table(said: Any) -> dict[str, Any]:
     if not isinstance(said, dict):
-        raise ValueError("a table is none")
+        raise ValueError("a table is of another type")
     return said
 
 
@@ -217,14 +217,14 @@ def _optional(said: Any) -> float | None:
 
 def _count(said: object) -> int:
     if not isinstance(said, int) or not 0 <= said < 2**63:
-        raise ValueError("a number of pictures or steps is none")
+        raise ValueError("a number of pictures or steps is not a whole number from 0 up")
     return said
 
 
 def _text(said: object) -> str:
     """What is shown to people: a terminal must not take any of it for a command."""
     if not isinstance(said, str) or len(said) > _LONGEST_TEXT:
-        raise ValueError("a text is none, or too long")
+        raise ValueError("a text is of another type, or too long")
     if not all(character.isprintable() or character in "\n\t" for character in said):
         raise ValueError("a text holds control characters")
     return said

@@ -74,7 +74,7 @@ class EvaluationReport:
     """What to keep in mind when reading the figures, in sentences."""
 
     def to_json(self) -> dict[str, Any]:
-        """Figures with floor and direction; a figure that is no number is null."""
+        """Figures with floor and direction; a figure that is not finite is null."""
         return {
             **{name: value for name, value in vars(self).items() if name not in ("metrics", "closest")},
             "notes": list(self.notes),

@@ -109,7 +109,7 @@ def morph(
     """Walk past the candidates that the critic scores best and back to the first; write `out`.
 
     The format follows from the suffix of `out`. A GIF beyond X's size is drawn smaller, and `say` is told.
-    Raises UsageError for a plan that can't be drawn, CheckpointError for a file that is none, TrainerError
+    Raises UsageError for a plan that can't be drawn, CheckpointError for what is no checkpoint, TrainerError
     where PyAV is missing or nothing can be written.
     """
     suffix = out.suffix.lower()

@@ -18,7 +18,7 @@ def write_samples(
 ) -> list[Path]:
     """Draw `count` pictures of the seeds from `seed` on; returns what was written.
 
-    Raises CheckpointError for a file that is none, TrainerError where something can't be written.
+    Raises CheckpointError for a file that is no checkpoint, TrainerError where something can't be written.
     """
     if out is not None:
         require_folder(out, "--out")

@@ -106,9 +106,9 @@ class Scale:
 
     def __post_init__(self) -> None:
         if not all(map(math.isfinite, astuple(self))):
-            raise ValueError("the scale of its scores is no number")
+            raise ValueError("the scale of its scores is not finite")
         if min(self.critic_deviation, self.typicality_deviation) <= 0:
-            raise ValueError("the scale of its scores has no width")
+            raise ValueError("the scale of its scores has a deviation that is not positive")
 
     @classmethod
     def of(cls, critic: Tensor, typical: Tensor) -> Scale | None:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 
 from trainer.config import FitConfig
-from trainer.device import choose_device, device_name, set_arithmetic
+from trainer.device import choose_device, device_name, keep_freed_memory, set_arithmetic
 from trainer.durations import duration
+from trainer.training.graph import graph_cycles
 from trainer.training.training import Training
 
 PICTURES = 64
@@ -46,14 +47,17 @@ class Bench:
 
 
 def bench(config: FitConfig, rounds: int = ROUNDS) -> Bench:
-    """Time cycles of this very training on noise in place of photographs; writes nothing."""
+    """Time cycles of this very training, as `fit` runs them where it does not compile, on noise in place of
+    photographs; writes nothing."""
     device = choose_device(config.device)
+    keep_freed_memory()
     set_arithmetic(device, config.precision)
     rng = torch.Generator().manual_seed(0)
     shape = (PICTURES, config.resolution, config.resolution, 3)
     noise = torch.randint(0, 256, shape, dtype=torch.uint8, generator=rng).to(device)
     training = Training(config, noise.permute(0, 3, 1, 2))
     training.keep_looks(show=False)
+    graph_cycles(training, lambda said: None)
     taken = [_cycle(training) for _ in range(rounds + 1)]
     return Bench(config, device_name(device), statistics.median(taken[1:]))
 

@@ -52,7 +52,10 @@ def captured(training: Training) -> Callable[[], None]:
 
 @contextmanager
 def without_a_trace(training: Training) -> Iterator[None]:
-    """Whatever is done within leaves networks, optimisers, random numbers, sums and counters as they were."""
-    kept = state.Copy(training)
-    yield
-    kept.restore(training)
+    """Whatever is done within, or fails there, leaves networks, optimisers, random numbers, sums and counters
+    as they were."""
+    kept = state.TrainingCopy(training)
+    try:
+        yield
+    finally:
+        kept.restore(training)

@@ -70,7 +70,7 @@ class Session:
     def snapshot(self) -> None:
         """Write the sheet, the checkpoint, and the state that a resume starts from.
 
-        Raises TrainerError where the networks hold what is no number: nothing of the kind is kept.
+        Raises TrainerError where their weights are no longer finite: nothing of the kind is kept.
         """
         self._refuse_broken()
         self._show()
@@ -83,9 +83,9 @@ class Session:
         if all(bool(tensor.isfinite().all()) for tensor in averages):
             return
         raise TrainerError(
-            f"At step {self.training.step} the networks hold numbers that are none any more, and are not "
-            "saved: begin anew in another --out with lower --critic-lr and --generator-lr, and with --guard "
-            "and --eval-every no larger than --snap, which see it in time."
+            f"At step {self.training.step} the networks hold weights that are no longer finite, and are "
+            "not saved: begin anew in another --out with lower --critic-lr and --generator-lr, and with "
+            "--guard and --eval-every no larger than --snap, which see it in time."
         )
 
     def _evaluate(self, statistics: TickStatistics) -> None:

@@ -148,7 +148,7 @@ def restore_state(path: Path, training: Training) -> tuple[str, ...]:
     return tuple(words)
 
 
-class Copy:
+class TrainingCopy:
     """A training's state in memory, to go back to after what should leave no trace."""
 
     def __init__(self, training: Training) -> None:

@@ -222,7 +222,7 @@ class Training:
             self._share = share
 
     def run_staged(self) -> None:
-        """A cycle on what `_stage` has laid out: tensors only. The last critic step's fakes teach the
+        """A cycle on what `stage` has laid out: tensors only. The last critic step's fakes teach the
         generator."""
         networks = self.networks
         networks.generator.train()

@@ -36,6 +36,35 @@ def test_shapes(resolution: int, kind: CriticKind) -> None:
     assert critic.features(seen).shape == (2, critic.feature_size())
 
 
+def test_channels_of_maps_are_doubled_up_to_64() -> None:
+    critic = Critic(critic_shape("seeing"))
+    channels = {
+        name: [len(weight) for part, weight in head.named_parameters() if part.endswith("conv.weight")]
+        for name, head in critic.heads.items()
+    }
+    assert channels == {
+        "picture": [4, 4, 4],
+        "stride2": [16, 32, 64, 64],
+        "stride4": [32, 64, 64],
+        "stride8": [64, 64],
+        "stride16": [64],
+        "stride32": [64],
+    }
+    assert critic.feature_size() == 4 + 5 * 64
+
+
+def test_a_picture_is_scored_by_a_linear_layer_and_a_map_by_the_mean_of_a_convolution() -> None:
+    torch.manual_seed(0)
+    critic, seen = Critic(critic_shape("seeing")), views("seeing", 3)
+    scores, features = critic(seen).T, critic.features(seen).split([4, *[64] * 5], 1)
+    for head, view, score, means in zip(critic.heads.values(), seen, scores, features, strict=True):
+        maps = head.maps(view)
+        flat = isinstance(head.score, nn.Linear)
+        expected = head.score(maps.flatten(1) if flat else maps).flatten(1).mean(1)
+        torch.testing.assert_close(score, expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(means, maps.mean((2, 3)))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_score_depends_on_its_own_picture_only(kind: CriticKind) -> None:
     torch.manual_seed(0)

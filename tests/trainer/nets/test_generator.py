@@ -49,9 +49,29 @@ def test_a_smaller_one_is_the_beginning_of_a_larger_one(kind: GeneratorKind) -> 
 
 
 def test_a_gated_generators_latents_lie_on_a_sphere() -> None:
+    """Of the radius that normal ones have on average."""
     generator = make_generator(generator_shape("gated")).eval()
-    latents = torch.randn(3, 8)
+    latents, seen = torch.randn(3, 8), list[torch.Tensor]()
+    generator.get_submodule("project").register_forward_hook(lambda layer, given, out: seen.append(given[0]))
     torch.testing.assert_close(generator(latents), generator(5 * latents))
+    torch.testing.assert_close(seen[1].square().mean(1), torch.ones(3))
+
+
+def test_a_gated_generator_convolves_twice_where_it_pays_and_has_no_bias_under_a_norm() -> None:
+    """Names of a checkpoint's tensors, too."""
+    names = {name for name, _ in make_generator(generator_shape("gated")).named_parameters()}
+    norms = ["norm", "blocks.8.norm", "blocks.16.norm", "blocks.32.norm"]
+    norms += ["blocks.8.second_norm", "blocks.32.second_norm"]
+    biased = [*norms, "excitations.32.gather", "excitations.32.gate", "to_rgb"]
+    plain = ["project", "blocks.8.up", "blocks.8.conv", "blocks.16.up", "blocks.32.up", "blocks.32.conv"]
+    assert names == {f"{name}.weight" for name in biased + plain} | {f"{name}.bias" for name in biased}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pictures_begin_with_a_spread_that_tanh_lets_pass(kind: GeneratorKind) -> None:
+    torch.manual_seed(0)
+    weight = make_generator(generator_shape(kind, width=64)).get_parameter("to_rgb.weight")
+    assert weight.std().item() == pytest.approx(weight[0].numel() ** -0.5, rel=0.1)
 
 
 @pytest.mark.parametrize("size", [32, 64])

@@ -112,9 +112,9 @@ def test_a_captured_cycle_trains_as_an_eager_one(critic: str) -> None:
 def test_capturing_leaves_no_trace() -> None:
     run = training(config("seeing"), "cuda")
     run.cycle()
-    before = state.Copy(run)
+    before = state.TrainingCopy(run)
     captured(run)
-    after = state.Copy(run)
+    after = state.TrainingCopy(run)
     assert run.step == 1
     for name, tensor in before.tensors.items():
         assert torch.equal(tensor, after.tensors[name]), name
@@ -156,13 +156,13 @@ def test_a_graph_outlives_going_back() -> None:
     run = training(config("plain"), "cuda")
     run.run = captured(run)
     run.cycle()
-    kept = state.Copy(run)
+    kept = state.TrainingCopy(run)
     run.cycle()
-    once = state.Copy(run)
+    once = state.TrainingCopy(run)
     run.cycle()
     kept.restore(run)
     run.cycle()
-    again = state.Copy(run)
+    again = state.TrainingCopy(run)
     for name, tensor in once.tensors.items():
         if tensor.is_floating_point():
             torch.testing.assert_close(again.tensors[name], tensor, rtol=1e-3, atol=1e-4, msg=name)

@@ -294,12 +294,12 @@ def test_out_of_memory_is_one_sentence_that_says_what_to_lower(
     assert fit("--resume", "--out", run)[0] == 0
 
 
-def test_numbers_that_are_none_are_never_saved(photographs: Path, fit: Fit) -> None:
+def test_weights_that_are_not_finite_are_never_saved(photographs: Path, fit: Fit) -> None:
     run = photographs.parent / "run"
     options = ["--critic", "plain", "--critic-lr", "1e30", "--no-guard", "--eval-every", "0", "--steps", "5"]
     status, said = fit("--data", photographs, "--out", run, *OPTIONS, *options)
     assert status == 1, said
-    assert "numbers that are none any more" in said
+    assert "weights that are no longer finite" in said
     assert "Traceback" not in said
     assert not (run / "checkpoints").exists()
     assert [path.stem for path in (run / "state").glob("state-*")] == ["state-00000000"]

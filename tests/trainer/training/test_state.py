@@ -22,8 +22,8 @@ from trainer.training.guard import Guard
 from trainer.training.setback import go_back
 from trainer.training.state import (
     STATE_VERSION,
-    Copy,
     LoopState,
+    TrainingCopy,
     _tensors,
     calm_state,
     loop_state_of,
@@ -275,7 +275,7 @@ def test_what_the_loop_knows_comes_back(tmp_path: Path) -> None:
 def test_a_copy_in_memory_leaves_no_trace_of_what_came_after() -> None:
     training = start(config_for("wgan-gp"))
     training.cycle()
-    before, copy = everything(training), Copy(training)
+    before, copy = everything(training), TrainingCopy(training)
     training.set_back(1)
     training.cycle()
     copy.restore(training)

@@ -273,8 +273,12 @@ def test_half_of_the_average_is_forgotten_in_a_half_life(half_life: float, batch
 
 
 def test_the_average_ramps_up_and_can_be_off() -> None:
-    assert ema_decay(32, 32, 10_000, ramp=0.05) < ema_decay(32, 32_000, 10_000, ramp=0.05)
-    assert ema_decay(32, 1_000, 0.0, ramp=0.05) == 0.0
+    """The half-life is at most a share of the images seen."""
+    assert ema_decay(10, 1_000, 10_000, ramp=0.05) == pytest.approx(0.5 ** (10 / 50))
+    assert ema_decay(10, 10**6, 10_000, ramp=0.05) == pytest.approx(0.5 ** (10 / 10_000))
+    assert ema_decay(10, 1_000, 10_000, ramp=0.0) == pytest.approx(0.5 ** (10 / 10_000))
+    assert ema_decay(10, 0, 10_000, ramp=0.05) == 0.0
+    assert ema_decay(10, 1_000, 0.0, ramp=0.05) == 0.0
 
 
 @pytest.mark.parametrize("staged", [False, True])
