@@ -136,6 +136,25 @@ def test_the_reason_of_a_slot_without_a_picture_is_the_stock(
     assert the_slot(database).reason == "The stock was empty."
 
 
+def test_quiet_hours_hold_back_neither_a_look_nor_what_a_person_asked_for(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    stock(database, tmp_path, 3)
+    schedule = Schedule("0 * * * *", UTC_ZONE, quiet=QuietHours.parse("12:05-14:00"))
+    box = Outbox(database, [channel(tmp_path, publisher, schedule=schedule)], clock=clock)
+    publisher.faults["send"].extend(["lost", "limited"])
+    slot(database, NOON)
+    box.step("main")
+    clock.move(minutes=10)
+    assert box.step("main") == 1
+    assert people.load_post(database, 1).state is PostState.POSTED
+    people.post_now(box, "main")
+    assert people.load_post(database, 2).state is PostState.RETRY
+    clock.move(minutes=16)
+    assert box.step("main") == 2
+    assert people.load_post(database, 2).state is PostState.POSTED
+
+
 def test_quiet_hours_and_daily_budget(
     database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
 ) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from meshibot.database import Account, Database, Kind, Post, PostMetrics, PostState, Slot, SlotState
 from meshibot.quiet import QuietHours
 from meshibot.slots import Auto, Schedule, at_hours
-from meshibot.slots.planner import HORIZON, write_slots
+from meshibot.slots.planner import HORIZON, heard_of, write_slots
 from tests.meshibot.ledger import new_database
 
 TOKYO = ZoneInfo("Asia/Tokyo")
@@ -213,6 +213,11 @@ def test_the_hour_that_people_answer_to_is_drawn_most(database: Database) -> Non
             for days in (0.5, 1.1, 2.0):
                 when = at + timedelta(days=days)
                 session.add(PostMetrics(post_id=post.id, measured_at=when, likes=likes))
+    with database.read() as session:
+        heard = heard_of(session, "main", TOKYO, NOON)
+    ages = [2 + number // 4 - number % 4 / 24 for number in range(120)]
+    assert sorted(each.age for each in heard) == pytest.approx(sorted(ages))  # in days
+    assert {(each.hour, each.reactions) for each in heard} == {(21, 5), (22, 30), (23, 5), (0, 5)}
     schedule = auto(1, (21, 22, 23))
     drawn: Counter[str] = Counter()
     for day in range(30):
