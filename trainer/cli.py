@@ -75,6 +75,15 @@ def _seed(value: int | None) -> int | None:
     return value
 
 
+def _weights(value: str | None) -> tuple[float, ...] | None:
+    try:
+        return None if value is None else tuple(map(float, value.split(",")))
+    except ValueError:
+        raise typer.BadParameter(
+            "weights are numbers with commas between them, such as 1,3,3,2.5,2.5,2."
+        ) from None
+
+
 RESOLUTION_HELP = f"32, 64, 128, 256 or 512 pixels a side. (default: {FitConfig.resolution})"
 CheckpointArgument = Annotated[Path, typer.Argument(help="A .safetensors file made by fit.")]
 SeedOption = Annotated[
@@ -187,6 +196,14 @@ def fit(
     critic: CriticOption = None,
     width: WidthOption = None,
     critic_width: CriticWidthOption = None,
+    head_weights: Annotated[
+        str | None,
+        typer.Option(
+            callback=_weights,
+            help="How much each head of the critic counts, such as 1,3,3,2.5,2.5,2: the picture's own, then "
+            "those of the maps from fine to coarse. (default: 2,4,4,2.5,1.7,1)",
+        ),
+    ] = None,
     generator_norm: Annotated[
         str | None,
         typer.Option(help=f"Of a plain one: pixel, batch or none. (default: {FitConfig.generator_norm})"),
@@ -247,7 +264,7 @@ def fit(
         "critic_lr": critic_lr, "generator_lr": generator_lr, "log_every": log_every, "guard": guard,
         "compile": compile_, "generator_norm": generator_norm, "colour": colour, "translation": translation,
         "generator": generator, "critic": critic, "width": width, "critic_width": critic_width,
-        "cache_gb": cache_gb, "init": str(init) if init else None,
+        "cache_gb": cache_gb, "head_weights": head_weights, "init": str(init) if init else None,
     }  # fmt: skip
     if resume:
         changes = {"data": str(data) if data else None, "objective": objective, "preset": preset, **options}

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from trainer.errors import UsageError
 from trainer.nets import earlier
 from trainer.nets.architecture import (
+    HEADS,
     MOST_CHANNELS,
     MOST_LATENTS,
     RESOLUTIONS,
@@ -64,6 +65,10 @@ class FitConfig:
     latent_size: int = 128
     generator_norm: GeneratorNorm = "batch"
     critic_norm: CriticNorm = "none"
+
+    head_weights: tuple[float, ...] = ()
+    """How much each of the critic's heads counts in the generator's loss, the picture's own first; empty
+    stands for what its vision says."""
 
     critic_lr: float = 5e-4
     generator_lr: float = 5e-4
@@ -142,6 +147,13 @@ class FitConfig:
         for name in ("colour", "translation"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"--{name} has to be from 0 (off) to 1.")
+        heads = HEADS[self.critic]
+        if self.head_weights and len(self.head_weights) != heads:
+            raise UsageError(
+                f"--head-weights are {len(self.head_weights)}, and a {self.critic} critic has {heads}."
+            )
+        if not all(0 < weight < float("inf") for weight in self.head_weights):
+            raise UsageError("--head-weights have to be more than 0.")
         if self.objective == "wgan-gp" and self.critic_norm == "batch":
             raise UsageError("A WGAN-GP critic can't have batch norm: the penalty is each sample's own.")
 
@@ -163,6 +175,7 @@ class FitConfig:
         values = {field.name: document[field.name] for field in fields(cls) if field.name in document}
         for name in ("channels", "critic_channels"):
             values[name] = tuple(values.get(name, ()))
+        values["head_weights"] = tuple(map(float, values.get("head_weights", ())))
         for field in fields(cls):
             kind = type(field.default) if field.default is not MISSING else str
             value = values.get(field.name, kind())

@@ -181,6 +181,8 @@ def test_inspect(saved: Path) -> None:
         (["prepare", ".", "--out", "../ready", "--keep", "2"], 2, "--keep 2"),
         (["fit", "--wrong"], 2, "No such option"),
         (["fit", "--data", "x", "--seed", "1" + 20 * "0"], 2, "--seed"),
+        (["fit", "--data", "x", "--head-weights", "1,two"], 2, "--head-weights"),
+        (["fit", "--data", "x", "--head-weights", "1,2"], 2, "--head-weights are 2"),
         (["sample", "none.safetensors", "--out", "x", "--seed", "-1"], 2, "--seed"),
         (["evaluate", "none.safetensors", "--data", "x"], 2, "no checkpoint at"),
         (["morph", "none.safetensors", "--out", "x.avi"], 2, ".gif or .mp4"),

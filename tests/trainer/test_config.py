@@ -1,5 +1,6 @@
 """Presets, options, and what may change at a resume."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,18 @@ def test_widths_become_channels() -> None:
     assert (plain.channels, plain.critic_channels) == ((8,) * 5, (4,) * 5)
     assert plain.architecture.resolution == 64
     assert make_config(DATA, "article", "wgan-gp").critic_channels == (128, 128, 64, 32, 16)
+
+
+def test_heads_are_weighed_each_by_a_number_above_zero() -> None:
+    weights = (1.0, 3.0, 3.0, 2.5, 2.5, 2.0)
+    config = make_config(DATA, "modern", "wgan-gp", head_weights=weights)
+    assert FitConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+    assert make_config(DATA, "modern", "wgan-gp").head_weights == ()
+    assert differences(config, with_changes(config, head_weights=weights[::-1])) != []
+    with pytest.raises(UsageError, match=r"--head-weights are 6, and a plain critic has 1"):
+        make_config(DATA, "modern", "wgan-gp", critic="plain", head_weights=weights)
+    with pytest.raises(UsageError, match=r"--head-weights have to be more than 0"):
+        make_config(DATA, "modern", "wgan-gp", head_weights=(*weights[:5], 0.0))
 
 
 def test_settings_of_an_earlier_version_are_read() -> None:

@@ -14,6 +14,8 @@ GeneratorNorm = Literal["batch", "pixel", "none"]
 CriticNorm = Literal["batch", "none"]
 MOST_CHANNELS = 2048
 MOST_LATENTS = 8192
+HEADS: dict[CriticKind, int] = {"plain": 1, "seeing": 6}
+"""How many each kind of critic has: one for the picture itself, one for each map that it sees."""
 SEEN_AT = 128
 """Pixels a side, at least, at which the pretrained network of a seeing critic is shown a picture."""
 

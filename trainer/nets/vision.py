@@ -94,7 +94,7 @@ class Vision(nn.Module):
 class PretrainedVision(Vision):
     """The picture, and its projected maps by a frozen EfficientNet-Lite0."""
 
-    head_weights = (1.0, 3.0, 3.0, 2.5, 2.5, 2.0)
+    head_weights = (2.0, 4.0, 4.0, 2.5, 1.7, 1.0)
 
     def __init__(self, net: EfficientNetLite0) -> None:
         """`draw` and `calibrate` have to be called, or a state loaded, before it is used."""

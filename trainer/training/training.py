@@ -90,6 +90,7 @@ class Training:
             vision or _calibrated(config, pictures),
         )
         networks = self.networks
+        networks.vision.head_weights = config.head_weights or networks.vision.head_weights
         networks.generator_average.load_state_dict(networks.generator.state_dict())
         networks.critic_average.load_state_dict(networks.critic.state_dict())
         for average in (networks.generator_average, networks.critic_average):

@@ -21,7 +21,6 @@ from trainer.metrics.metric import Metric
 from trainer.metrics.quick import SHARPEST, QuickFigures
 from trainer.metrics.realism import Realism
 from trainer.nets.generator import latents_from_seeds
-from trainer.nets.vision import PretrainedVision
 from trainer.pictures import draw, to_device, to_float
 from trainer.training import evaluation
 from trainer.training.guard import Guard
@@ -83,12 +82,16 @@ def test_a_seeing_critic_is_calibrated_on_its_scores_of_held_out_photographs(tmp
     """What the checkpoint scores them, as a reader of the file does, has the quantiles that the file
     names."""
     data = dataset()
-    training = Training(replace(CONFIG, critic="seeing", cache_gb=0.0), to_device(data.training, CPU))
+    weights = (1.0, 3.0, 3.0, 2.5, 2.5, 2.0)
+    config = replace(CONFIG, critic="seeing", cache_gb=0.0, head_weights=weights)
+    training = Training(config, to_device(data.training, CPU))
+    assert training.task.head_weights is not None
+    assert training.task.head_weights.tolist() == pytest.approx(weights)
     snapshots = Snapshots(training, data, tmp_path)
     snapshots.write_checkpoint("one.safetensors", metrics={})
     loaded = checkpoint.load(snapshots.checkpoints / "one.safetensors")
     scores = loaded.score(to_float(snapshots.calibrated_on)).sort().values
-    assert loaded.metadata.head_weights == PretrainedVision.head_weights
+    assert loaded.metadata.head_weights == weights
     marks = loaded.metadata.score_quantiles
     assert marks[0] == pytest.approx(scores[0].item(), abs=2e-2)  # the network is stored in half precision
     assert marks[-1] == pytest.approx(scores[-1].item(), abs=2e-2)
