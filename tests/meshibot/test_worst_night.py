@@ -500,7 +500,7 @@ def test_an_account_that_is_refused_in_the_night_stops_and_no_other(
     assert "then run `meshibot resume`" in accounts["tokyo"]["stopped_reason"]
     assert fake_x.posts() == []
 
-    assert "run `meshibot resume tokyo`" in said(bot)["account tokyo"]["says"]
+    assert "run `meshibot resume --account tokyo`" in said(bot)["account tokyo"]["says"]
     assert "may send again" in bot("resume").stderr
     run_until(bot, ("paris", "posted"), ("tokyo", "posted"))
     assert len(fake_x.posts()) == 1
