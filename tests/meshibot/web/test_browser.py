@@ -323,6 +323,7 @@ def test_every_page_is_accessible_and_fits_a_telephone(
                         faults.append((path, "is too wide for", str(viewport["width"])))
                     assert page.evaluate("document.documentElement.lang") == language
                 page.locator(".out button").click()
+                page.wait_for_url(f"{url}/login*")  # a click doesn't wait for the page that it leads to
                 faults += [("/login", *fault) for fault in violations(page)]
     assert faults == []
 
