@@ -53,7 +53,6 @@ class CopyTest:
         None where they are too few."""
         if len(of_held_out) < FEWEST:
             return None
-        of_training = of_training[:MOST_TRAINING]
         deviation, mean = torch.std_mean(of_training, dim=0, correction=0)
         deviation = deviation.clamp_min(1e-6)
         _, _, directions = torch.linalg.svd((of_training - mean) / deviation, full_matrices=False)

@@ -18,7 +18,7 @@ from torch import Tensor
 from trainer import checkpoint
 from trainer.checkpoint import Metadata
 from trainer.config import FitConfig
-from trainer.copies import CopyTest
+from trainer.copies import MOST_TRAINING, CopyTest
 from trainer.data.dataset import Dataset
 from trainer.data.parts import parts_of
 from trainer.data.sources import printable
@@ -135,7 +135,7 @@ class Snapshots:
         if not isinstance(vision, PretrainedVision):
             return None
         held_out = self._held_out
-        parts = (self.dataset.training, held_out, held_out[:, :, ::-1])
+        parts = (self.dataset.training[:MOST_TRAINING], held_out, held_out[:, :, ::-1])
         return _Described(*(describe_all(vision, part, self.training.device) for part in parts))
 
     @property
