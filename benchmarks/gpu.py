@@ -1,11 +1,12 @@
 """What a GPU makes of a training cycle: naive, ours, compiled, captured; in turn, medians of whole cycles.
 
-    python -m benchmarks.gpu [--critic plain seeing] [--resolution 64 128 256] [--batch 16 64 128]
-                             [--rounds 5] [--seconds 150] [--compile-first] [--device cuda]
+    python -m benchmarks.gpu [--critic seeing plain] [--resolution 64 128 256] [--batch 64 16 128]
+                             [--rounds 5] [--seconds 150] [--compile] [--kernels] [--device cuda]
 
 Prints a table in Markdown: pictures/s, the ratio to the naive step in float32 and to the naive step in bf16,
-share of the bf16 peak measured in the same run, idle time between kernels, memory. What fails is named, and
-the rest goes on; what doesn't fit into --seconds is left out with a word. `benchmarks/gpu.sh check` runs it.
+share of the bf16 peak measured in the same run, idle time between kernels and between cycles, memory. What
+fails is named, and the rest goes on; what doesn't fit into --seconds is left out with a word. What is compiled
+comes last. `benchmarks/gpu.sh check` runs it.
 On a CPU (`--device cpu`) it shows that it works: a cycle is staged and run in the same way, without a graph.
 """
 
@@ -27,9 +28,10 @@ from trainer.training.compiled import compile_gradients
 from trainer.training.graph import captured
 from trainer.training.training import Training
 
-CYCLES = 5
+CYCLES = 3
 """In one timing."""
 PICTURES = 256
+KERNELS_SHOWN = 14
 
 
 def naive(config: FitConfig, device: torch.device) -> Callable[[], object]:
@@ -44,6 +46,7 @@ def naive(config: FitConfig, device: torch.device) -> Callable[[], object]:
 
 
 def ours(config: FitConfig, device: torch.device, *, compiled: bool, graph: bool) -> Callable[[], object]:
+    """A cycle of ours; `__self__` is its training."""
     rng = torch.Generator().manual_seed(0)
     shape = (PICTURES, config.resolution, config.resolution, 3)
     pictures = torch.randint(0, 256, shape, dtype=torch.uint8, generator=rng).to(device)
@@ -58,7 +61,7 @@ def ours(config: FitConfig, device: torch.device, *, compiled: bool, graph: bool
 
 
 def variants(config: FitConfig, device: torch.device, compiled: bool) -> dict[str, Callable[[], object]]:
-    """Each by its name; one that can't be made is told and left out."""
+    """Each by its name, what is compiled beside what isn't; one that can't be made is told and left out."""
     rounded = replace(config, precision="bf16")
     makers: dict[str, Callable[[], Callable[[], object]]] = {
         "naive, float32": lambda: naive(config, device),
@@ -68,6 +71,7 @@ def variants(config: FitConfig, device: torch.device, compiled: bool) -> dict[st
         "ours, bf16, graph": lambda: ours(rounded, device, compiled=False, graph=True),
     }
     if compiled:
+        del makers["ours, float32"]
         makers["ours, bf16, compiled"] = lambda: ours(rounded, device, compiled=True, graph=False)
         makers["ours, bf16, compiled, graph"] = lambda: ours(rounded, device, compiled=True, graph=True)
     made = {}
@@ -89,19 +93,7 @@ def idle_share(cycle: Callable[[], object], device: torch.device) -> float | Non
     """Share of the time in which no kernel runs; None on a CPU."""
     if device.type != "cuda":
         return None
-    from torch._C._autograd import DeviceType
-    from torch.profiler import ProfilerActivity, profile
-
-    torch.cuda.synchronize()
-    with profile(activities=[ProfilerActivity.CUDA]) as trace:
-        for _ in range(CYCLES):
-            cycle()
-        torch.cuda.synchronize()
-    spans = sorted(
-        (event.time_range.start, event.time_range.end)
-        for event in trace.events() or ()
-        if event.device_type == DeviceType.CUDA
-    )
+    spans = sorted((start, start + length) for _, start, length in kernels(cycle))
     if not spans:
         return None
     busy, end = 0.0, spans[0][0]
@@ -111,7 +103,51 @@ def idle_share(cycle: Callable[[], object], device: torch.device) -> float | Non
     return float(1.0 - busy / (end - spans[0][0]))
 
 
-def measure(config: FitConfig, device: torch.device, rounds: int, peak: float, compiled: bool) -> None:
+def kernels(cycle: Callable[[], object]) -> list[tuple[str, int, int]]:
+    """Name, start and length in nanoseconds of what runs on the GPU in CYCLES cycles."""
+    from torch._C._autograd import DeviceType
+    from torch.profiler import ProfilerActivity, profile
+
+    torch.cuda.synchronize()
+    with profile(activities=[ProfilerActivity.CUDA]) as trace:
+        for _ in range(CYCLES):
+            cycle()
+        torch.cuda.synchronize()
+    assert trace.profiler is not None
+    # what `trace.events()` makes of them takes seconds
+    found = trace.profiler.kineto_results.events()
+    return [(e.name(), e.start_ns(), e.duration_ns()) for e in found if e.device_type() == DeviceType.CUDA]
+
+
+def print_kernels(config: FitConfig, cycle: Callable[[], object]) -> None:
+    """What takes the GPU's time, by kernel."""
+    taken: dict[str, list[int]] = {}
+    for name, _, length in kernels(cycle):
+        taken.setdefault(name, []).append(length)
+    whole = sum(map(sum, taken.values()))
+    count = sum(map(len, taken.values())) // CYCLES
+    print(
+        f"\nKernels of {describe(config)}, captured, in bf16: {count} and {whole / CYCLES / 1e6:.2f} ms a cycle\n"
+    )
+    for name, times in sorted(taken.items(), key=lambda item: -sum(item[1]))[:KERNELS_SHOWN]:
+        print(f"- {sum(times) / whole:.1%}, {len(times) // CYCLES} times: `{name[:150]}`")
+    print(flush=True)
+
+
+def between_cycles(replay: Callable[[], object], cycle: Callable[[], object], device: torch.device) -> float:
+    """Share of a captured cycle in which the GPU waits for the next one: by how much replays alone are
+    quicker."""
+    runs = range(4 * CYCLES)
+    alone, whole = (
+        min(seconds(lambda call=call: [call() for _ in runs], device) for _ in range(3))  # type: ignore[misc]
+        for call in (replay, cycle)
+    )
+    return 1.0 - alone / whole
+
+
+def measure(
+    config: FitConfig, device: torch.device, rounds: int, peak: float, *, compiled: bool, listed: bool
+) -> None:
     """The rows of one shape."""
     made = variants(config, device, compiled)
     taken: dict[str, list[float]] = {name: [] for name in made}
@@ -121,9 +157,9 @@ def measure(config: FitConfig, device: torch.device, rounds: int, peak: float, c
     medians = {name: statistics.median(times) for name, times in taken.items()}
     plain, rounded = medians.get("naive, float32"), medians.get("naive, bf16")
     operations = 0
-    if "ours, float32" in made:
+    if "ours, bf16" in made:
         with Flops() as counted:
-            made["ours, float32"]()
+            made["ours, bf16"]()
         operations = counted.total
     for name, time_ in medians.items():
         idle = idle_share(made[name], device)
@@ -134,18 +170,29 @@ def measure(config: FitConfig, device: torch.device, rounds: int, peak: float, c
             f"| {operations / time_ / peak:.1%} | {'' if idle is None else f'{idle:.1%}'} | {memory:,.0f} |",
             flush=True,
         )
+    for name, cycle in made.items():
+        if name.endswith("graph") and device.type == "cuda":
+            waiting = between_cycles(cycle.__self__.run, cycle, device)  # type: ignore[attr-defined]
+            print(
+                f"\n{describe(config)}, {name}: between cycles the GPU waits for {waiting:.1%} of the time\n"
+            )
+    if listed and "ours, bf16, graph" in made and device.type == "cuda":
+        print_kernels(config, made["ours, bf16, graph"])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--critic", nargs="+", choices=GENERATORS, default=list(GENERATORS))
+    parser.add_argument("--critic", nargs="+", choices=GENERATORS, default=["seeing", "plain"])
     parser.add_argument("--resolution", nargs="+", type=int, default=[64, 128, 256])
-    parser.add_argument("--batch", nargs="+", type=int, default=[16, 64, 128])
+    parser.add_argument("--batch", nargs="+", type=int, default=[64, 16, 128])
     parser.add_argument("--width", type=int, help="Channels at 4 px; by default as the resolution wants.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=150.0)
-    parser.add_argument("--compile-first", action="store_true", help="Compile the first shape as well.")
+    parser.add_argument(
+        "--compile", action="store_true", help="Of the first batch, compiled as well; at the end."
+    )
+    parser.add_argument("--kernels", action="store_true", help="List what takes the GPU's time.")
     options = parser.parse_args()
     started = time.monotonic()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
@@ -156,17 +203,22 @@ def main() -> None:
           f"medians of {options.rounds} times {CYCLES} cycles\n")  # fmt: skip
     print("| shape | variant | pictures/s | to naive float32 | to naive bf16 | share of peak | idle | MiB |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
-    shapes = itertools.product(options.resolution, options.batch, options.critic)
-    for number, (resolution, batch, critic) in enumerate(shapes):
+    shapes = [
+        (*shape, False) for shape in itertools.product(options.batch, options.critic, options.resolution)
+    ]
+    if options.compile:
+        first = options.batch[:1]
+        shapes += [(*shape, True) for shape in itertools.product(first, options.critic, options.resolution)]
+    for batch, critic, resolution, compiled in shapes:
         config = make_config(
             Path("none"), "modern", "wgan-gp", critic=critic, generator=GENERATORS[critic],
             resolution=resolution, batch=batch, precision="float32", device=device.type, mirror=False,
             **({"width": options.width} if options.width else {}),
         )  # fmt: skip
         if time.monotonic() - started > options.seconds:
-            say(f"LEFT OUT {describe(config)}: the time is up")
+            say(f"LEFT OUT {describe(config)}{', compiled' if compiled else ''}: the time is up")
             continue
-        measure(config, device, options.rounds, peak, options.compile_first and number == 0)
+        measure(config, device, options.rounds, peak, compiled=compiled, listed=options.kernels)
         if device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()

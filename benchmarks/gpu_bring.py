@@ -56,16 +56,17 @@ def members(run: Path) -> Iterator[tuple[str, bytes]]:
     for name in ("config.json", "metrics.jsonl", "data_report.json"):
         if (run / name).exists():
             yield name, (run / name).read_bytes()
-    state, document = newest_state(run / "state", print)
-    yield f"state/{state.name}", lighter(state, saved_config(document))
-    for name in ("best", "last"):
-        path = run / "checkpoints" / f"{name}.safetensors"
-        if path.exists():
+    checkpoints = [run / "checkpoints" / f"{name}.safetensors" for name in ("best", "last")]
+    steps = set()
+    for path in checkpoints:
+        if path.exists() and (loaded := checkpoint.load(path)).metadata.step not in steps:
             small = path.with_suffix(".half")
-            halve(checkpoint.load(path), small)
+            halve(loaded, small)
             yield f"checkpoints/{path.name}", small.read_bytes()
             small.unlink()
-            break
+            steps.add(loaded.metadata.step)
+    state, document = newest_state(run / "state", print)
+    yield f"state/{state.name}", lighter(state, saved_config(document))
     if (run / "report.html").exists():
         yield "report.html", (run / "report.html").read_bytes()
     for sheet in sorted((run / "samples").glob("*.png"))[-SHEETS:]:

@@ -29,6 +29,7 @@ from trainer.progress import track
 __all__ = ["Dataset", "LeftOut", "load_dataset", "write_report"]
 
 Pictures = NDArray[np.uint8]
+HELD_OUT_SHARE = 0.1
 MOST_NAMED = 20
 """Files left out that are named one by one to a person; data_report.json has them all."""
 
@@ -106,7 +107,7 @@ def load_dataset(
     resolution: int,
     *,
     cache: Path | None = None,
-    held_out_share: float = 0.1,
+    held_out_share: float = HELD_OUT_SHARE,
     progress: bool = True,
     workers: int | None = None,
     write: bool = True,

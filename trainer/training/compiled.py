@@ -35,9 +35,9 @@ from trainer.training.step import (
     view_gradients,
 )
 
-TOLERANCE = 1e-3
+TOLERANCE = 5e-3
 """Greatest difference of all gradients as a share of their norm, and of the losses: float32 gives 1e-6 to
-2e-4.
+2e-4 on a CPU, and 1.2e-3 of a seeing critic's on a GPU, whose kernels add up in an order of their own.
 
 By the norm of all: a bias before a batch norm has no gradient but rounding, and no share of that means
 anything. """

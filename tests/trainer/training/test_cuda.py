@@ -16,7 +16,7 @@ from torch import Tensor
 
 from trainer.config import FitConfig, make_config
 from trainer.training import state
-from trainer.training.compiled import compile_gradients, greatest_difference
+from trainer.training.compiled import TOLERANCE, compile_gradients, greatest_difference
 from trainer.training.graph import captured, without_a_trace
 from trainer.training.guard import Guard
 from trainer.training.step import eager, generator_gradients
@@ -28,6 +28,10 @@ pytestmark = [
     pytest.mark.filterwarnings("default"),  # what a compiler warns of is nothing of ours
 ]
 CRITICS = ["plain", "seeing"]
+CYCLES = 5
+ROUNDING = {"float32": 0.1, "bf16": 0.5}
+"""How far apart two trainings of a few cycles may come by rounding, as a share of how far they went; of other
+random numbers they would be as far apart as they went."""
 
 
 @pytest.fixture(autouse=True)
@@ -62,10 +66,11 @@ def gradients(run: Training, on: Training) -> list[Tensor]:
     """Of both networks, on the example that `on` draws, brought to the CPU."""
     example = on.example()
     device = run.device
-    reals = tuple(view.to(device) for view in example.reals)
     draw = dataclasses.replace(example.draw, **{k: v.to(device) for k, v in vars(example.draw).items()})
     fakes = run.arithmetic.fakes(draw)
     detached = tuple(view.detach() for view in fakes)
+    # seen in the arithmetic of the fakes, as `Photographs` sees them
+    reals = tuple(view.to(fake) for view, fake in zip(example.reals, detached, strict=True))
     of_critic, rows = run.arithmetic.critic(reals, detached, example.epsilon.to(device))
     of_generator, row = generator_gradients(run.arithmetic, fakes)
     return [tensor.float().cpu() for tensor in (*of_critic, rows, *of_generator, row)]
@@ -94,19 +99,29 @@ def test_compiled_gradients_are_autograds(critic: str) -> None:
     run = training(config(critic), "cuda")
     example = run.example()
     fast = compile_gradients(run.networks, run.task, example)
-    assert greatest_difference(run.networks, eager(run.networks, run.task), fast, example) < 1e-3
+    assert greatest_difference(run.networks, eager(run.networks, run.task), fast, example) < TOLERANCE
 
 
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
 @pytest.mark.parametrize("critic", CRITICS)
-def test_a_captured_cycle_trains_as_an_eager_one(critic: str) -> None:
-    one, other = training(config(critic), "cuda"), training(config(critic), "cuda")
+def test_a_captured_cycle_trains_as_an_eager_one(critic: str, precision: str) -> None:
+    """By how far the weights have come: kernels add up in another order each time, and Adam's first steps are
+    of one size however small a gradient is."""
+    settings = config(critic, precision=precision)
+    one, other = training(settings, "cuda"), training(settings, "cuda")
     other.run = captured(other)
-    for _ in range(5):
+    start = weights(one)
+    for _ in range(CYCLES):
         one.cycle()
         other.cycle()
-    mine, theirs = (run.networks.generator_average.state_dict() for run in (one, other))
-    for name, tensor in mine.items():
-        torch.testing.assert_close(theirs[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
+    moved = [after - before for after, before in zip(weights(one), start, strict=True)]
+    captured_moved = [after - before for after, before in zip(weights(other), start, strict=True)]
+    assert apart(captured_moved, moved) < ROUNDING[precision]
+
+
+def weights(run: Training) -> list[Tensor]:
+    networks = run.networks
+    return [p.detach().clone() for n in (networks.generator, networks.critic) for p in n.parameters()]
 
 
 def test_capturing_leaves_no_trace() -> None:
@@ -142,11 +157,13 @@ def test_a_state_moves_between_gpu_and_cpu(tmp_path: Path) -> None:
     path = tmp_path / "state.safetensors"
     state.write_state(path, gpu, state.LoopState("0" * 64, Guard(), 0))
     cpu = training(config("seeing"), "cpu")
-    assert not state.restore_state(path, cpu)
+    (word,) = state.restore_state(path, cpu)
+    assert "on cpu, random numbers are drawn anew" in word
     assert cpu.step == 1
     cpu.cycle()
     state.write_state(path, cpu, state.LoopState("0" * 64, Guard(), 0))
-    assert not state.restore_state(path, gpu)
+    (word,) = state.restore_state(path, gpu)
+    assert "on cuda, random numbers are drawn anew" in word
     gpu.cycle()
     assert gpu.step == 3
 
