@@ -5,8 +5,8 @@
 
 Prints a table in Markdown: pictures/s, the ratio to the naive step in float32 and to the naive step in bf16,
 share of the bf16 peak measured in the same run, idle time between kernels and between cycles, memory. What
-fails is named, and the rest goes on; what doesn't fit into --seconds is left out with a word. What is compiled
-comes last. `benchmarks/gpu.sh check` runs it.
+fails is named, and the rest goes on; what doesn't fit into --seconds is left out with a word. What is
+compiled comes last. `benchmarks/gpu.sh check` runs it.
 On a CPU (`--device cpu`) it shows that it works: a cycle is staged and run in the same way, without a graph.
 """
 
@@ -127,7 +127,7 @@ def print_kernels(config: FitConfig, cycle: Callable[[], object]) -> None:
     whole = sum(map(sum, taken.values()))
     count = sum(map(len, taken.values())) // CYCLES
     print(
-        f"\nKernels of {describe(config)}, captured, in bf16: {count} and {whole / CYCLES / 1e6:.2f} ms a cycle\n"
+        f"\n{describe(config)}, captured, in bf16: {count} kernels, {whole / CYCLES / 1e6:.2f} ms a cycle\n"
     )
     for name, times in sorted(taken.items(), key=lambda item: -sum(item[1]))[:KERNELS_SHOWN]:
         print(f"- {sum(times) / whole:.1%}, {len(times) // CYCLES} times: `{name[:150]}`")
