@@ -66,7 +66,7 @@ def main() -> None:
     shutil.copytree(source, options.out / "site" / PACKAGE, dirs_exist_ok=True)
     size = sum(path.stat().st_size for path in options.out.rglob("*") if path.is_file()) / 2**20
     print(
-        f"{len(named)} photographs, {len(held_out)} of them held out, and the weights: {size:.1f} MiB in {options.out}"
+        f"{len(named)} photographs, {len(held_out)} of them held out, and weights: {size:.1f} MiB in {options.out}"
     )
 
 
