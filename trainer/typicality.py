@@ -55,7 +55,7 @@ class Layout:
         deviation = deviation.clamp_min(_LEAST_DEVIATION)
         _, lengths, directions = torch.linalg.svd((maps - mean) / deviation, full_matrices=False)
         variances = lengths.square() / (count - 1)
-        kept = max(1, min(COMPONENTS, count // 2, size - 1))
+        kept = min(COMPONENTS, count // 2, size - 1)
         rest = variances[kept:].sum() / (size - kept)
         least = maps.new_tensor(_LEAST_VARIANCE)
         return cls(
