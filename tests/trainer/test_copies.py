@@ -93,9 +93,7 @@ def test_components_are_the_directions_in_which_training_photographs_vary_most()
     expected = torch.from_numpy(PCA(COMPONENTS, svd_solver="full").fit_transform(units))
     for found in (test.training, test.components(features)):
         assert found.shape == (100, COMPONENTS)
-        torch.testing.assert_close(
-            torch.pdist(found), torch.pdist(expected).float(), rtol=1e-3, atol=1e-2
-        )
+        torch.testing.assert_close(torch.pdist(found), torch.pdist(expected).float(), rtol=1e-3, atol=1e-2)
 
 
 def test_the_limit_is_a_low_quantile_of_held_out_photographs_own_ratios() -> None:

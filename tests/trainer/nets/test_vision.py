@@ -95,7 +95,9 @@ def test_views_are_the_maps_standardised_mixed_from_coarse_to_fine_centred_and_s
     lengths = vision.lengths(32)
     assert lengths[0] == 1.0
     assert torch.equal(picture, pictures)
-    for seen, view, length, stride in reversed(list(zip(maps, views, lengths[1:], MAP_CHANNELS, strict=True))):
+    for seen, view, length, stride in reversed(
+        list(zip(maps, views, lengths[1:], MAP_CHANNELS, strict=True))
+    ):
         mean, deviation = get(f"mean{stride}"), get(f"deviation{stride}")
         standardised = (seen - mean[:, None, None]) / deviation[:, None, None]
         mixed = F.conv2d(standardised, get(f"across{stride}").double())

@@ -155,7 +155,9 @@ class TestLosses:
         assert objective("dcgan").clip is None
         assert objective("dcgan").penalty_weight == 0
         assert objective("dcgan", drift=0.5).drift_weight == 0
-        assert objective("wgan", drift=0.5).drift_weight == objective("wgan-gp", drift=0.5).drift_weight == 0.5
+        assert (
+            objective("wgan", drift=0.5).drift_weight == objective("wgan-gp", drift=0.5).drift_weight == 0.5
+        )
 
 
 @pytest.mark.parametrize(
