@@ -84,14 +84,17 @@ def test_views_are_the_maps_standardised_mixed_from_coarse_to_fine_centred_and_s
     vision: PretrainedVision,
 ) -> None:
     """Step by step, where they are computed as one linear map: m = √½ (across x + up(down M))."""
-    pictures, get = photographs(2).double(), vision.get_buffer
-    vision.double()
+    seeing, pictures = PretrainedVision(load_pretrained()), photographs(2).double()
+    seeing.load_state_dict(vision.state_dict())
+    seeing.double()
+    get = seeing.get_buffer
+    for stride in MAP_CHANNELS:
+        get(f"centre{stride}").copy_(torch.linspace(-1, 1, MAP_CHANNELS[stride]))
     shown = F.interpolate(pictures, size=(SEEN_AT, SEEN_AT), mode="bilinear", align_corners=False)
     coarser: torch.Tensor | None = None
     with torch.no_grad():
-        picture, *views = vision(pictures)
-        maps = vision.net(shown)
-    vision.float()
+        picture, *views = seeing(pictures)
+        maps = seeing.net(shown)
     lengths = vision.lengths(32)
     assert lengths[0] == 1.0
     assert torch.equal(picture, pictures)
@@ -100,9 +103,9 @@ def test_views_are_the_maps_standardised_mixed_from_coarse_to_fine_centred_and_s
     ):
         mean, deviation = get(f"mean{stride}"), get(f"deviation{stride}")
         standardised = (seen - mean[:, None, None]) / deviation[:, None, None]
-        mixed = F.conv2d(standardised, get(f"across{stride}").double())
+        mixed = F.conv2d(standardised, get(f"across{stride}"))
         if coarser is not None:
-            below = F.conv2d(coarser, get(f"down{stride}").double())
+            below = F.conv2d(coarser, get(f"down{stride}"))
             up = F.interpolate(below, scale_factor=2, mode="bilinear", align_corners=False)
             mixed = math.sqrt(0.5) * (mixed + up)
         expected = length * get(f"scale{stride}") * (mixed - get(f"centre{stride}")[:, None, None])
