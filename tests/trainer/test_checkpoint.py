@@ -48,7 +48,7 @@ def metadata(**changes: object) -> Metadata:
         score_quantiles=(-1.0, 0.0, 0.5, 3.0),
         metrics={"swd": Metric(12.5, 3.25), "gap": Metric(0.5)},
         held_out_apart=True,
-        score_scale=(0.5, 1.0, -2.0, 0.25),
+        score_scale=(0.5, 1.0, -2.0, 0.25, 0.5),
         head_weights=(0.5,),
         training_hashes=("00ff00ff00ff00ff",),
         versions={"torch": "2"},
@@ -214,11 +214,12 @@ class TestRoundTrip:
             (None, layout, scale, by_layout),
             (copies, None, scale, near),
             (None, None, scale, None),
+            (copies, layout, (*scale, 0.25), by_layout),
             (copies, layout, (), None),
         ):
             document = replace(plain.metadata, score_scale=said)
             changed = replace(plain, copies=of_copies, layout=of_layout, metadata=document)
-            expected = by_critic if typical is None else Scale(*scale).score(by_critic, typical)
+            expected = by_critic if typical is None else Scale(*said).score(by_critic, typical)
             torch.testing.assert_close(changed.score(pictures), expected, rtol=1e-3, atol=1e-3)
         parts = (plain.generator, plain.critic, plain.vision, plain.photographs, plain.metadata)
         checkpoint.save(seeing, *parts, copies, layout)
@@ -339,6 +340,8 @@ class TestRefusals:
             {"score_scale": [0, 1, 0, float("inf")]},
             {"score_scale": [0, 0, 0, 1]},
             {"score_scale": [0, 1, 0, -1]},
+            {"score_scale": [0, 1, 0, 1, 0]},
+            {"score_scale": [0, 1, 0, 1, 1, 1]},
             {"score_quantiles": [0, float("nan")]},
             {"score_quantiles": [0, 10**400]},
             {"step": "many"},
