@@ -16,7 +16,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -32,9 +32,24 @@ CYCLES = 3
 """In one timing."""
 PICTURES = 256
 KERNELS_SHOWN = 14
+COLUMNS = (
+    *("shape", "variant", "pictures/s", "to naive float32", "to naive bf16"),
+    *("share of peak", "no kernel runs", "between cycles", "MiB"),
+)
 
 
-def naive(config: FitConfig, device: torch.device) -> Callable[[], object]:
+@dataclass
+class Variant:
+    """A way to run a cycle."""
+
+    cycle: Callable[[], object]
+    replay: Callable[[], object] | None = None
+    """Of a captured one, without what stages it."""
+    mebibytes: float = 0.0
+    """Most that it took of the GPU's memory, beside what was there before."""
+
+
+def naive(config: FitConfig, device: torch.device) -> Variant:
     """A cycle of the step that most public repositories have."""
     steps = Case(config, device).naive()
 
@@ -42,11 +57,10 @@ def naive(config: FitConfig, device: torch.device) -> Callable[[], object]:
         steps.critic()
         steps.generator()
 
-    return cycle
+    return Variant(cycle)
 
 
-def ours(config: FitConfig, device: torch.device, *, compiled: bool, graph: bool) -> Callable[[], object]:
-    """A cycle of ours; `__self__` is its training."""
+def ours(config: FitConfig, device: torch.device, *, compiled: bool, graph: bool) -> Variant:
     rng = torch.Generator().manual_seed(0)
     shape = (PICTURES, config.resolution, config.resolution, 3)
     pictures = torch.randint(0, 256, shape, dtype=torch.uint8, generator=rng).to(device)
@@ -55,15 +69,16 @@ def ours(config: FitConfig, device: torch.device, *, compiled: bool, graph: bool
     training.cycle()
     if compiled:
         training.arithmetic = compile_gradients(training.networks, training.task, training.example())
-    if graph and device.type == "cuda":
-        training.run = captured(training)
-    return training.cycle
+    if not (graph and device.type == "cuda"):
+        return Variant(training.cycle)
+    training.run = captured(training)
+    return Variant(training.cycle, training.run)
 
 
-def variants(config: FitConfig, device: torch.device, compiled: bool) -> dict[str, Callable[[], object]]:
+def variants(config: FitConfig, device: torch.device, compiled: bool) -> dict[str, Variant]:
     """Each by its name, what is compiled beside what isn't; one that can't be made is told and left out."""
     rounded = replace(config, precision="bf16")
-    makers: dict[str, Callable[[], Callable[[], object]]] = {
+    makers: dict[str, Callable[[], Variant]] = {
         "naive, float32": lambda: naive(config, device),
         "naive, bf16": lambda: naive(rounded, device),
         "ours, float32": lambda: ours(config, device, compiled=False, graph=False),
@@ -77,12 +92,22 @@ def variants(config: FitConfig, device: torch.device, compiled: bool) -> dict[st
     made = {}
     for name, make in makers.items():
         try:
-            made[name] = make()
-            made[name]()
+            made[name] = _first_cycle(make, device)
         except Exception as error:  # noqa: BLE001 (a GPU is borrowed for minutes: the other rows still count)
-            made.pop(name, None)
             say(f"FAILED {describe(config)}, {name}: {str(error).strip().splitlines()[0][:300]}")
     return made
+
+
+def _first_cycle(make: Callable[[], Variant], device: torch.device) -> Variant:
+    """Made, run once, and its memory noted."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated() if device.type == "cuda" else 0
+    variant = make()
+    variant.cycle()
+    if device.type == "cuda":
+        variant.mebibytes = (torch.cuda.max_memory_allocated() - before) / 2**20
+    return variant
 
 
 def describe(config: FitConfig) -> str:
@@ -152,32 +177,29 @@ def measure(
     made = variants(config, device, compiled)
     taken: dict[str, list[float]] = {name: [] for name in made}
     for _ in range(rounds):
-        for name, cycle in made.items():
-            taken[name].append(seconds(lambda cycle=cycle: [cycle() for _ in range(CYCLES)], device) / CYCLES)  # type: ignore[misc]
+        for name, variant in made.items():
+            runs = seconds(lambda cycle=variant.cycle: [cycle() for _ in range(CYCLES)], device)  # type: ignore[misc]
+            taken[name].append(runs / CYCLES)
     medians = {name: statistics.median(times) for name, times in taken.items()}
     plain, rounded = medians.get("naive, float32"), medians.get("naive, bf16")
     operations = 0
     if "ours, bf16" in made:
         with Flops() as counted:
-            made["ours, bf16"]()
+            made["ours, bf16"].cycle()
         operations = counted.total
     for name, time_ in medians.items():
-        idle = idle_share(made[name], device)
-        memory = torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else 0.0
+        variant = made[name]
+        idle = idle_share(variant.cycle, device)
+        waiting = between_cycles(variant.replay, variant.cycle, device) if variant.replay else None
+        shares = " | ".join("" if share is None else f"{share:.1%}" for share in (idle, waiting))
         print(
             f"| {describe(config)} | {name} | {config.batch / time_:,.0f} "
             f"| {f'{plain / time_:.2f}' if plain else ''} | {f'{rounded / time_:.2f}' if rounded else ''} "
-            f"| {operations / time_ / peak:.1%} | {'' if idle is None else f'{idle:.1%}'} | {memory:,.0f} |",
+            f"| {operations / time_ / peak:.1%} | {shares} | {variant.mebibytes:,.0f} |",
             flush=True,
         )
-    for name, cycle in made.items():
-        if name.endswith("graph") and device.type == "cuda":
-            waiting = between_cycles(cycle.__self__.run, cycle, device)  # type: ignore[attr-defined]
-            print(
-                f"\n{describe(config)}, {name}: between cycles the GPU waits for {waiting:.1%} of the time\n"
-            )
-    if listed and "ours, bf16, graph" in made and device.type == "cuda":
-        print_kernels(config, made["ours, bf16, graph"])
+    if listed and device.type == "cuda" and "ours, bf16, graph" in made:
+        print_kernels(config, made["ours, bf16, graph"].cycle)
 
 
 def main() -> None:
@@ -201,8 +223,7 @@ def main() -> None:
     peak = matrix_peak(device, torch.bfloat16)
     print(f"torch {torch.__version__}, {device_name(device)}, bf16 peak {peak / 1e12:.3g} TFLOP/s, "
           f"medians of {options.rounds} times {CYCLES} cycles\n")  # fmt: skip
-    print("| shape | variant | pictures/s | to naive float32 | to naive bf16 | share of peak | idle | MiB |")
-    print("|---|---|---|---|---|---|---|---|", flush=True)
+    print(f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|", flush=True)
     shapes = [
         (*shape, False) for shape in itertools.product(options.batch, options.critic, options.resolution)
     ]
@@ -221,7 +242,6 @@ def main() -> None:
         measure(config, device, options.rounds, peak, compiled=compiled, listed=options.kernels)
         if device.type == "cuda":
             torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
     sys.stdout.flush()
 
 
