@@ -120,8 +120,12 @@ class Scale:
         """By held-out photographs' own values, (h,) each; None where they are all alike."""
         if len(critic) < 2:
             return None
-        values = [f(part.double()).item() for part in (critic, typical) for f in (torch.mean, torch.std)]
-        return cls(*values, CRITIC_WEIGHT) if min(values[1], values[3]) > 0 else None
+        (mean, deviation), (other_mean, other_deviation) = (
+            (part.double().mean().item(), part.double().std().item()) for part in (critic, typical)
+        )
+        if not min(deviation, other_deviation) > 0:
+            return None
+        return cls(mean, deviation, other_mean, other_deviation, CRITIC_WEIGHT)
 
     def score(self, critic: Tensor, typical: Tensor) -> Tensor:
         """The weighted mean of both in units of their deviations, (n,) as each of them."""
