@@ -12,11 +12,13 @@ from meshibot.database import (
     Account,
     Database,
     Event,
+    Outcome,
+    Phase,
     Post,
     PostState,
 )
 from meshibot.errors import DatabaseFailure
-from meshibot.outbox import Order, Outbox, Policy, Words
+from meshibot.outbox import Order, Outbox, Policy, Words, people
 from meshibot.outbox.claim import is_free
 from meshibot.publishers.base import Draft, Fence, MediaRef, Sent, unfenced
 from tests.meshibot.ledger import (
@@ -29,7 +31,7 @@ from tests.meshibot.ledger import (
     slot,
     stock,
 )
-from tests.meshibot.outbox.asking import look_until_settled, only_post, picture_states, the_account
+from tests.meshibot.outbox.asking import attempts, look_until_settled, only_post, picture_states, the_account
 
 
 def test_an_answer_that_comes_after_a_takeover_still_counts(
@@ -299,6 +301,25 @@ def test_a_late_answer_takes_its_picture_out_of_the_stock_again(
     post = only_post(database)
     assert (post.state, post.remote_id) == (PostState.POSTED, "r9")
     assert picture_states(database) == ["posted"]
+    assert (Phase.SEND, Outcome.DONE) in attempts(database)
+
+
+def test_a_late_answer_that_names_another_post_of_ours_says_nothing(
+    box: Outbox, database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    people.post_now(box, "main")
+    slot(database, NOON)
+
+    def look() -> None:
+        clock.move(minutes=6)
+        assert outbox(database, tmp_path, publisher).step("main") == 2
+
+    late = answering_late(publisher, clock, Sent("r1", "https://ledger.example/r1"), look)
+    outbox(database, tmp_path, late).step("main")
+    post = people.load_post(database, 2)
+    assert (post.state, post.remote_id, post.attempts) == (PostState.UNKNOWN, None, 1)
+    assert post.reason == "The process that sent it ended before the answer came."
+    assert (Phase.SEND, Outcome.INTERRUPTED) in attempts(database)
 
 
 def test_a_late_answer_leaves_a_picture_that_another_post_has_taken(
