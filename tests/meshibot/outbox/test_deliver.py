@@ -437,7 +437,7 @@ def test_that_it_is_being_sent_is_written_down_before_the_request(
 ) -> None:
     """Whoever comes after a process that ended there knows what to look for, where and since when."""
     slot(database, NOON)
-    known = []
+    known: list[object] = []
 
     def look() -> None:
         post, account = only_post(database), the_account(database)
