@@ -18,8 +18,6 @@ OTHER_THAN_DEFAULT = {
     "KINDS",
     "TIMEZONE",
     "NOTIFY_DIGEST",
-    "BLUESKY_SERVICE",
-    "X_API_BASE",
 }
 """Settings with a default whose line in `.env.example` shows what else there is."""
 
