@@ -12,13 +12,7 @@ from meshibot.layered import variable
 
 EXAMPLE = Path(__file__).resolve().parents[3] / ".env.example"
 
-OTHER_THAN_DEFAULT = {
-    "HOME",
-    "SCHEDULE",
-    "KINDS",
-    "TIMEZONE",
-    "NOTIFY_DIGEST",
-}
+OTHER_THAN_DEFAULT = {"HOME", "SCHEDULE", "KINDS", "TIMEZONE", "NOTIFY_DIGEST"}
 """Settings with a default whose line in `.env.example` shows what else there is."""
 
 
