@@ -65,9 +65,8 @@ def main() -> None:
     source = Path(package.submodule_search_locations[0])
     shutil.copytree(source, options.out / "site" / PACKAGE, dirs_exist_ok=True)
     size = sum(path.stat().st_size for path in options.out.rglob("*") if path.is_file()) / 2**20
-    print(
-        f"{len(named)} photographs, {len(held_out)} of them held out, and weights: {size:.1f} MiB in {options.out}"
-    )
+    found = f"{len(named)} photographs, {len(held_out)} of them held out"
+    print(f"{found}, and the weights: {size:.1f} MiB in {options.out}")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ from trainer.pictures import to_uint8
 
 BATCHES = 512
 SHOWN = 24
+SHOWN_AT = 256
+"""Pixels a side."""
 QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
 FRAMES = 20
 FRAME = 0.5
@@ -56,13 +58,13 @@ def acceptance(loaded: Checkpoint) -> None:
 
 
 def chosen(loaded: Checkpoint) -> Image.Image:
-    """One of each batch, as the bot takes them, at twice their size."""
+    """One of each batch, as the bot takes them."""
     kept = []
     for start in range(0, SHOWN * CANDIDATES, CANDIDATES):
         pictures = loaded.sample(range(10_000 + start, 10_000 + start + CANDIDATES))
         kept.append(to_uint8(pictures)[int(loaded.score(pictures).argmax())])
-    size = 2 * loaded.metadata.resolution
-    large = [Image.fromarray(picture).resize((size, size), Image.Resampling.LANCZOS) for picture in kept]
+    size = (SHOWN_AT, SHOWN_AT)
+    large = [Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS) for picture in kept]
     return contact_sheet(np.stack([np.asarray(picture) for picture in large]), columns=6)
 
 

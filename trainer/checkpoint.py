@@ -170,10 +170,18 @@ class Metadata:
 
 
 def _scale(said: Any) -> tuple[float, ...]:
-    """Nothing, or mean and deviation of two."""
+    """Nothing, or mean and deviation of two and, in newer files, the weight of the first."""
     values = tuple(float(value) for value in said)
-    if values and (len(values) != 4 or not all(map(math.isfinite, values)) or min(values[1::2]) <= 0):
-        raise ValueError("the scale of its scores is not two means and two positive deviations")
+    if not values:
+        return values
+    if (
+        len(values) not in (4, 5)
+        or not all(map(math.isfinite, values))
+        or min(*values[1::2], *values[4:]) <= 0
+    ):
+        raise ValueError(
+            "the scale of its scores is not two means and two positive deviations, and a positive weight"
+        )
     return values
 
 

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     Pixels = NDArray[np.uint8]
 
 _CHUNK = 8
-"""Candidates that go through the networks at once, on each core: at 128 px eight times as many take 290 MB
-more, and hardly less time."""
+_CHUNK_RESOLUTION = 128
+"""Candidates that go through the networks at once, on each core, up to this resolution: eight times as many
+take 290 MB more, and hardly less time. Beyond it as many fewer as they are larger."""
 _MOST_CORES = 4
 """Each has a chunk in memory."""
 _ROUND = 16
@@ -168,12 +169,17 @@ def _draw(pool: Executor, checkpoint: Checkpoint, seeds: list[int], named: Path)
         scores: list[float] = checkpoint.score(images).tolist()
         return scores, to_uint8(images)
 
-    chunks = [seeds[start : start + _CHUNK] for start in range(0, len(seeds), _CHUNK)]
+    size = _chunk_size(checkpoint.metadata.resolution)
+    chunks = [seeds[start : start + size] for start in range(0, len(seeds), size)]
     looks = list(pool.map(look, chunks))
     scores = [score for of_chunk, _ in looks for score in of_chunk]
     if not all(map(math.isfinite, scores)):
         raise MeshibotError(f"{named} makes pictures that are not numbers: use another checkpoint.")
     return _Round(seeds, scores, np.concatenate([pixels for _, pixels in looks]))
+
+
+def _chunk_size(resolution: int) -> int:
+    return max(1, min(_CHUNK, _CHUNK * _CHUNK_RESOLUTION**2 // resolution**2))
 
 
 def _store(folder: Path, metadata: Metadata, candidates: _Round, index: int, phash: int) -> SampledPicture:

@@ -138,13 +138,16 @@ def test_units_of_neither_count(a: float, b: float, c: float, d: float) -> None:
 
 def test_a_score_is_the_mean_of_both_in_their_units() -> None:
     scale = Scale(critic_mean=1, critic_deviation=2, typicality_mean=10, typicality_deviation=5)
-    assert scale.score(torch.tensor([5.0, 1.0]), torch.tensor([20.0, 5.0])).tolist() == [2.0, -0.5]
+    critic, typical = torch.tensor([5.0, 1.0]), torch.tensor([20.0, 5.0])
+    assert scale.score(critic, typical).tolist() == [2.0, -0.5]
+    halved = replace(scale, critic_weight=0.25)
+    assert halved.score(critic, typical).tolist() == pytest.approx([(0.25 * 2 + 2) / 1.25, -1 / 1.25])
 
 
 def test_two_photographs_are_enough_for_a_scale() -> None:
     scale = Scale.of(torch.tensor([0.0, 2.0]), torch.tensor([5.0, 1.0]))
     assert scale is not None
-    assert astuple(scale) == pytest.approx((1.0, math.sqrt(2), 3.0, math.sqrt(8)))
+    assert astuple(scale) == pytest.approx((1.0, math.sqrt(2), 3.0, math.sqrt(8), 0.5))
 
 
 def test_photographs_that_are_all_alike_have_no_scale() -> None:
@@ -153,7 +156,13 @@ def test_photographs_that_are_all_alike_have_no_scale() -> None:
     assert Scale.of(torch.zeros(1), torch.zeros(1)) is None
 
 
-@pytest.mark.parametrize("values", [(0, 0, 0, 1), (0, 1, 0, -1), (math.nan, 1, 0, 1), (0, math.inf, 0, 1)])
+@pytest.mark.parametrize(
+    "values",
+    [
+        *((0, 0, 0, 1), (0, 1, 0, -1), (math.nan, 1, 0, 1), (0, math.inf, 0, 1)),
+        *((0, 1, 0, 1, 0), (0, 1, 0, 1, math.nan)),
+    ],
+)
 def test_a_scale_that_is_none_is_refused(values: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="scale of its scores"):
         Scale(*values)
