@@ -58,7 +58,7 @@ class Layout:
         deviation = deviation.clamp_min(_LEAST_DEVIATION)
         _, lengths, directions = torch.linalg.svd((maps - mean) / deviation, full_matrices=False)
         variances = lengths.square() / (count - 1)
-        kept = max(1, min(COMPONENTS, count // 2, size - 1))
+        kept = min(COMPONENTS, count // 2, size - 1)
         rest = variances[kept:].sum() / (size - kept)
         least = maps.new_tensor(_LEAST_VARIANCE)
         return cls(
@@ -120,8 +120,12 @@ class Scale:
         """By held-out photographs' own values, (h,) each; None where they are all alike."""
         if len(critic) < 2:
             return None
-        values = [f(part.double()).item() for part in (critic, typical) for f in (torch.mean, torch.std)]
-        return cls(*values, CRITIC_WEIGHT) if min(values[1], values[3]) > 0 else None
+        (mean, deviation), (other_mean, other_deviation) = (
+            (part.double().mean().item(), part.double().std().item()) for part in (critic, typical)
+        )
+        if not min(deviation, other_deviation) > 0:
+            return None
+        return cls(mean, deviation, other_mean, other_deviation, CRITIC_WEIGHT)
 
     def score(self, critic: Tensor, typical: Tensor) -> Tensor:
         """The weighted mean of both in units of their deviations, (n,) as each of them."""

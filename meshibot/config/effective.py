@@ -55,15 +55,13 @@ def _said(
     ]
 
 
-def _plain(value: Any) -> str | float | list[str] | None:
+def _plain(value: Any) -> str | float | list[str]:
     """A value as JSON has it, and as it would be written in a setting."""
-    if value is None or isinstance(value, str | int | float):
+    if isinstance(value, str | int | float):
         return value
     if isinstance(value, timedelta):
         seconds = int(value.total_seconds())
         return next(
             (f"{seconds // size}{unit}" for unit, size in _UNITS if seconds % size == 0), f"{seconds}"
         )
-    if isinstance(value, tuple):
-        return list(value)
-    return value.key if hasattr(value, "key") else str(value)
+    return list(value) if isinstance(value, tuple) else str(value)

@@ -128,7 +128,7 @@ def _build(kind: type[Model], layers: list[_Layer], given: dict[str, Any]) -> Mo
     try:
         return kind(**(values | given), origins=origins)
     except ValidationError as error:
-        field = str(error.errors(include_input=False, include_context=False, include_url=False)[0]["loc"][0])
+        field = str(error.errors()[0]["loc"][0])
         raise UsageError(_wrong(kind, field, called.get(field, field), values.get(field))) from None
 
 

@@ -43,7 +43,7 @@ def read_credentials() -> tuple[Path | None, dict[str, str]]:
             if file.is_file()
         }
     except OSError as error:
-        if named is None and folder == SECRETS and not SECRETS.is_dir():
+        if not named and not folder.is_dir():
             return None, {}
         raise UsageError(
             f"The credentials in {folder} can't be read ({error.strerror}): see LoadCredential= in the unit, "
@@ -116,7 +116,6 @@ def find_places() -> Places:
     ]
     if dotenv is None:
         dotenv = _existing(home / DOTENV_NAME)
-        read_dotenv(dotenv)
     if toml_file is None:
         toml_file = _existing(home / TOML_NAME)
         toml = _read_toml(toml_file)

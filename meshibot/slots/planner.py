@@ -53,7 +53,7 @@ def write_slots(session: Session, account: str, schedule: Schedule, now: datetim
         known = plan(schedule.cron, schedule.tz, early, days, schedule.quiet)
     fresh = [slot for slot in known if start <= slot.due_at < until]
     written = _insert(session, account, fresh, schedule, rng)
-    _adapt(session, account, known, schedule, now, rng)
+    _adapt(session, account, known, schedule, (early, now), rng)
     row.planned_until = until
     return written
 
@@ -180,15 +180,17 @@ def _adapt(
     account: str,
     known: Iterable[PlannedSlot],
     schedule: Schedule,
-    now: datetime,
+    moments: tuple[datetime, datetime],
     rng: random.Random,
 ) -> None:
     """Bring the slots ahead into line with a schedule, time zone or quiet hours that were changed.
 
     A missed slot that lies ahead and is in the schedule is planned again: whatever made it missed (an old
     schedule, a clock that had run ahead) is over. What a person did to a slot stays, and so does a slot for
-    which a post was written ahead.
+    which a post was written ahead. `moments` are from when on the schedule is known, and now: a slot that a
+    longer jitter has put off may be from before.
     """
+    early, now = moments
     by_key = {slot.key(account): slot for slot in known}
     ahead = select(Slot).where(
         Slot.account == account,
@@ -201,7 +203,7 @@ def _adapt(
     for slot in session.scalars(ahead):
         meant = by_key.get(slot.key)
         if meant is None:
-            if slot.state is SlotState.PLANNED:
+            if slot.state is SlotState.PLANNED and datetime.fromisoformat(slot.local) >= early:
                 slot.state, slot.reason = SlotState.MISSED, _CHANGED
             continue
         if meant.local != slot.local:  # the same local time, of another place

@@ -55,7 +55,7 @@ class PlannedSlot:
     """UTC, without jitter."""
     local: str
     """`due_at` on the clocks of the place, ISO 8601 with the offset."""
-    quiet: bool = False
+    quiet: bool
     """It lies in the quiet hours: it is skipped, and said so."""
 
     def key(self, account: str) -> str:

@@ -1,10 +1,13 @@
 """The checkpoint's format: what goes in comes out, and what is not one is refused in a sentence."""
 
 import json
+import os
+import shutil
 import struct
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -16,13 +19,15 @@ from tests.checkpoints import make_checkpoint
 from tests.shapes import small
 from trainer import checkpoint
 from trainer.checkpoint import CheckpointError, Metadata
+from trainer.copies import CopyTest
 from trainer.errors import TrainerError
 from trainer.metrics.metric import Metric
 from trainer.metrics.realism import Realism
 from trainer.nets.critic import Critic
 from trainer.nets.generator import Generator, make_generator
-from trainer.nets.vision import Vision
+from trainer.nets.vision import PretrainedVision, Vision
 from trainer.pictures import to_uint8
+from trainer.typicality import Layout, Scale, nearness
 
 ARCH = small()
 ARCHITECTURE = json.loads(json.dumps(asdict(ARCH)))
@@ -42,9 +47,12 @@ def metadata(**changes: object) -> Metadata:
         held_out_pictures=10,
         score_quantiles=(-1.0, 0.0, 0.5, 3.0),
         metrics={"swd": Metric(12.5, 3.25), "gap": Metric(0.5)},
+        held_out_apart=True,
+        score_scale=(0.5, 1.0, -2.0, 0.25, 0.5),
+        head_weights=(0.5,),
         training_hashes=("00ff00ff00ff00ff",),
         versions={"torch": "2"},
-        provenance="どんぶり",
+        provenance="どんぶり\n二杯",
     )
     return replace(document, **changes)  # type: ignore[arg-type]
 
@@ -59,6 +67,17 @@ def saved(tmp_path: Path) -> Path:
     path = tmp_path / "bowl.safetensors"
     checkpoint.save(path, *networks(), PHOTOGRAPHS, metadata())
     return path
+
+
+@pytest.fixture(scope="module")
+def made_seeing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_checkpoint(tmp_path_factory.mktemp("seeing") / "seeing.safetensors", critic="seeing")
+
+
+@pytest.fixture
+def seeing(made_seeing: Path, tmp_path: Path) -> Path:
+    """A seeing critic's checkpoint, to be changed at will."""
+    return Path(shutil.copy(made_seeing, tmp_path))
 
 
 def header_of(path: Path) -> tuple[dict[str, object], bytes]:
@@ -93,6 +112,24 @@ class TestRoundTrip:
         for ours, theirs in ((generator, loaded.generator), (critic, loaded.critic)):
             for name, tensor in ours.state_dict().items():
                 assert torch.equal(tensor, theirs.state_dict()[name])
+            assert not theirs.training
+            assert not any(parameter.requires_grad for parameter in theirs.parameters())
+        assert not loaded.find_copies(np.zeros((2, 32, 32, 3), np.uint8)).any()
+
+    def test_what_older_files_lack_has_a_value_that_promises_nothing(self, saved: Path) -> None:
+        needed = [field.name for field in fields(Metadata) if field.default is field.default_factory]
+        header, rest = header_of(saved)
+        inner = header["__metadata__"]
+        assert isinstance(inner, dict)
+        document = json.loads(inner["meshibot"])
+        assert (document["format_version"], document["least_reader"]) == (3, 3)
+        kept = {name: document[name] for name in (*needed, "format", "format_version")}
+        inner["meshibot"] = json.dumps(kept)
+        write_header(saved, header, rest)
+        found = checkpoint.load(saved).metadata
+        assert found == Metadata(**{name: getattr(metadata(), name) for name in needed})
+        assert not found.held_out_apart
+        assert (found.score_scale, found.head_weights, found.training_hashes) == ((), (), ())
 
     def test_half_precision_is_computed_in_float32(self, tmp_path: Path) -> None:
         torch.manual_seed(0)
@@ -129,14 +166,13 @@ class TestRoundTrip:
         assert array.dtype == "uint8"
 
     def test_what_a_seeing_critic_looks_through_is_in_the_file(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, seeing: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The bot needs no other package for it; the file is larger by its 6 MB in half precision."""
-        path = make_checkpoint(tmp_path / "seeing.safetensors", critic="seeing")
         monkeypatch.setattr("trainer.nets.efficientnet.read_weights", lambda: pytest.fail("read again"))
-        loaded = checkpoint.load(path)
+        loaded = checkpoint.load(seeing)
         assert loaded.metadata.networks.critic.kind == "seeing"
-        assert 6e6 < path.stat().st_size < 9e6
+        assert 6e6 < seeing.stat().st_size < 9e6
         pictures = loaded.sample([1, 2])
         scores = loaded.score(pictures)
         assert scores.shape == (2,)
@@ -144,20 +180,57 @@ class TestRoundTrip:
         assert loaded.photographs.shape[1] == loaded.critic.feature_size()
 
     def test_heads_count_in_the_score_as_the_file_says_and_in_older_ones_as_they_did_then(
-        self, tmp_path: Path
+        self, seeing: Path
     ) -> None:
-        path = make_checkpoint(tmp_path / "seeing.safetensors", critic="seeing")
-        loaded = checkpoint.load(path)
+        loaded = checkpoint.load(seeing)
         pictures = loaded.sample([1, 2, 3])
+        assert not loaded.find_copies(to_uint8(pictures)).any()
         heads = loaded.critic(loaded.vision(pictures))
         for said, used in (([0.5, 3, 1, 1, 2, 8], [0.5, 3, 1, 1, 2, 8]), ([], [2, 4, 4, 2.5, 1.7, 1])):
-            with_document(path, head_weights=said)
+            with_document(seeing, head_weights=said)
             weights = torch.tensor(used, dtype=torch.float32)
             expected = heads @ weights / weights.sum()
-            torch.testing.assert_close(checkpoint.load(path).score(pictures), expected, rtol=1e-3, atol=1e-3)
-        with_document(path, head_weights=[1, 1])
+            scores = checkpoint.load(seeing).score(pictures)
+            torch.testing.assert_close(scores, expected, rtol=1e-3, atol=1e-3)
+        with_document(seeing, head_weights=[1, 1])
         with pytest.raises(CheckpointError, match=r"weighs 2 heads of its critic, which has 6"):
-            checkpoint.load(path)
+            checkpoint.load(seeing)
+
+    def test_a_score_is_of_critic_and_typicality_where_the_file_can_tell_both(self, seeing: Path) -> None:
+        """By layouts, or as in files of before them; and the critic's alone where a part is missing."""
+        plain = checkpoint.load(seeing)
+        assert isinstance(plain.vision, PretrainedVision)
+        pictures = plain.sample(range(8))
+        described, by_critic = plain.vision.describe(pictures), plain.score(pictures)
+        layout = Layout.measured(described.layout)
+        copies = CopyTest.measured(*[described.content] * 3)
+        assert layout is not None
+        assert copies is not None
+        by_layout = layout.typicality(described.layout)
+        near = nearness(copies.components(described.content), copies.training)
+        scale = (0.5, 2.0, -3.0, 4.0)
+        for of_copies, of_layout, said, typical in (
+            (copies, layout, scale, by_layout),
+            (None, layout, scale, by_layout),
+            (copies, None, scale, near),
+            (None, None, scale, None),
+            (copies, layout, (*scale, 0.25), by_layout),
+            (copies, layout, (), None),
+        ):
+            document = replace(plain.metadata, score_scale=said)
+            changed = replace(plain, copies=of_copies, layout=of_layout, metadata=document)
+            expected = by_critic if typical is None else Scale(*said).score(by_critic, typical)
+            torch.testing.assert_close(changed.score(pictures), expected, rtol=1e-3, atol=1e-3)
+        parts = (plain.generator, plain.critic, plain.vision, plain.photographs, plain.metadata)
+        checkpoint.save(seeing, *parts, copies, layout)
+        loaded = checkpoint.load(seeing)
+        for ours, theirs in ((copies, loaded.copies), (layout, loaded.layout)):
+            assert theirs is not None
+            torch.testing.assert_close(theirs.to_tensors(), ours.to_tensors(), check_dtype=False)
+        damaged = replace(layout, mean=torch.full_like(layout.mean, torch.nan))
+        checkpoint.save(seeing, *parts, None, damaged)
+        with pytest.raises(CheckpointError, match="holds values that are not numbers"):
+            checkpoint.load(seeing)
 
     def test_nothing_half_written_is_left(self, tmp_path: Path) -> None:
         checkpoint.save(tmp_path / "x.safetensors", *networks(), PHOTOGRAPHS, metadata())
@@ -202,9 +275,14 @@ class TestRefusals:
         with pytest.raises(CheckpointError, match="is a folder"):
             checkpoint.load(tmp_path)
 
-    def test_another_programs_safetensors(self, tmp_path: Path) -> None:
+    def test_what_is_no_file(self) -> None:
+        with pytest.raises(CheckpointError, match="is no file"):
+            checkpoint.load(Path(os.devnull))
+
+    @pytest.mark.parametrize("tensors", [{"weight": torch.zeros(2)}, {}])
+    def test_another_programs_safetensors(self, tmp_path: Path, tensors: dict[str, torch.Tensor]) -> None:
         path = tmp_path / "x.safetensors"
-        save_file({"weight": torch.zeros(2)}, path)
+        save_file(tensors, path)
         with pytest.raises(CheckpointError, match="not a checkpoint of this trainer"):
             checkpoint.load(path)
 
@@ -233,7 +311,7 @@ class TestRefusals:
         self, saved: Path, network: str, changes: dict[str, object]
     ) -> None:
         architecture = {**ARCHITECTURE, network: {**ARCHITECTURE[network], **changes}}
-        with_document(saved, architecture=architecture)
+        with_document(saved, architecture=architecture, head_weights=[])
         with pytest.raises(CheckpointError, match="does not hold the networks"):
             checkpoint.load(saved)
 
@@ -255,12 +333,21 @@ class TestRefusals:
             {"architecture": {**asdict(ARCH), "generator": {**asdict(ARCH.generator), "channels": [4]}}},
             {"score_quantiles": []},
             {"score_quantiles": [2, 1]},
+            {"score_quantiles": [1]},
+            {"score_quantiles": [-1e308, 0, 1e308]},
+            {"score_scale": [1, 2, 3]},
+            {"score_scale": [0, 1, 0, float("nan")]},
+            {"score_scale": [0, 1, 0, float("inf")]},
+            {"score_scale": [0, 0, 0, 1]},
+            {"score_scale": [0, 1, 0, -1]},
+            {"score_scale": [0, 1, 0, 1, 0]},
+            {"score_scale": [0, 1, 0, 1, 1, 1]},
             {"score_quantiles": [0, float("nan")]},
             {"score_quantiles": [0, 10**400]},
             {"step": "many"},
             {"step": float("inf")},
             {"step": -1},
-            {"images_seen": 2**64},
+            {"images_seen": 2**63},
             {"architecture": None},
             {"architecture": [1]},
             {"architecture": {**asdict(ARCH), "generator": {**asdict(ARCH.generator), "latent_size": 1e999}}},
@@ -279,6 +366,7 @@ class TestRefusals:
             {"training_hashes": "abc"},
             {"head_weights": 5},
             {"head_weights": [1, -1]},
+            {"head_weights": [0]},
             {"head_weights": [float("inf")]},
             {"objective": ["x"]},
             {"objective": "\x1b[2J\x1b]0;a title\x07"},
@@ -380,6 +468,11 @@ class TestRefusals:
         with pytest.raises(CheckpointError, match="make it anew with trainer fit"):
             checkpoint.read_metadata(saved)
 
+    def test_the_format_before_this_one_is_read(self) -> None:
+        """The checkpoint that shipped then; `test_earlier` draws with it."""
+        path = Path(__file__).parents[1] / "data" / "checkpoint-format-2.safetensors"
+        assert checkpoint.read_metadata(path).networks.generator.kind == "plain"
+
 
 class TestCalibration:
     @given(st.floats(0, 1))
@@ -398,4 +491,11 @@ class TestCalibration:
         assert document.quantile_of(0.25) == pytest.approx(0.5)
         assert document.quantile_of(99) == 1
         assert document.score_at(1 / 3) == pytest.approx(0.0)
-        assert document.score_at(1) == 3.0
+        assert document.score_at(1) == document.score_at(1.5) == 3.0
+        assert document.score_at(0) == document.score_at(-0.5) == -1.0
+        assert (document.quantile_of(-1.0), document.quantile_of(3.0)) == (0, 1)
+
+    def test_of_scores_that_are_the_lowest_none_lies_below(self) -> None:
+        tied = metadata(score_quantiles=(0.0, 0.0, 1.0, 1.0))
+        assert (tied.quantile_of(0.0), tied.quantile_of(1.0)) == (0, 1)
+        assert tied.quantile_of(0.5) == pytest.approx(0.5)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from sklearn.decomposition import PCA
 
 from meshibot.errors import NothingToDo
 from meshibot.stock.sampler import SamplingRequest
@@ -17,7 +18,7 @@ from tests.shapes import critic_shape, generator_shape
 from tests.trainer.photographs import bowl
 from trainer import checkpoint
 from trainer.checkpoint import CheckpointError, Metadata
-from trainer.copies import FALSE_ALARMS, FEWEST, CopyTest
+from trainer.copies import COMPONENTS, FALSE_ALARMS, FEWEST, CopyTest
 from trainer.nets.architecture import Architecture
 from trainer.nets.critic import Critic
 from trainer.nets.generator import Generator, make_generator
@@ -81,6 +82,18 @@ def test_units_of_the_features_do_not_count() -> None:
     scale, shift = 10 ** torch.linspace(-3, 3, 12), torch.linspace(-5, 5, 12)
     one, other = (measured(*each) for each in (parts, [part * scale + shift for part in parts]))
     assert other.limit.item() == pytest.approx(one.limit.item(), rel=1e-2)
+
+
+def test_components_are_the_directions_in_which_training_photographs_vary_most() -> None:
+    """Against scikit-learn's, wherever the features lie."""
+    rng = torch.Generator().manual_seed(0)
+    features = torch.randn(100, 90, generator=rng).cumsum(1) + torch.linspace(0, 50, 90)
+    test = measured(features, features[:9] + 1, features[:9] - 1)
+    units = (features - features.mean(0)) / features.std(0, correction=0)
+    expected = torch.from_numpy(PCA(COMPONENTS, svd_solver="full").fit_transform(units))
+    for found in (test.training, test.components(features)):
+        assert found.shape == (100, COMPONENTS)
+        torch.testing.assert_close(torch.pdist(found), torch.pdist(expected).float(), rtol=1e-3, atol=1e-2)
 
 
 def test_the_limit_is_a_low_quantile_of_held_out_photographs_own_ratios() -> None:

@@ -9,7 +9,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
-from sklearn.preprocessing import StandardScaler
 
 from tests.checkpoints import make_checkpoint
 from trainer import checkpoint
@@ -34,13 +33,32 @@ def layout_of(photographs: torch.Tensor) -> Layout:
 
 def test_typicality_is_the_likelihood_of_probabilistic_principal_components() -> None:
     """Against scikit-learn's: of two pictures the likelihoods lie half the difference of squares apart."""
-    photographs, pictures = maps(400).double(), maps(20, seed=1).double()
-    scaler = StandardScaler().fit(photographs)
-    reference = PCA(COMPONENTS, svd_solver="full").fit(scaler.transform(photographs))
-    likelihood = torch.from_numpy(reference.score_samples(scaler.transform(pictures)))
+    photographs, pictures = maps(100).double(), maps(20, seed=1).double()
+    deviation, mean = torch.std_mean(photographs, dim=0)
+    reference = PCA(COMPONENTS, svd_solver="full").fit((photographs - mean) / deviation)
+    likelihood = torch.from_numpy(reference.score_samples((pictures - mean) / deviation))
     squares = layout_of(photographs).typicality(pictures).square()
     spread = -2 * (likelihood - likelihood.mean())
-    torch.testing.assert_close(squares - squares.mean(), spread, rtol=1e-2, atol=1e-2 * spread.std().item())
+    torch.testing.assert_close(squares - squares.mean(), spread, rtol=1e-6, atol=1e-6)
+
+
+def test_units_of_the_maps_do_not_count() -> None:
+    scale, shift = 10 ** torch.linspace(-2, 2, 60), torch.linspace(-5, 5, 60)
+    photographs, pictures = maps(50).double(), maps(9, seed=1).double()
+    plain = layout_of(photographs).typicality(pictures)
+    moved = layout_of(photographs * scale + shift).typicality(pictures * scale + shift)
+    torch.testing.assert_close(moved, plain, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "kept"), [(FEWEST, 60, 2), (21, 60, 10), (90, 60, COMPONENTS), (90, 12, 11)]
+)
+def test_a_layout_keeps_half_as_many_directions_as_photographs_and_leaves_one(
+    count: int, size: int, kept: int
+) -> None:
+    layout = layout_of(maps(count, size))
+    assert layout.directions.shape == (size, kept)
+    assert layout.typicality(maps(3, size, seed=1)).isfinite().all()
 
 
 def test_what_lies_among_photographs_is_more_typical_than_what_lies_apart_in_any_direction() -> None:

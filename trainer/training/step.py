@@ -272,5 +272,4 @@ def update_averages(pairs: Sequence[tuple[nn.Module, nn.Module]], share: float |
 
 def _values(network: nn.Module) -> list[Tensor]:
     """Parameters and statistics that are saved with them; constants are left alone."""
-    tensors = network.state_dict(keep_vars=True).values()
-    return [tensor.detach() for tensor in tensors if tensor.is_floating_point()]
+    return [tensor for tensor in network.state_dict().values() if tensor.is_floating_point()]

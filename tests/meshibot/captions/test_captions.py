@@ -2,7 +2,6 @@
 
 import itertools
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import get_args
 from zoneinfo import ZoneInfo
 
@@ -305,72 +304,3 @@ def test_a_template_that_does_not_say_what_made_the_picture_is_warned_of(templat
     said = list(load_captions(template).cautions())
     assert len(said) == (0 if says else 1)
     assert list(load_captions("ja").cautions()) == []
-
-
-FILE = """\ufeff# mine
-AI bowl at any time
-
-[22-5]
-AI bowl for the night
-# nobody sees this
-#飯テロ AI {marker}
-[12:30-13:15]
-AI bowl for lunch
-"""
-
-
-def test_a_file_has_lines_by_the_hour(tmp_path: Path) -> None:
-    file = tmp_path / "lines.txt"
-    file.write_text(FILE, "utf-8")
-    captions = load_captions(file)
-
-    def said(hour: int, minute: int = 0) -> set[str]:
-        at = NIGHT.replace(hour=hour, minute=minute)
-        return {captions.caption(serial, at).split(" No.")[0] for serial in range(20)}
-
-    assert said(9) == {"AI bowl at any time"}
-    assert said(13) == {"AI bowl at any time", "AI bowl for lunch"}
-    assert said(13, 15) == {"AI bowl at any time"}
-    assert said(3) == said(22) == {"AI bowl at any time", "AI bowl for the night", "#飯テロ AI"}
-
-
-def test_a_file_has_lines_by_the_weekday_and_the_season(tmp_path: Path) -> None:
-    file = tmp_path / "lines.txt"
-    file.write_text("any AI\n[ Tuesday ]\ntuesday AI\n[winter]\nwinter AI\n[New  Year]\nnew AI\n", "utf-8")
-    captions = load_captions(file)
-    for at, words in (
-        (NIGHT, {"any", "tuesday"}),
-        (NIGHT + timedelta(days=1), {"any"}),
-        (datetime(2026, 12, 31, 23), {"any", "winter", "new"}),
-    ):
-        assert {captions.caption(serial, at).split()[0] for serial in range(12)} == words
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        (b"[monday]\nAI\n", "has no caption for 00:00"),
-        (None, "can't be read"),
-        (b"\xff\xfe", "it is not UTF-8"),
-        (b"# only a remark\n", "holds no caption"),
-        (b"[22-5]\nAI night\n", "has no caption for 05:00"),
-        (b"AI\n[25-30]\nAI night\n", "Line 2 of .* write hours like"),
-        (b"AI {chef}\n", "{chef}"),
-    ],
-)
-def test_a_file_that_is_wrong_is_one_sentence(tmp_path: Path, text: bytes | None, says: str) -> None:
-    file = tmp_path / "lines.txt"
-    if text is not None:
-        file.write_bytes(text)
-    with pytest.raises(UsageError, match=says) as refused:
-        load_captions(file)
-    assert "\n" not in str(refused.value)
-
-
-def test_a_heading_that_is_misspelt_is_not_said_as_a_caption(tmp_path: Path) -> None:
-    file = tmp_path / "captions.txt"
-    file.write_text("Ramen by AI\n[friady]\nFriday's ramen by AI\n", "utf-8")
-    with pytest.raises(
-        UsageError, match=r"Line 2 of .* is \[friady\]: write hours .* a weekday like \[friday\]"
-    ):
-        load_captions(file)

@@ -1,6 +1,5 @@
 """Settings: which layer wins, what a value may be, and the one sentence for what it may not."""
 
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,23 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from meshibot.config import SETTINGS, Account, Settings, load_settings
+from meshibot.config import Account, load_settings
 from meshibot.errors import UsageError
 from meshibot.publishers.x import XSettings
 
 SECRET = "s3cr3t-planted-value"
 KEYS = ("X_CONSUMER_KEY", "X_CONSUMER_SECRET", "X_ACCESS_TOKEN", "X_ACCESS_TOKEN_SECRET")
-
-
-@pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current folder, and a home beside it."""
-    here = tmp_path / "here"
-    here.mkdir()
-    (tmp_path / "home").mkdir()
-    monkeypatch.chdir(here)
-    monkeypatch.setenv("MESHIBOT_HOME", str(tmp_path / "home"))
-    return here
 
 
 def of_x(account: Account) -> XSettings:
@@ -108,16 +96,6 @@ def test_an_account_says_more_than_the_general_settings_of_the_same_layer(
     monkeypatch.setenv("MESHIBOT_PARIS_2_SCHEDULE", "6 6 * * *")
     tokyo, paris = load_settings().accounts
     assert (tokyo.schedule, paris.schedule) == ("5 5 * * *", "6 6 * * *")
-
-
-def test_accounts_are_found_by_name(place: Path) -> None:
-    (place / "meshibot.toml").write_text("[accounts.a]\n[accounts.b]\n")
-    settings = load_settings()
-    assert settings.account("b").name == "b"
-    with pytest.raises(UsageError, match="give --account, one of a, b"):
-        settings.account(None)
-    with pytest.raises(UsageError, match="There is no account 'c'"):
-        settings.account("c")
 
 
 def credentials_in_the_environment(monkeypatch: pytest.MonkeyPatch, part: str = "") -> None:
@@ -231,6 +209,16 @@ def test_a_wrong_value_is_told_what_is_allowed(
     assert allowed in sentence
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"), [("x" * 58, f"'{'x' * 58}'"), ("x" * 59, f"'{'x' * 56}...")], ids=["whole", "cut"]
+)
+def test_of_a_wrong_value_only_the_beginning_is_repeated(
+    monkeypatch: pytest.MonkeyPatch, value: str, shown: str
+) -> None:
+    monkeypatch.setenv("MESHIBOT_JITTER", value)
+    assert refusal().startswith(f"MESHIBOT_JITTER is {shown}: set it to a duration")
+
+
 def test_a_wrong_value_is_named_as_it_is_written(place: Path) -> None:
     (place / "meshibot.toml").write_text("[accounts.night]\njitter = 'x'\n")
     assert refusal().startswith("jitter of [accounts.night] in meshibot.toml is 'x'")
@@ -249,6 +237,7 @@ def test_a_wrong_value_is_named_as_it_is_written(place: Path) -> None:
         ("meshibot.toml", "[accounts.a]\nhome = '/x'\n", r"home of \[accounts.a\] in .* is no setting"),
         ("meshibot.toml", "publisher = ['x']\n", r"publisher in .* is \['x'\]: set it to .*folder or"),
         ("meshibot.toml", "accounts = 1\n", "accounts in meshibot.toml are tables"),
+        ("meshibot.toml", "[accounts]\na = 1\n", "accounts in meshibot.toml are tables"),
         ("meshibot.toml", "[accounts.'A B']\n", "The account name 'A B' can't be used"),
         ("meshibot.toml", "[accounts.a-b]\n[accounts.a_b]\n", "a-b and a_b .* spelled the same"),
         ("meshibot.toml", "a = \n", "is not valid TOML"),
@@ -275,12 +264,6 @@ def test_an_unknown_name_in_the_environment_is_a_warning(monkeypatch: pytest.Mon
     monkeypatch.setenv("MESHIBOT_CRASH_AT", "nowhere")
     (warning,) = load_settings().warnings
     assert warning == "MESHIBOT_SHEDULE in the environment is no setting: did you mean MESHIBOT_SCHEDULE?"
-
-
-def test_a_broken_checkpoint_folder_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("meshibot.__file__", str(tmp_path / "__init__.py"))
-    with pytest.raises(UsageError, match="ships no checkpoint: set MESHIBOT_CHECKPOINT"):
-        load_settings().checkpoint_file  # noqa: B018 (asked for what it raises)
 
 
 def test_names_without_the_prefix_are_missed(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -515,13 +498,3 @@ def test_visibility_and_sensitive_are_an_accounts(place: Path) -> None:
     ]
     (place / "meshibot.toml").write_text("visibility = 'secret'\n")
     assert "set it to public, unlisted or followers" in refusal()
-
-
-def test_every_setting_is_explained() -> None:
-    text = (Path(__file__).resolve().parents[3] / ".env.example").read_text("utf-8")
-    named = set(re.findall(r"^#? ?(MESHIBOT_[A-Z_]+)=", text, re.MULTILINE))
-    assert named == {*SETTINGS, "MESHIBOT_ACCOUNTS"}
-    assert all(field.description for name, field in Settings.model_fields.items() if name in _PLAIN)
-
-
-_PLAIN = ("home", "database_url", "checkpoint", "min_quantile", "stock_target", "log_format")

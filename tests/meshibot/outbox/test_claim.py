@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from sqlalchemy import select
@@ -12,16 +13,19 @@ from meshibot.database import (
     Account,
     Database,
     Event,
+    Outcome,
+    Phase,
     Post,
     PostState,
 )
 from meshibot.errors import DatabaseFailure
-from meshibot.outbox import Order, Outbox, Policy, Words
+from meshibot.outbox import Order, Outbox, Policy, Words, people
 from meshibot.outbox.claim import is_free
 from meshibot.publishers.base import Draft, Fence, MediaRef, Sent, unfenced
 from tests.meshibot.ledger import (
     NOON,
     Killed,
+    Ledger,
     LedgerPublisher,
     MovableClock,
     channel,
@@ -29,7 +33,7 @@ from tests.meshibot.ledger import (
     slot,
     stock,
 )
-from tests.meshibot.outbox.asking import look_until_settled, only_post, picture_states, the_account
+from tests.meshibot.outbox.asking import attempts, look_until_settled, only_post, picture_states, the_account
 
 
 def test_an_answer_that_comes_after_a_takeover_still_counts(
@@ -247,6 +251,89 @@ def test_a_request_has_less_time_than_its_lease(
     assert 60 <= given[0] <= lease - 30 - 30
 
 
+@pytest.mark.parametrize("left", [0.5, 0.0])
+def test_a_request_leaves_while_any_of_its_time_is_left(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock, left: float
+) -> None:
+    stock(database, tmp_path, 1)
+    slot(database, NOON)
+    within = Policy().request_within.total_seconds()
+    publisher.during["fence"] = lambda: clock.move(seconds=within - left)
+    outbox(database, tmp_path, publisher).step("main")
+    assert len(publisher.ledger.posts()) == (left > 0)
+
+
+def test_a_post_and_its_account_have_one_owner_while_it_is_worked_on(
+    box: Outbox, database: Database, publisher: LedgerPublisher
+) -> None:
+    slot(database, NOON)
+    seen = []
+
+    def look() -> None:
+        post = only_post(database)
+        assert post.lease_owner == the_account(database).lease_owner is not None
+        seen.append(post.state)
+
+    for call in ("upload", "send", "find"):
+        publisher.during[call] = look
+    publisher.faults["send"].append("lost")
+    box.step("main")
+    box.step("main")
+    assert seen == [PostState.CLAIMED, PostState.SENDING, PostState.UNKNOWN]
+    assert (only_post(database).lease_owner, the_account(database).lease_owner) == (None, None)
+
+
+class ElsewherePublisher(LedgerPublisher):
+    """Another network."""
+
+    name: ClassVar[str] = "elsewhere"
+
+
+def test_what_was_not_sent_yet_goes_where_its_account_posts_now(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    """The picture that the other network has is of no use there."""
+    stock(database, tmp_path, 1)
+    slot(database, NOON)
+    publisher.faults["send"].extend(["later", "later"])
+    for expected in (["upload", "send"], ["upload", "send", "send"]):
+        outbox(database, tmp_path, publisher).step("main")
+        assert publisher.calls == expected
+        clock.move(minutes=2)
+    elsewhere = ElsewherePublisher(Ledger(tmp_path / "elsewhere"), clock)
+    outbox(database, tmp_path, elsewhere).step("main")
+    assert elsewhere.calls == ["upload", "send"]
+    assert (only_post(database).state, only_post(database).publisher) == (PostState.POSTED, "elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("moment", "state", "left"),
+    [
+        ("upload", PostState.CLAIMED, []),
+        ("send", PostState.UNKNOWN, [(Phase.UPLOAD, Outcome.DONE), (Phase.SEND, Outcome.INTERRUPTED)]),
+    ],
+)
+def test_who_is_interrupted_gives_all_back_and_says_how_far_it_came(
+    box: Outbox,
+    database: Database,
+    publisher: LedgerPublisher,
+    moment: str,
+    state: PostState,
+    left: list[tuple[Phase, Outcome | None]],
+) -> None:
+    slot(database, NOON)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    publisher.during[moment] = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        box.step("main")
+    post = only_post(database)
+    assert (post.state, post.lease_owner, the_account(database).lease_owner) == (state, None, None)
+    assert attempts(database) == left
+
+
 def test_a_database_that_is_away_at_the_last_look_sends_nothing(
     database: Database, tmp_path: Path, publisher: LedgerPublisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -299,6 +386,25 @@ def test_a_late_answer_takes_its_picture_out_of_the_stock_again(
     post = only_post(database)
     assert (post.state, post.remote_id) == (PostState.POSTED, "r9")
     assert picture_states(database) == ["posted"]
+    assert (Phase.SEND, Outcome.DONE) in attempts(database)
+
+
+def test_a_late_answer_that_names_another_post_of_ours_says_nothing(
+    box: Outbox, database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    people.post_now(box, "main")
+    slot(database, NOON)
+
+    def look() -> None:
+        clock.move(minutes=6)
+        assert outbox(database, tmp_path, publisher).step("main") == 2
+
+    late = answering_late(publisher, clock, Sent("r1", "https://ledger.example/r1"), look)
+    outbox(database, tmp_path, late).step("main")
+    post = people.load_post(database, 2)
+    assert (post.state, post.remote_id, post.attempts) == (PostState.UNKNOWN, None, 1)
+    assert post.reason == "The process that sent it ended before the answer came."
+    assert (Phase.SEND, Outcome.INTERRUPTED) in attempts(database)
 
 
 def test_a_late_answer_leaves_a_picture_that_another_post_has_taken(
@@ -386,6 +492,9 @@ def test_a_machine_that_was_paused_with_its_clocks_sends_nothing(
     publisher.during["fence"] = pause
     outbox(database, tmp_path, publisher).step("main")
     assert publisher.ledger.posts() == []
+    owner = the_account(database).lease_owner
+    assert owner is not None, "the other's lease is not given back"
+    assert (only_post(database).state, only_post(database).lease_owner) == (PostState.UNKNOWN, owner)
     elsewhere.move(minutes=6)
     look_until_settled(outbox(database, tmp_path, awake), elsewhere)
     assert len(publisher.ledger.posts()) == 1

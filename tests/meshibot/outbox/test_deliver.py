@@ -1,6 +1,7 @@
 """The main way, from its picture to the record: one worker at a time, and everything that may go wrong."""
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from meshibot.database import (
+    Account,
     AccountState,
     Attempt,
     Database,
@@ -20,6 +22,8 @@ from meshibot.database import (
 )
 from meshibot.errors import MeshibotError, NeedsPerson, UsageError
 from meshibot.outbox import Channel, Order, Outbox, Policy, Words, people
+from meshibot.outbox.claim import Claim
+from meshibot.outbox.deliver import may_repeat
 from meshibot.publishers.base import Draft, Fence, MediaGone, MediaRef, RetryLater, Sent, unfenced
 from meshibot.slots import Schedule
 from tests.meshibot.ledger import (
@@ -310,24 +314,158 @@ def test_a_claim_is_handed_back_when_the_daemon_stops(
     stopping.step("main")
     assert publisher.calls == ["upload"]
     assert the_account(database).lease_owner is None
+    assert (only_post(database).state, only_post(database).lease_owner) == (PostState.UPLOADED, None)
     assert outbox(database, tmp_path, publisher).step("main") == 1  # at once, no lease to wait for
     assert publisher.calls == ["upload", "send"]
 
 
-def test_an_upload_that_outlasts_the_grace_is_not_sent(
-    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
-) -> None:
-    stock(database, tmp_path, 1)
-    slot(database, NOON - timedelta(hours=2))
-    good = channel(tmp_path, publisher)
+def slowly(good: Channel, meanwhile: Callable[[], None]) -> Channel:
+    """An account whose picture takes long to make."""
 
-    def slow(order: Order, words: Words) -> Path:
-        clock.move(minutes=1)
+    def prepare(order: Order, words: Words) -> Path:
+        meanwhile()
         return good.prepare(order, words)
 
-    Outbox(database, channels=[replace(good, prepare=slow)], clock=clock, rng=random.Random(1)).step("main")
-    assert publisher.calls == ["upload"]
-    assert only_post(database).state is PostState.MISSED
+    return replace(good, prepare=prepare)
+
+
+def stop(database: Database) -> None:
+    """As a person does, or another process."""
+    with database.write() as session:
+        session.get_one(Account, "main").state = AccountState.STOPPED
+
+
+@pytest.mark.parametrize(
+    ("late", "stopped", "state", "reason"),
+    [
+        (0, False, PostState.POSTED, None),
+        (0, True, PostState.RETRY, None),
+        (1, False, PostState.MISSED, "The upload took too long. Its grace is over."),
+        (1, True, PostState.MISSED, "The upload took too long. Its grace is over."),
+    ],
+)
+def test_what_was_uploaded_is_sent_within_the_grace_and_by_an_account_that_sends(
+    database: Database,
+    tmp_path: Path,
+    publisher: LedgerPublisher,
+    clock: MovableClock,
+    late: int,
+    stopped: bool,
+    state: PostState,
+    reason: str | None,
+) -> None:
+    """The last moment of the grace is one of its moments."""
+    stock(database, tmp_path, 1)
+    slot(database, NOON - timedelta(hours=2))
+
+    def meanwhile() -> None:
+        clock.move(seconds=late)
+        if stopped:
+            stop(database)
+
+    slow = slowly(channel(tmp_path, publisher), meanwhile)
+    Outbox(database, channels=[slow], clock=clock, rng=random.Random(1)).step("main")
+    post = only_post(database)
+    assert (post.state, post.reason, post.lease_owner) == (state, reason, None)
+    assert the_account(database).lease_owner is None
+    assert publisher.calls == ["upload", *["send"] * (state is PostState.POSTED)]
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_repetition_that_must_not_be_made_leaves_the_post_to_be_looked_for(
+    database: Database, tmp_path: Path, clock: MovableClock, stopped: bool
+) -> None:
+    publisher = RecordPublisher(Ledger(tmp_path / "ledger"), clock)
+    stock(database, tmp_path, 1)
+    slot(database, NOON)
+    publisher.faults["send"].append("lost")
+    box = outbox(database, tmp_path, publisher)
+    box.step("main")
+    clock.move(minutes=1)
+    unclear = only_post(database)
+    (tmp_path / "main-1.jpg").unlink()  # it has to be made once more
+    slow = slowly(box.channel("main"), lambda: stop(database) if stopped else clock.move(hours=3))
+    Outbox(database, channels=[slow], clock=clock, elapsed=lambda: clock.elapsed).step("main")
+    post = only_post(database)
+    assert (post.state, post.reason, post.lease_owner) == (PostState.UNKNOWN, unclear.reason, None)
+    assert the_account(database).lease_owner is None
+    assert picture_states(database) == ["reserved"]
+    assert publisher.calls == ["upload", "send"]
+    people.resume(database, "main", clock=clock)
+    look_until_settled(box, clock)
+    assert only_post(database).state is PostState.POSTED
+    assert len(publisher.ledger.posts()) == 1
+
+
+@pytest.mark.parametrize(
+    ("by_name", "duplicate", "late", "attempts", "may"),
+    [
+        (True, False, 0, 5, True),
+        (True, False, 1, 5, False),
+        (True, False, 0, 6, False),
+        (True, True, 0, 1, False),
+        (False, False, 0, 1, False),
+        (False, True, 0, 1, False),
+    ],
+)
+def test_an_unclear_post_is_sent_again_only_under_a_name_in_time_and_not_too_often(
+    database: Database,
+    tmp_path: Path,
+    clock: MovableClock,
+    by_name: bool,
+    duplicate: bool,
+    late: int,
+    attempts: int,
+    may: bool,
+) -> None:
+    kind = RecordPublisher if by_name else LedgerPublisher
+    publisher = kind(Ledger(tmp_path / "ledger"), clock)
+    stock(database, tmp_path, 1)
+    slot(database, NOON)
+    publisher.faults["send"].append("lost")
+    box = outbox(database, tmp_path, publisher)
+    box.step("main")
+    with database.write() as session:
+        post = session.get_one(Post, 1)
+        post.duplicate, post.attempts = duplicate, attempts
+        clock.time = post.deadline + timedelta(seconds=late)
+    assert may_repeat(box, Claim(box.channel("main"), 1, "a worker", unclear=True)) is may
+
+
+def test_that_it_is_being_sent_is_written_down_before_the_request(
+    box: Outbox, database: Database, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    """Whoever comes after a process that ended there knows what to look for, where and since when."""
+    slot(database, NOON)
+    known: list[object] = []
+
+    def look() -> None:
+        post, account = only_post(database), the_account(database)
+        known.extend([post.state, post.publisher, post.sent_at, account.last_sent_at])
+        known.extend(attempts(database))
+
+    publisher.during["upload"] = lambda: clock.move(seconds=5)
+    publisher.during["send"] = look
+    box.step("main")
+    sent_at = NOON + timedelta(seconds=5)
+    assert known == [
+        *(PostState.SENDING, "ledger", sent_at, sent_at),
+        *((Phase.UPLOAD, Outcome.DONE), (Phase.SEND, None)),
+    ]
+    assert attempts(database) == [(Phase.UPLOAD, Outcome.DONE), (Phase.SEND, Outcome.DONE)]
+
+
+def test_each_step_of_a_post_is_told(
+    box: Outbox, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "meshibot.outbox")
+    slot(database, NOON)
+    box.step("main")
+    assert caplog.messages == [
+        "post 1 (No.0001, main): uploading main-1.jpg",
+        "post 1 (No.0001, main): sending to ledger",
+        "post 1 (No.0001, main): posted. https://ledger.example/r1",
+    ]
 
 
 def test_words_are_fixed_at_the_first_try(

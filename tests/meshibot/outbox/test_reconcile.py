@@ -281,6 +281,74 @@ def test_of_several_with_its_number_the_one_that_was_made_first_is_ours(
     assert only_post(database).remote_id == "r1"
 
 
+class Dated(LedgerPublisher):
+    """Its timeline says how old the post with the number is."""
+
+    age: timedelta
+
+    def find(self, draft: Draft, since: datetime) -> tuple[Sent, ...]:
+        return tuple(Sent(sent.remote_id, sent.url, self.age) for sent in super().find(draft, since))
+
+
+@pytest.mark.parametrize("ago", [timedelta(), timedelta(minutes=5)])
+@pytest.mark.parametrize("beyond", [timedelta(seconds=-1), timedelta(), timedelta(seconds=1)])
+def test_what_is_an_hour_older_than_the_post_is_not_taken_for_it(
+    database: Database,
+    tmp_path: Path,
+    publisher: LedgerPublisher,
+    clock: MovableClock,
+    ago: timedelta,
+    beyond: timedelta,
+) -> None:
+    """The clock here may have been set right since the post was begun, by less than that."""
+    dated = Dated(publisher.ledger, clock)
+    dated.age = ago + timedelta(hours=1) + beyond
+    stock(database, tmp_path, 1)
+    slot(database, NOON)
+    dated.faults["send"].append("lost")
+    box = outbox(database, tmp_path, dated)
+    box.step("main")
+    clock.move(seconds=ago.total_seconds())
+    box.step("main")
+    assert only_post(database).state is (PostState.UNKNOWN if beyond > timedelta() else PostState.POSTED)
+
+
+def test_a_look_needs_no_picture(
+    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+) -> None:
+    """It can't be made where the stock is away, and what exists is to be found all the same."""
+    stock(database, tmp_path, 1)
+    slot(database, NOON)
+    publisher.faults["send"].append("lost")
+    box = outbox(database, tmp_path, publisher)
+    box.step("main")
+    (tmp_path / "main-1.jpg").unlink()
+    (tmp_path / "picture-0-0.png").unlink()
+    box.step("main")
+    assert only_post(database).state is PostState.POSTED
+
+
+def test_a_look_is_told_and_its_repetition_is_not(
+    box: Outbox,
+    database: Database,
+    publisher: LedgerPublisher,
+    clock: MovableClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """That it is looked for is of use to whoever debugs; that it is unclear is told once."""
+    slot(database, NOON)
+    publisher.faults["send"].append("lost")
+    publisher.lag = 70
+    caplog.set_level("DEBUG", "meshibot.outbox")
+    look_until_settled(box, clock, 4)
+    looking = ("INFO", "post 1 (No.0001, main): looking for it on ledger")
+    unclear = "post 1 (No.0001, main): unknown. The answer was lost."
+    assert [(record.levelname, record.getMessage()) for record in caplog.records][2:] == [
+        *(("WARNING", unclear), looking, ("DEBUG", unclear), looking, ("DEBUG", unclear), looking),
+        ("INFO", "post 1 (No.0001, main): posted. https://ledger.example/r1"),
+    ]
+
+
 def test_looks_for_an_earlier_send_do_not_count_for_a_later_one(
     database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
 ) -> None:

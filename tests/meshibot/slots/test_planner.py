@@ -70,6 +70,47 @@ def test_jitter_is_drawn_once_and_stays_out_of_the_quiet_hours(database: Databas
             assert slot.reason == "It lies in the quiet hours 00:00-07:00."
 
 
+class Latest(random.Random):
+    """It draws the longest jitter."""
+
+    def random(self) -> float:
+        return 1 - 2**-53
+
+
+@pytest.mark.parametrize("jitter", [20, 0], ids=["as it was", "taken away since"])
+def test_what_its_jitter_has_put_off_is_in_the_schedule_still(database: Database, jitter: int) -> None:
+    with database.write() as session:
+        schedule = Schedule("0 * * * *", TOKYO, timedelta(minutes=20))
+        write_slots(session, "main", schedule, NOON, Latest())
+    first = slots(database)[0]
+    assert NOON + timedelta(minutes=19, seconds=59) < first.due_at <= NOON + timedelta(minutes=20)
+    later = NOON + timedelta(minutes=19, seconds=30)
+    write(database, Schedule("0 * * * *", TOKYO, timedelta(minutes=jitter)), later)
+    kept = slots(database)[0]
+    assert (kept.key, kept.due_at, kept.state) == (first.key, first.due_at, SlotState.PLANNED)
+    write(database, Schedule("30 * * * *", TOKYO, timedelta(minutes=20)), later)
+    assert slots(database)[0].state is SlotState.MISSED, "another schedule has it no more"
+
+
+def test_a_schedule_may_have_nothing_in_sight(database: Database) -> None:
+    assert write(database, Schedule("0 0 1 1 *", TOKYO), NOON) == 0
+    assert slots(database) == []
+
+
+def test_what_is_due_now_and_what_was_written_for_stay_whatever_is_changed(database: Database) -> None:
+    write(database, Schedule("0 * * * *", TOKYO), NOON)
+    with database.write() as session:
+        row = session.scalars(select(Slot).order_by(Slot.due_at).offset(5).limit(1)).one()
+        ahead = Post(
+            account="main", publisher="folder", kind=Kind.SINGLE, state=PostState.APPROVED, slot_id=row.id,
+            not_before=row.due_at, due_at=row.due_at, deadline=row.due_at, created_at=NOON,
+        )  # fmt: skip
+        session.add(ahead)
+    write(database, Schedule("30 * * * *", TOKYO), NOON)
+    rows = [slot for slot in slots(database) if slot.key.endswith(":00")]
+    assert [place for place, slot in enumerate(rows) if slot.state is SlotState.PLANNED] == [0, 5]
+
+
 def test_a_changed_schedule_leaves_a_record_and_can_come_back(database: Database) -> None:
     hourly = Schedule("0 * * * *", TOKYO)
     write(database, hourly, NOON)
@@ -163,6 +204,31 @@ def test_drawn_days_are_whole_and_stay_as_they_were_drawn(database: Database) ->
     assert len({slot.key[-5:] for slot in slots(database)}) > 6, "they are drawn, not fixed"
 
 
+def test_of_the_present_day_only_the_hours_to_come_are_drawn_from(database: Database) -> None:
+    """NOON is 21:00 in Tokyo; the day on which the horizon lies is not whole."""
+    write(database, auto(3), NOON)
+    assert [slot.key[5:] for slot in slots(database)][:2] == ["2026-11-24T22:00", "2026-11-24T23:00"]
+    assert by_day(database, SlotState.PLANNED) == {"2026-11-24": 2, "2026-11-25": 3}
+
+
+@pytest.mark.parametrize(("change", "more"), [("none", 1), ("taken", 0), ("by hand", 0)])
+def test_what_the_settings_do_not_explain_counts_where_it_stays(
+    database: Database, change: str, more: int
+) -> None:
+    """Posted under hours from before, or a person's; what was only planned gives way."""
+    noon = NOON + timedelta(hours=15)  # of the next day
+    write(database, auto(1, (12,)), NOON)
+    with database.write() as session:
+        row = session.scalars(select(Slot)).one()
+        if change == "taken":
+            row.state = SlotState.TAKEN
+        if change == "by hand":
+            row.key, row.due_at, row.local, row.pinned = "main|a name", noon + timedelta(hours=3), "", True
+    write(database, auto(1, (13,)), NOON)
+    drawn = [slot for slot in slots(database) if slot.key == "main|2026-11-25T13:00"]
+    assert len(drawn) == more
+
+
 def test_never_more_than_asked_whatever_was_done(database: Database) -> None:
     write(database, auto(), NOON)
     with database.write() as session:
@@ -218,6 +284,9 @@ def test_the_hour_that_people_answer_to_is_drawn_most(database: Database) -> Non
     ages = [2 + number // 4 - number % 4 / 24 for number in range(120)]
     assert sorted(each.age for each in heard) == pytest.approx(sorted(ages))  # in days
     assert {(each.hour, each.reactions) for each in heard} == {(21, 5), (22, 30), (23, 5), (0, 5)}
+    with database.read() as session:  # for three years
+        assert len(heard_of(session, "main", TOKYO, NOON + timedelta(days=3 * 365 - 31))) == 120
+        assert len(heard_of(session, "main", TOKYO, NOON + timedelta(days=3 * 365 - 5))) == 16
     schedule = auto(1, (21, 22, 23))
     drawn: Counter[str] = Counter()
     for day in range(30):

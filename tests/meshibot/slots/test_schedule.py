@@ -1,5 +1,6 @@
 """Cron lines mean what they mean in Unix, also where clocks change."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -11,6 +12,7 @@ from meshibot.config.models import account_model
 from meshibot.errors import UsageError
 from meshibot.quiet import QuietHours
 from meshibot.slots import Auto, Schedule, cron_lines, plan, schedule_of
+from meshibot.slots.schedule import spread
 
 TOKYO = ZoneInfo("Asia/Tokyo")
 NEW_YORK = ZoneInfo("America/New_York")
@@ -68,6 +70,19 @@ def test_nothing_lost_on_the_spring_night() -> None:
     assert len(plan("*/20 2 * * *", BERLIN, at(BERLIN, 2026, 3, 29), 1)) == 3
 
 
+def test_each_hour_of_a_list_is_its_own_in_the_gap_and_those_of_a_star_run_on() -> None:
+    both = locals_of("30 2,3 * * *", NEW_YORK, at(NEW_YORK, 2026, 3, 8), 1)
+    assert both == ["2026-03-08T03:30", "2026-03-08T03:30"]
+    even = locals_of("30 */2 * * *", NEW_YORK, at(NEW_YORK, 2026, 3, 8), 0.25)
+    assert even == ["2026-03-08T00:30", "2026-03-08T03:30", "2026-03-08T04:30"]
+
+
+def test_slots_in_the_quiet_hours_say_so() -> None:
+    found = plan("0 * * * *", TOKYO, at(TOKYO, 2026, 11, 24), 1, QuietHours.parse("22:00-07:00"))
+    assert [slot.due_at.astimezone(TOKYO).hour for slot in found if slot.quiet] == [*range(7), 22, 23]
+    assert not any(slot.quiet for slot in plan("0 * * * *", TOKYO, at(TOKYO, 2026, 11, 24), 1))
+
+
 def test_a_start_within_the_gap_still_sees_what_was_moved() -> None:
     start = at(NEW_YORK, 2026, 3, 8, 3, 10)
     assert locals_of("30 2 * * *", NEW_YORK, start, 0.5) == ["2026-03-08T03:30"]
@@ -77,6 +92,10 @@ def test_a_day_that_a_place_left_out() -> None:
     found = plan("0 12 * * *", SAMOA, at(SAMOA, 2011, 12, 29), 3)
     assert [slot.minute for slot in found] == ["2011-12-29T12:00", "2011-12-30T12:00", "2011-12-31T12:00"]
     assert len({slot.due_at for slot in found}) == 2  # the day itself does not exist; nothing is lost
+    found = plan("0 0 * * *", SAMOA, at(SAMOA, 2011, 12, 31), 1)
+    assert [slot.minute for slot in found] == ["2011-12-30T00:00", "2011-12-31T00:00"], (
+        "also its first minute"
+    )
 
 
 @given(
@@ -128,7 +147,7 @@ def test_quiet_hours_span_midnight() -> None:
 
 
 def drawn(**said: object) -> Schedule:
-    return schedule_of(account_model().model_validate({"name": "main", "schedule": "auto", **said}))
+    return schedule_of(account_model().model_validate({"name": "main", "schedule": "auto"} | said))
 
 
 def test_auto_allows_hours_outside_the_quiet_ones_and_stands_for_as_many_slots() -> None:
@@ -138,6 +157,39 @@ def test_auto_allows_hours_outside_the_quiet_ones_and_stands_for_as_many_slots()
     assert len(slots) == 20
     assert {int(slot.minute[11:13]) for slot in slots} <= {7, 12, 22, 23}
     assert drawn().auto == Auto(tuple(range(24)), 1)
+
+
+def test_a_schedule_is_what_the_settings_of_its_account_say() -> None:
+    said = {"schedule": "0 23 * * *;  30 0 * * 6", "timezone": "Asia/Tokyo", "jitter": "5m", "grace": "3h"}
+    more = {"quiet_hours": "02:00-07:00", "daily_budget": 4, "monthly_budget": 1.5}
+    assert drawn(**said, **more) == Schedule(
+        "0 23 * * *; 30 0 * * 6",
+        TOKYO,
+        jitter=timedelta(minutes=5),
+        grace=timedelta(hours=3),
+        quiet=QuietHours.parse("02:00-07:00"),
+        daily_budget=4,
+        monthly_budget=1.5,
+    )
+
+
+@pytest.mark.parametrize(
+    ("hours", "posts", "spread_out"),
+    [
+        (range(24), 1, (12,)),
+        (range(24), 2, (6, 18)),
+        (range(24), 4, (3, 9, 15, 21)),
+        (range(24), 24, tuple(range(24))),
+        ((7, 12, 22), 2, (7, 22)),
+        ((7, 12), 2, (7, 12)),
+    ],
+)
+def test_hours_that_are_not_drawn_yet_lie_far_apart(
+    hours: Iterable[int], posts: int, spread_out: tuple[int, ...]
+) -> None:
+    assert spread(Auto(tuple(hours), posts)) == spread_out
+    schedule = drawn(auto_hours=",".join(map(str, hours)), auto_posts=posts)
+    assert schedule.cron == f"0 {','.join(map(str, spread_out))} * * *"
 
 
 def test_what_auto_can_not_be_is_a_sentence() -> None:

@@ -30,6 +30,15 @@ def test_features_count_in_units_of_their_spread() -> None:
     torch.testing.assert_close(scaled, Realism(photographs)(pictures), rtol=1e-3, atol=1e-3)
 
 
+def test_what_hardly_varies_over_photographs_is_no_yardstick() -> None:
+    """Five of its own spreads, and a two-hundredth of the others', are next to nothing."""
+    photographs, pictures = cloud(50, 3), cloud(20, 3, seed=1)
+    narrow = torch.tensor([1.0, 1.0, 1e-4])
+    moved = pictures * narrow + torch.tensor([0.0, 0.0, 5e-4])
+    realism = Realism(photographs * narrow)
+    torch.testing.assert_close(realism(moved), realism(pictures * narrow), rtol=0.05, atol=0)
+
+
 def test_what_lies_among_photographs_scores_above_what_lies_apart() -> None:
     realism = Realism(cloud(50))
     among, apart = realism(cloud(20, seed=1)), realism(cloud(20, seed=1) + 20)

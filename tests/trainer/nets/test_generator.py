@@ -1,11 +1,14 @@
 """Generators: shapes, pictures that depend on their own latent alone, and a 64 px one in a 128 px one."""
 
+import math
+
 import pytest
 import torch
 
 from tests.shapes import generator_shape
 from trainer.nets.architecture import RESOLUTIONS, GeneratorKind, GeneratorNorm
 from trainer.nets.generator import latents_from_seeds, make_generator
+from trainer.nets.layers import LEAK, BatchNorm, PixelNorm
 
 KINDS: tuple[GeneratorKind, ...] = ("plain", "gated")
 
@@ -15,6 +18,7 @@ KINDS: tuple[GeneratorKind, ...] = ("plain", "gated")
 @pytest.mark.parametrize("width", [2, 12])
 def test_shapes(resolution: int, kind: GeneratorKind, width: int) -> None:
     generator = make_generator(generator_shape(kind, resolution, width=width))
+    assert generator.shape == generator_shape(kind, resolution, width=width)
     pictures = generator(torch.randn(2, 8))
     assert pictures.shape == (2, 3, resolution, resolution)
     assert pictures.abs().max() <= 1
@@ -67,11 +71,35 @@ def test_a_gated_generator_convolves_twice_where_it_pays_and_has_no_bias_under_a
     assert names == {f"{name}.weight" for name in biased + plain} | {f"{name}.bias" for name in biased}
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_pictures_begin_with_a_spread_that_tanh_lets_pass(kind: GeneratorKind) -> None:
+@pytest.mark.parametrize(
+    ("kind", "layer", "gain"),
+    [
+        ("plain", "to_rgb", 1.0),
+        ("gated", "to_rgb", 1.0),
+        ("plain", "project", math.sqrt(2 / (1 + LEAK**2))),
+        ("gated", "project", 1.0),
+    ],
+)
+def test_layers_begin_with_the_spread_that_what_follows_lets_pass(
+    kind: GeneratorKind, layer: str, gain: float
+) -> None:
+    """Of the root of the inputs: tanh and a gate ask for 1, a leaky ReLU for what it takes away."""
     torch.manual_seed(0)
-    weight = make_generator(generator_shape(kind, width=64)).get_parameter("to_rgb.weight")
-    assert weight.std().item() == pytest.approx(weight[0].numel() ** -0.5, rel=0.1)
+    begun = make_generator(generator_shape(kind, width=256))
+    weight = begun.get_parameter(f"{layer}.weight")
+    assert weight.std().item() == pytest.approx(gain * weight[0].numel() ** -0.5, rel=0.03)
+    biases = [tensor for name, tensor in begun.named_parameters() if name == f"{layer}.bias"]
+    assert all(bias.eq(0).all() for bias in biases)
+
+
+@pytest.mark.parametrize(
+    ("norm", "wanted"), [("batch", BatchNorm), ("pixel", PixelNorm), ("none", torch.nn.Identity)]
+)
+def test_each_block_has_the_norm_that_is_asked_for(norm: GeneratorNorm, wanted: type) -> None:
+    generator = make_generator(generator_shape(norm=norm))
+    found = [layer for name, layer in generator.named_modules() if name.endswith("norm")]
+    assert len(found) == 4
+    assert {type(layer) for layer in found} == {wanted}
 
 
 @pytest.mark.parametrize("size", [32, 64])

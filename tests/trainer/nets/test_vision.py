@@ -1,7 +1,10 @@
 """What sees: views of the right shapes, equally far apart, moved at random, and never trained."""
 
+import math
+
 import pytest
 import torch
+from torch.nn import functional as F
 
 from tests.drawings import bowls
 from trainer.nets.architecture import SEEN_AT
@@ -12,6 +15,7 @@ from trainer.nets.vision import (
     SPREAD,
     PretrainedVision,
     Vision,
+    describe_all,
     make_vision,
     map_shapes,
     mirrored,
@@ -35,7 +39,20 @@ def test_a_plain_critic_sees_the_picture_itself() -> None:
     pictures = photographs(2)
     (seen,) = make_vision("plain", 0)(pictures)
     assert seen is pictures
-    assert Vision.head_weights == (1.0,)
+    assert Vision.head_weights == Vision().lengths(64) == (1.0,)
+
+
+def test_heads_weigh_in_a_score_as_in_the_generators_loss() -> None:
+    vision = Vision()
+    vision.head_weights = (1.0, 3.0)
+    assert vision.weighed(torch.tensor([[2.0, 6.0], [0.0, 1.0]])).tolist() == [5.0, 0.75]
+
+
+def test_maps_have_the_shapes_of_the_networks_that_were_trained() -> None:
+    """Heads of checkpoints fit no others."""
+    wanted = {"stride2": (16, 64), "stride4": (32, 32), "stride8": (64, 16), "stride16": (64, 8)}
+    assert map_shapes(32) == map_shapes(128) == wanted | {"stride32": (64, 4)}
+    assert map_shapes(256)["stride32"] == (64, 8)
 
 
 @pytest.mark.parametrize("size", [32, 128, 256])
@@ -58,14 +75,77 @@ def test_two_photographs_lie_equally_far_apart_in_each_map(vision: PretrainedVis
     for view, length in zip(maps, vision.lengths(32)[1:], strict=True):
         apart = torch.pdist(view.flatten(1)).square().mean().sqrt().item()
         assert apart / length == pytest.approx(SPREAD, rel=1e-3)
-        assert 0.3 < view.square().mean().sqrt() < 3  # of unit size, as the heads' initialisation wants
+        # of unit size, as the heads' initialisation wants
+        assert view.var(0).mean().item() == pytest.approx(1, rel=1e-3)
         assert view.mean((0, 2, 3)).abs().max() < 1e-3
 
 
+def test_views_are_the_maps_standardised_mixed_from_coarse_to_fine_centred_and_scaled(
+    vision: PretrainedVision,
+) -> None:
+    """Step by step, where they are computed as one linear map: m = √½ (across x + up(down M))."""
+    seeing, pictures = PretrainedVision(load_pretrained()), photographs(2).double()
+    seeing.load_state_dict(vision.state_dict())
+    seeing.double()
+    get = seeing.get_buffer
+    for stride in MAP_CHANNELS:
+        get(f"centre{stride}").copy_(torch.linspace(-1, 1, MAP_CHANNELS[stride]))
+    shown = F.interpolate(pictures, size=(SEEN_AT, SEEN_AT), mode="bilinear", align_corners=False)
+    coarser: torch.Tensor | None = None
+    with torch.no_grad():
+        picture, *views = seeing(pictures)
+        maps = seeing.net(shown)
+    lengths = vision.lengths(32)
+    assert lengths[0] == 1.0
+    assert torch.equal(picture, pictures)
+    for seen, view, length, stride in reversed(
+        list(zip(maps, views, lengths[1:], MAP_CHANNELS, strict=True))
+    ):
+        mean, deviation = get(f"mean{stride}"), get(f"deviation{stride}")
+        standardised = (seen - mean[:, None, None]) / deviation[:, None, None]
+        mixed = F.conv2d(standardised, get(f"across{stride}"))
+        if coarser is not None:
+            below = F.conv2d(coarser, get(f"down{stride}"))
+            up = F.interpolate(below, scale_factor=2, mode="bilinear", align_corners=False)
+            mixed = math.sqrt(0.5) * (mixed + up)
+        expected = length * get(f"scale{stride}") * (mixed - get(f"centre{stride}")[:, None, None])
+        torch.testing.assert_close(view, expected, rtol=1e-6, atol=1e-6)
+        coarser = mixed
+
+
+def test_calibrating_standardises_the_networks_channels_whatever_was_there(vision: PretrainedVision) -> None:
+    again = PretrainedVision(vision.net)
+    again.load_state_dict(vision.state_dict())
+    again.calibrate(photographs(24))
+    for name, tensor in again.state_dict().items():
+        torch.testing.assert_close(tensor, vision.state_dict()[name])
+    maps = vision.net(F.interpolate(photographs(24), size=(SEEN_AT, SEEN_AT), mode="bilinear"))
+    for seen, stride in zip(maps, MAP_CHANNELS, strict=True):
+        deviation, mean = torch.std_mean(seen, dim=(0, 2, 3))
+        torch.testing.assert_close(vision.get_buffer(f"mean{stride}"), mean, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(vision.get_buffer(f"deviation{stride}"), deviation, rtol=1e-3, atol=1e-4)
+
+
+def test_pictures_are_described_some_at_a_time(vision: PretrainedVision) -> None:
+    """As they are one by one, first and last ones too."""
+    pictures = bowls(33, 32)
+    together = describe_all(vision, pictures, torch.device("cpu"))
+    for row in (0, 31, 32):
+        with torch.no_grad():
+            alone = vision.describe(to_float(to_device(pictures[row : row + 1], torch.device("cpu"))))
+        for one, of_all in zip(alone, together, strict=True):
+            assert len(of_all) == 33
+            torch.testing.assert_close(one[0], of_all[row], rtol=1e-3, atol=1e-3)
+
+
 def test_the_projection_is_a_function_of_the_seed(vision: PretrainedVision) -> None:
-    one, same, other = (PretrainedVision(vision.net) for _ in range(3))
-    for made, seed in ((one, 1), (same, 1), (other, 2)):
+    """Of variance 1, where its inputs have it."""
+    one, same, other = PretrainedVision(vision.net), make_vision("seeing", 1), PretrainedVision(vision.net)
+    for made, seed in ((one, 1), (other, 2)):
         made.draw(seed)
+    for name, tensor in one.named_buffers(recurse=False):
+        if name.startswith(("across", "down")):
+            assert tensor.square().sum(1).mean().item() == pytest.approx(1, abs=0.2), name
     assert torch.equal(one.get_buffer("across8"), same.get_buffer("across8"))
     assert not torch.equal(one.get_buffer("across8"), other.get_buffer("across8"))
 

@@ -70,6 +70,7 @@ def test_a_value_that_is_no_number_counts_at_once(name: str, value: float) -> No
     "changes",
     [
         {"penalty": 6.0, "critic_loss": 40.0},
+        {"penalty": 6.0, "critic_loss": 0.5},
         {"slope": 31.0},
         {"critic_loss": 20_000.0},
         {"critic_loss": -20_000.0},
@@ -81,6 +82,7 @@ def test_an_explosion_counts_at_once(changes: dict[str, float]) -> None:
     verdict = guard.look(but(**changes))
     assert verdict is not None
     assert verdict.sign == "exploding"
+    assert "in the head" not in verdict.explanation, "it has but one"
 
 
 def test_a_critic_as_it_was_drawn_may_be_steep() -> None:

@@ -154,6 +154,10 @@ class TestLosses:
         assert objective("wgan").penalty_weight == 0
         assert objective("dcgan").clip is None
         assert objective("dcgan").penalty_weight == 0
+        assert objective("dcgan", drift=0.5).drift_weight == 0
+        assert (
+            objective("wgan", drift=0.5).drift_weight == objective("wgan-gp", drift=0.5).drift_weight == 0.5
+        )
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,10 @@ def test_a_gpus_state_goes_on_here_with_a_word(tmp_path: Path) -> None:
         (word,) = restore_state(path, again)
         assert word == "The state is another device's: on cpu, random numbers are drawn anew."
         assert again.step == 1
+        drawn = start(config)
+        drawn.step = 1
+        drawn.draw_anew()
+        assert torch.equal(again.rng.get_state(), drawn.rng.get_state())
         for name, tensor in again.networks.critic.state_dict().items():
             assert torch.equal(tensor, training.networks.critic.state_dict()[name])
         again.cycle()
@@ -263,6 +267,7 @@ def test_what_the_loop_knows_comes_back(tmp_path: Path) -> None:
     loop = LoopState("fingerprint", guard, 17, lowest=0.25, best_by="kid_pretrained")
     save_state(tmp_path, start(config_for("wgan-gp")), loop)
     _, document = newest_state(tmp_path, print)
+    assert document["version"] == 2, "which the versions before this one resume too"
     again = loop_state_of(document)
     assert again.guard.to_json() == guard.to_json()
     assert replace(again, guard=guard) == loop

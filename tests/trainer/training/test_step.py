@@ -24,14 +24,17 @@ from trainer.training.augment import NUMBERS, Augmentation
 from trainer.training.objectives import ObjectiveName, gradient_penalty, interpolate, make_objective
 from trainer.training.step import (
     CRITIC_STATISTICS,
+    Arithmetic,
     FakesDraw,
     Networks,
     Task,
+    constant,
     critic_step,
     eager,
     ema_decay,
     generator_step,
     update_averages,
+    view_gradients,
 )
 
 BATCH = 4
@@ -198,6 +201,57 @@ def test_fakes_are_augmented_in_both_updates(networks: Networks) -> None:
     plain = networks.generator(draw.latents)
     torch.testing.assert_close(view, augmentation(plain, draw.numbers))
     assert not torch.allclose(view, plain)
+
+
+@pytest.mark.parametrize("part", ["fakes", "views", "critic"])
+def test_under_autocast_each_part_computes_with_the_networks_present_weights(
+    part: str, networks: Networks
+) -> None:
+    """Its weights are rounded copies, taken anew each time."""
+    what = replace(task(), autocast=lambda: torch.autocast("cpu", torch.bfloat16))
+    reals, fakes = (photographs(2).bfloat16(),), (photographs(3).bfloat16(),)
+
+    def result(arithmetic: Arithmetic) -> Any:
+        if part == "fakes":
+            return constant(arithmetic.fakes(fakes_draw()))
+        return arithmetic.views(fakes) if part == "views" else arithmetic.critic(reals, fakes, EPSILON)
+
+    used = eager(networks, what)
+    before = result(used)
+    with torch.no_grad():
+        for parameter in (*networks.generator.parameters(), *networks.critic.parameters()):
+            parameter.mul_(1.5)
+    after = result(used)
+    torch.testing.assert_close(after, result(eager(networks, what)))
+    assert not torch.allclose(after[0][0], before[0][0])
+
+
+def test_the_generators_loss_is_a_row_of_one(networks: Networks) -> None:
+    """Statistics of both networks are averaged over processes as rows."""
+    fakes = (photographs(),)
+    gradients, loss = view_gradients(networks.critic, task(), fakes)
+    torch.testing.assert_close(loss, -networks.critic(fakes).mean(0).detach())
+    assert loss.shape == (1,)
+    assert [gradient.shape for gradient in gradients] == [view.shape for view in fakes]
+
+
+def test_gradients_lie_in_memory_as_their_parameters_do(networks: Networks) -> None:
+    """However they come: a fused optimiser walks both in memory's order."""
+    networks.critic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    arithmetic = eager(networks, task())
+
+    def in_rows(*given: Any) -> Any:
+        gradients, rows = arithmetic.critic(*given)
+        return tuple(gradient.contiguous() for gradient in gradients), rows
+
+    optimiser = torch.optim.SGD(networks.critic.parameters(), lr=1e-3)
+    changed, views = replace(arithmetic, critic=in_rows), (photographs(), photographs(3))
+    sums = torch.zeros(len(CRITIC_STATISTICS), 1)
+    critic_step(networks, optimiser, task(), changed, views[:1], views[1:], EPSILON, sums=sums)
+    assert any(not parameter.is_contiguous() for parameter in networks.critic.parameters())
+    for parameter in networks.critic.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.stride() == parameter.stride()
 
 
 class _CountConvolutions(TorchDispatchMode):

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import torch
 
 from tests.drawings import bowls
 from trainer.config import FitConfig, Precision, make_config
+from trainer.nets.vision import Vision
 from trainer.pictures import to_device, to_float
 from trainer.training import training as training_module
 from trainer.training.augment import Augmentation
+from trainer.training.photographs import Photographs
 from trainer.training.step import critic_step
 from trainer.training.training import Training, decay
 
@@ -35,12 +38,105 @@ def rates(training: Training) -> tuple[float, float]:
 def test_learning_rates_are_kept_and_then_fall_to_zero() -> None:
     assert [decay(step, 100, 0.5) for step in (0, 50, 75, 100)] == [1.0, 1.0, 0.5, 0.0]
     assert decay(99, 100, 0.0) == 1.0
+    assert [decay(0, 100, 0.5, gone) for gone in (0.0, 0.5, 0.75, 1.0, 1.5)] == [1.0, 1.0, 0.5, 0.0, 0.0]
     training = start()
     seen = []
     for _ in range(8):
         training.cycle()
         seen.append(rates(training)[0] / CONFIG.critic_lr)
     assert seen == pytest.approx([1, 1, 1, 1, 1, 0.75, 0.5, 0.25])
+
+
+def test_both_networks_begin_as_a_function_of_the_seed_and_their_averages_with_them() -> None:
+    one, same, other = start(), start(), start(replace(CONFIG, seed=1))
+    for name in ("generator", "critic"):
+        made = (getattr(training.networks, name) for training in (one, same, other))
+        begun, again, apart = (network.state_dict() for network in made)
+        torch.testing.assert_close(begun, again, rtol=0, atol=0)
+        assert any(not torch.equal(tensor, apart[key]) for key, tensor in begun.items())
+        average = getattr(one.networks, f"{name}_average")
+        torch.testing.assert_close(dict(average.state_dict()), dict(begun), rtol=0, atol=0)
+        assert not average.training
+    weight = one.networks.generator.get_parameter("to_rgb.weight")
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert not weight.is_contiguous()
+
+
+def test_networks_learn_in_training_mode_whoever_used_them_meanwhile() -> None:
+    training = start()
+    networks = training.networks
+    for network in (networks.generator, networks.critic):
+        network.eval()
+    training.cycle()
+    assert networks.generator.training
+    assert networks.critic.training
+    assert not networks.generator_average.training
+
+
+def test_what_sees_can_be_given_and_heads_count_as_the_settings_say() -> None:
+    vision, pictures = Vision(), to_device(bowls(4, 32), torch.device("cpu"))
+    training = Training(replace(CONFIG, head_weights=(2.0,)), pictures, vision=vision)
+    assert training.networks.vision is vision
+    assert vision.head_weights == (2.0,)
+    assert training.task.head_weights is not None
+    assert training.task.head_weights.tolist() == [2.0]
+    assert training.task.lengths is None
+    assert start().task.head_weights is None
+
+
+def test_time_is_counted_in_minutes_where_a_limit_is_set() -> None:
+    training = start(replace(CONFIG, minutes=2.0))
+    found = []
+    assert training.seconds == 0
+    for seconds in (0.0, 30.0, 120.0, 150.0):
+        training.seconds = seconds
+        found.append((training.time_used, training.time_left, training.done))
+    assert found == [(0, 120, False), (0.25, 90, False), (1, 0, True), (1.25, 0, True)]
+    training.seconds = 90.0
+    training.cycle()
+    assert rates(training)[0] == pytest.approx(CONFIG.critic_lr * 0.25 / CONFIG.lr_decay)
+
+
+def test_a_training_ends_with_its_last_step() -> None:
+    training = start()
+    training.seconds = 1e9
+    training.step = CONFIG.steps - 1
+    assert (training.time_used, training.time_left, training.done) == (0, math.inf, False)
+    training.cycle()
+    assert training.done
+    assert training.images_seen == CONFIG.steps * CONFIG.batch
+
+
+@pytest.mark.parametrize(
+    ("changes", "most"),
+    [({}, 6), ({"steps": 100}, 12), ({"colour": 0.5}, None), ({"translation": 0.1}, None)],
+)
+def test_photographs_are_looked_at_ahead_where_each_look_is_used_often(
+    changes: dict[str, Any], most: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten are shown in 100 batches of three, five times in each look; augmented ones are never seen again."""
+    asked = []
+
+    def keep_looks(self: Photographs, gigabytes: float, *, most: int, show: bool) -> int:
+        asked.append((gigabytes, most, show))
+        return 4
+
+    monkeypatch.setattr(Photographs, "keep_looks", keep_looks)
+    config = replace(CONFIG, steps=50, n_critic=2, cache_gb=3.0, colour=0.0, translation=0.0)
+    assert start(replace(config, **changes)).keep_looks() == (0 if most is None else 4)
+    assert asked == ([] if most is None else [(3.0, most, True)])
+
+
+def test_an_example_is_of_a_steps_sizes_and_leaves_the_training_as_it_was() -> None:
+    training = start()
+    before = training.rng.get_state()
+    example = training.example()
+    (view,) = example.reals
+    assert view.shape == (CONFIG.batch, 3, 32, 32)
+    assert example.draw.latents.shape == (CONFIG.batch, CONFIG.latent_size)
+    assert example.draw.offset.shape == (2,)
+    assert example.epsilon.shape == (CONFIG.batch,)
+    assert torch.equal(training.rng.get_state(), before)
 
 
 def test_each_setback_lowers_both_learning_rates_and_reorders_the_data() -> None:
@@ -59,16 +155,34 @@ def test_drawing_anew_gives_other_random_numbers() -> None:
     other.cycle()
     weights = [next(training.networks.critic.parameters()) for training in (one, other)]
     assert not torch.equal(*weights)
+    seeds = set()
+    for setbacks, other.step in product(range(4), range(0, 300, 100)):
+        other.set_back(setbacks)
+        other.draw_anew()
+        seeds.add(other.rng.initial_seed())
+    assert len(seeds) == 12, "of each step and each setback another"
 
 
 def test_statistics_are_means_and_start_anew() -> None:
     training = start()
+    assert set(training.take_statistics().critic.values()) == {0.0}
+    for _ in range(2):
+        training.cycle()
+        training.cycle()
+        sums, shown = training.critic_sums.clone(), 2 * CONFIG.batch
+        generator_loss = training.generator_sums.item() / shown
+        statistics = training.take_statistics()
+        assert list(statistics.critic.values()) == pytest.approx((sums / shown)[:, 0].tolist())
+        assert statistics.generator_loss == pytest.approx(generator_loss)
+        assert statistics.heads == {}, "there is but one"
+        assert training.critic_sums.abs().sum() == training.generator_sums.abs().sum() == 0
+
+
+def test_a_single_sample_has_statistics_of_its_own() -> None:
+    training = start(replace(CONFIG, batch=1, generator_norm="pixel"))
     training.cycle()
-    training.cycle()
-    sums, shown = training.critic_sums.clone(), 2 * CONFIG.batch
-    statistics = training.take_statistics()
-    assert list(statistics.critic.values()) == pytest.approx((sums / shown)[:, 0].tolist())
-    assert training.critic_sums.abs().sum() == 0
+    sums = training.critic_sums[:, 0].tolist()
+    assert list(training.take_statistics().critic.values()) == pytest.approx(sums)
 
 
 def shown(monkeypatch: pytest.MonkeyPatch, training: Training, cycles: int) -> list[torch.Tensor]:
@@ -138,6 +252,7 @@ def test_each_objective_has_its_optimiser(objective: str, kind: type[torch.optim
     assert type(training.critic_optimiser) is type(training.generator_optimiser) is kind
     assert training.task.joined is (objective != "dcgan")
     if kind is torch.optim.Adam:
+        assert training.critic_optimiser.defaults["fused"], "one kernel for all weights"
         betas = (training.config.beta1, training.config.beta2)
         assert training.critic_optimiser.defaults["betas"] == betas
 
@@ -213,6 +328,8 @@ def test_rates_and_decay_kept_in_tensors_are_the_same(objective: str) -> None:
         for _ in range(4):
             training.cycle()
     assert [float(rate) for rate in rates(runs[1])] == pytest.approx(rates(runs[0]))
+    assert [isinstance(rates(training)[0], torch.Tensor) for training in runs] == [False, True]
+    assert not start(config).staged, "it costs time where there is no graph"
     for name in ("critic", "generator", "critic_average", "generator_average"):
         one, other = (dict(getattr(training.networks, name).named_parameters()) for training in runs)
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
