@@ -1,7 +1,7 @@
 """Does the guard see collapse, and is it silent otherwise? Trainings that are made to fail, and healthy ones.
 
     python -m benchmarks.guard_trials --data FOLDER [--critic plain|seeing] [--seeds 3] [--first-seed 0]
-                                      [--healthy 10] [--steps 600]
+                                      [--healthy 10] [--first-healthy 0] [--steps 600]
 
 Prints a table in Markdown: of each kind of failure how many seeds were caught, by which sign and at which
 step, and the KID then; and how many healthy trainings were left alone. Networks are small (32 px, width 8),
@@ -14,6 +14,7 @@ import contextlib
 import io
 import json
 import math
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -35,6 +36,8 @@ from trainer.training import training
 from trainer.training.fit import fit
 
 RESOLUTION = 32
+FAKES = 256
+"""An evaluation's: the guard looks at no figure that more would sharpen, and evaluations are most of a trial."""
 GENERATORS = {"plain": "plain", "seeing": "gated"}
 """Beside each kind of critic."""
 SMALL: dict[str, Any] = {
@@ -128,13 +131,16 @@ def trial(config: FitConfig, dataset: Dataset, critic: type[Critic] = Critic) ->
             contextlib.suppress(TrainerError),
             contextlib.redirect_stderr(io.StringIO()),
             patch.object(training, "Critic", critic),
+            patch("trainer.metrics.quick.SHARP_FAKES", FAKES),
         ):
             fit(replace(config, setbacks=0), dataset, run, resume=False, say=lambda text: None)
         lines = list(map(json.loads, (run / "metrics.jsonl").read_text().splitlines()))
     kids = [line["kid"] for line in lines if line["kind"] == "figures"]
     words = [line for line in lines if line["kind"] == "guard"]
     kid = math.nan if kids[-1] is None else kids[-1]
-    return Outcome(words[0] if words else None, kid)
+    outcome = Outcome(words[0] if words else None, kid)
+    print(f"{config.preset}/{config.objective}, seed {config.seed}: {outcome}", file=sys.stderr, flush=True)
+    return outcome
 
 
 def main() -> None:
@@ -144,6 +150,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=0, help="of the failures; healthy ones: 100 on")
     parser.add_argument("--healthy", type=int, default=10)
+    parser.add_argument("--first-healthy", type=int, default=0, help="to run them in parts")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
@@ -169,7 +176,7 @@ def main() -> None:
         words = ", ".join(map(str, told))
         print(f"| {kind.name} | {options.seeds} | {caught} | {words} |", flush=True)
     alarms, kids = [], []
-    for number in range(options.healthy):
+    for number in range(options.first_healthy, options.first_healthy + options.healthy):
         preset, objective = HEALTHY[number % len(HEALTHY)]
         seed = 100 + options.first_seed + number
         outcome = trial(small(preset, objective, seed), dataset)
