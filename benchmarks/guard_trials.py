@@ -37,7 +37,7 @@ from trainer.training.fit import fit
 
 RESOLUTION = 32
 FAKES = 256
-"""An evaluation's: the guard looks at no figure that more would sharpen, and evaluations are most of a trial."""
+"""An evaluation's: no figure that the guard looks at is sharper for more, and they are most of a trial."""
 GENERATORS = {"plain": "plain", "seeing": "gated"}
 """Beside each kind of critic."""
 SMALL: dict[str, Any] = {
