@@ -6,7 +6,7 @@ daemon, and a clock that jumps back all meet the same row. The jitter is drawn h
 
 import random
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
@@ -203,7 +203,7 @@ def _adapt(
     for slot in session.scalars(ahead):
         meant = by_key.get(slot.key)
         if meant is None:
-            if slot.state is SlotState.PLANNED and datetime.fromisoformat(slot.local) >= early:
+            if slot.state is SlotState.PLANNED and _named(slot) >= early:
                 slot.state, slot.reason = SlotState.MISSED, _CHANGED
             continue
         if meant.local != slot.local:  # the same local time, of another place
@@ -212,6 +212,14 @@ def _adapt(
             slot.state, slot.reason = SlotState.MISSED, _quiet_reason(schedule)
         elif slot.state is SlotState.MISSED:
             slot.state, slot.reason = SlotState.PLANNED, None
+
+
+def _named(slot: Slot) -> datetime:
+    """The moment that its schedule named, before any jitter."""
+    try:
+        return datetime.fromisoformat(slot.local).astimezone(UTC)
+    except ValueError:
+        return slot.due_at
 
 
 def _quiet_reason(schedule: Schedule) -> str:

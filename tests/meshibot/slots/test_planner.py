@@ -106,9 +106,11 @@ def test_what_is_due_now_and_what_was_written_for_stay_whatever_is_changed(datab
             not_before=row.due_at, due_at=row.due_at, deadline=row.due_at, created_at=NOON,
         )  # fmt: skip
         session.add(ahead)
+        session.add(Slot(account="main", key="main|x", due_at=NOON + timedelta(hours=1), local="then"))
     write(database, Schedule("30 * * * *", TOKYO), NOON)
     rows = [slot for slot in slots(database) if slot.key.endswith(":00")]
     assert [place for place, slot in enumerate(rows) if slot.state is SlotState.PLANNED] == [0, 5]
+    assert [slot.state for slot in slots(database) if slot.local == "then"] == [SlotState.MISSED]
 
 
 def test_a_changed_schedule_leaves_a_record_and_can_come_back(database: Database) -> None:
