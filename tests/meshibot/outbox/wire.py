@@ -10,7 +10,7 @@ from hypothesis.stateful import rule
 
 from meshibot.publishers.base import Draft, Fence, MediaRef, Publisher, Sent, unfenced
 from tests.fakes.network import Fake
-from tests.meshibot.ledger import Killed, MovableClock
+from tests.meshibot.ledger import STARTED, Killed, MovableClock
 from tests.meshibot.outbox.machine import OutboxMachine
 from tests.meshibot.publishers.openings import at
 
@@ -46,9 +46,10 @@ class WireLedger:
 
     def keep_time(self) -> float:
         """Let as much time go by there as did here; the fake's now."""
-        if self.clock.elapsed > self.ahead:
-            self.fake.advance(self.clock.elapsed - self.ahead)
-            self.ahead = self.clock.elapsed
+        gone = self.clock.elapsed - STARTED
+        if gone > self.ahead:
+            self.fake.advance(gone - self.ahead)
+            self.ahead = gone
         return time.time() + self.ahead
 
 
