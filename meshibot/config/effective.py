@@ -61,7 +61,6 @@ def _plain(value: Any) -> str | float | list[str]:
         return value
     if isinstance(value, timedelta):
         seconds = int(value.total_seconds())
-        return next(
-            (f"{seconds // size}{unit}" for unit, size in _UNITS if seconds % size == 0), f"{seconds}"
-        )
+        whole = (f"{seconds // size}{unit}" for unit, size in _UNITS if seconds and seconds % size == 0)
+        return next(whole, f"{seconds}")
     return list(value) if isinstance(value, tuple) else str(value)

@@ -55,7 +55,7 @@ def test_what_is_taken_where_nothing_is_set_is_shown(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("said", "shown"), [("7200", "2h"), ("120", "2m"), ("3661", "3661s"), ("1h1m", "61m")]
+    ("said", "shown"), [("0h", "0"), ("7200", "2h"), ("120", "2m"), ("3661", "3661s"), ("1h1m", "61m")]
 )
 def test_a_duration_is_shown_in_its_largest_unit(
     monkeypatch: pytest.MonkeyPatch, said: str, shown: str
