@@ -19,7 +19,8 @@ from torch import Tensor
 from trainer.metrics.distances import distances
 
 CRITIC_WEIGHT = 0.5
-"""More says less: whatever it was measured on, pictures of layouts that no photograph has passed."""
+"""Where typicality has 1. Among pictures whose layout is typical, the critic's word says little
+(docs/experiments.md)."""
 COMPONENTS = 32
 """Directions in which photographs vary most; of 16 to 256 they rank best, and 50 photographs give 16."""
 FEWEST = 4
