@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from trainer.data.dataset import HELD_OUT_SHARE, load_dataset
+from trainer.data.dataset import is_held_out, load_dataset
 from trainer.nets.efficientnet import PACKAGE
 
 DESCRIPTION = 0x010E
@@ -35,7 +35,7 @@ def webp(picture: NDArray[np.uint8], quality: int, low: bool) -> bytes:
         exif[DESCRIPTION] = str(number)
         Image.fromarray(picture).save(buffer, "WEBP", quality=quality, method=6, exif=exif)
         content = buffer.getvalue()
-        if (int(hashlib.sha256(content).hexdigest(), 16) < HELD_OUT_SHARE * 2**256) == low:
+        if is_held_out(hashlib.sha256(content).hexdigest()) == low:
             return content
     raise AssertionError  # a count has no end
 

@@ -246,10 +246,14 @@ def _gather(digests: list[str], contents: _Contents, arrays: ArrayCache) -> tupl
     return pictures, False
 
 
+def is_held_out(digest: str, share: float = HELD_OUT_SHARE) -> bool:
+    """On which side a file with this SHA-256, in hex, lies."""
+    return int(digest[:16], 16) < int(share * 2**64)
+
+
 def _held_out_count(digests: list[str], share: float) -> int:
     """Rows lie in the order of their hashes, so the held-out ones, those with the lowest, come first."""
-    limit = int(share * 2**64)
-    count = sum(int(digest[:16], 16) < limit for digest in digests)
+    count = sum(is_held_out(digest, share) for digest in digests)
     return min(max(count, 1), len(digests) - 1)
 
 
