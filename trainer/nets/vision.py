@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainer.nets.architecture import SEEN_AT, CriticKind
+from trainer.nets.constants import Once
 from trainer.nets.efficientnet import TAP_CHANNELS, EfficientNetLite0, load_pretrained
-from trainer.nets.layers import Once, working_dtype
+from trainer.nets.layers import working_dtype
 from trainer.pictures import to_device, to_float
 
 Views = tuple[Tensor, ...]

@@ -10,9 +10,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 
+from trainer.nets.constants import held
 from trainer.training import state
 from trainer.training.training import Training
 
@@ -51,9 +53,20 @@ def captured(training: Training) -> Callable[[], None]:
         training.stage()
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(training.rng)
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph), held() as constants:
             training.run_staged()
-    return graph.replay
+    return _Replay(graph, constants)
+
+
+@dataclass(frozen=True)
+class _Replay:
+    graph: torch.cuda.CUDAGraph
+    constants: list[object]
+    """What networks worked out before: an evaluation in another type of number, or a restored state, would
+    have them worked out anew, and the memory that the graph reads be given to others."""
+
+    def __call__(self) -> None:
+        self.graph.replay()
 
 
 @contextmanager

@@ -58,7 +58,7 @@ class Session:
             statistics = self.training.take_statistics()
             values = {**statistics.critic, "generator_loss": statistics.generator_loss}
             self.log.tick(step, config.batch, values | _by_head(statistics), self.training.time_left)
-        if evaluation_due(self.training):
+        if evaluation_due(self.training, statistics):
             self._evaluate(statistics or self.training.statistics())
             self.log.restart_clock(self.training.step)
         if self.training.step < step:
@@ -180,9 +180,8 @@ class Follower:
     def after_cycle(self) -> None:
         """Keep the statistics' intervals, and go back when the first process does."""
         training, config = self.training, self.training.config
-        if training.step % config.log_every == 0:
-            training.take_statistics()
-        if evaluation_due(training):
+        statistics = training.take_statistics() if training.step % config.log_every == 0 else None
+        if evaluation_due(training, statistics):
             setbacks, step = training.workers.follow()
             if config.setbacks >= setbacks > training.setbacks:
                 go_back(training, self.states, step, setbacks, lambda text: None)
@@ -203,7 +202,9 @@ def _by_head(statistics: TickStatistics) -> dict[str, float]:
     }
 
 
-def evaluation_due(training: Training) -> bool:
-    """Now and then, and after the last step whatever it is: a run that has ended has a best checkpoint."""
+def evaluation_due(training: Training, statistics: TickStatistics | None) -> bool:
+    """Now and then; after the last step whatever it is, so that a run that has ended has a best checkpoint;
+    and where a tick's `statistics` are no numbers any more: every step until the guard sees it is lost."""
     every = training.config.eval_every
-    return bool(every) and (training.step % every == 0 or training.done)
+    broken = training.config.guard and statistics is not None and not statistics.finite
+    return bool(every) and (training.step % every == 0 or training.done or broken)

@@ -56,6 +56,11 @@ class TickStatistics:
     """Of each head, where there are several."""
     generator_loss: float
 
+    @property
+    def finite(self) -> bool:
+        """Whether they are numbers still; once one isn't, none ever is again."""
+        return all(map(math.isfinite, (*self.critic.values(), self.generator_loss)))
+
 
 class Training:
     """Everything that changes while a training goes on; `trainer.training.state` saves and restores it."""
@@ -338,5 +343,8 @@ def _calibrated(config: FitConfig, pictures: Tensor) -> Vision:
         rng = torch.Generator().manual_seed(config.seed)
         chosen = torch.randperm(len(pictures), generator=rng)[:CALIBRATED_ON]
         vision.to(pictures.device)
-        vision.calibrate(to_float(pictures[chosen.to(pictures.device)]))
+        photographs = to_float(pictures[chosen.to(pictures.device)])
+        if len(photographs) == 1:  # nothing lies apart from it but its mirror image
+            photographs = torch.cat([photographs, photographs.flip(3)])
+        vision.calibrate(photographs)
     return vision

@@ -8,7 +8,6 @@ from torch.nn import functional as F
 from trainer.nets.layers import (
     LEAK,
     BatchNorm,
-    Once,
     PixelNorm,
     UpConv,
     convolve,
@@ -119,30 +118,6 @@ def test_initialisation_keeps_the_size_of_what_passes() -> None:
 def test_pixel_norm_gives_each_pixel_unit_mean_square() -> None:
     y = PixelNorm()(torch.randn(2, 16, 4, 4, dtype=F64) * 7)
     torch.testing.assert_close(y.square().mean(1), torch.ones(2, 4, 4, dtype=F64), rtol=1e-6, atol=1e-6)
-
-
-def test_constants_are_worked_out_once_and_again_when_they_change() -> None:
-    source, calls = torch.ones(3), 0
-    once: Once[Tensor] = Once()
-
-    def ask(dtype: torch.dtype = torch.float32) -> Tensor:
-        def work_out() -> Tensor:
-            nonlocal calls
-            calls += 1
-            return (source * 2).to(dtype)
-
-        return once((source,), dtype, work_out)
-
-    with torch.inference_mode():
-        first = ask()
-    assert not first.is_inference()  # what is kept is differentiated through another time
-    assert ask() is first
-    assert ask(torch.bfloat16).dtype == torch.bfloat16
-    source.add_(1)
-    assert ask().tolist() == [4, 4, 4]
-    source = source.clone()
-    ask()
-    assert calls == 4
 
 
 def test_an_upsampling_convolutions_weights_and_gradients_lie_alike() -> None:

@@ -168,6 +168,31 @@ def test_a_state_moves_between_gpu_and_cpu(tmp_path: Path) -> None:
     assert gpu.step == 3
 
 
+@pytest.mark.parametrize("critic", CRITICS)
+def test_a_graph_outlives_looks_in_another_type(critic: str) -> None:
+    """An evaluation computes in float32, and a restored state changes what constants follow from. The rounded
+    ones that the graph reads were given away then, and all was NaN from the first evaluation on."""
+    settings = config(critic, precision="bf16")
+    one, other = training(settings, "cuda"), training(settings, "cuda")
+    other.run = captured(other)
+    start = weights(one)
+    with torch.no_grad():
+        pictures = other.networks.generator(torch.randn(8, settings.latent_size, device="cuda"))
+        other.networks.critic(other.networks.vision(pictures))
+    state.TrainingCopy(other).restore(other)
+    other.example()  # looks in bf16, by the constants as they are now
+    sizes = [2**power for power in range(8, 22)]
+    overwritten = [torch.full((size,), torch.nan, device="cuda") for size in sizes for _ in range(20)]
+    for _ in range(CYCLES):
+        one.cycle()
+        other.cycle()
+    del overwritten
+    moved, captured_moved = (
+        [after - before for after, before in zip(weights(run), start, strict=True)] for run in (one, other)
+    )
+    assert apart(captured_moved, moved) < ROUNDING["bf16"]
+
+
 def test_a_graph_outlives_going_back() -> None:
     """A restored state lies in the tensors that the graph works on: the replay gives what it gave."""
     run = training(config("plain"), "cuda")

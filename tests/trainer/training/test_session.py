@@ -146,6 +146,25 @@ def test_near_ties_go_to_the_later_step(session: Session, monkeypatch: pytest.Mo
     assert best == [1, 2, 2, 4, 4]
 
 
+def test_the_guard_looks_at_once_where_a_tick_is_no_number_any_more(tmp_path: Path) -> None:
+    data = dataset()
+    config = replace(CONFIG, log_every=1, eval_every=50)
+    training = Training(config, to_device(data.training, CPU))
+    first = next(training.networks.generator.parameters())
+    with RunLog(tmp_path, config.steps) as log:
+        session = Session(training, data, tmp_path, log, LoopState(data.fingerprint, Guard(), 0))
+        session.begin()
+        training.cycle()
+        session.after_cycle()
+        assert (training.step, training.setbacks) == (1, 0)
+        with torch.no_grad():
+            first.fill_(math.nan)
+        training.cycle()
+        session.after_cycle()
+    assert (training.step, training.setbacks) == (0, 1)
+    assert first.isfinite().all()
+
+
 def test_another_figure_than_before_begins_anew(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that an earlier version began was chosen by a figure of another unit."""
     assert (session.best_by, session.lowest) == ("kid", math.inf)

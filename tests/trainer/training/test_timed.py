@@ -43,7 +43,7 @@ def test_it_is_done_when_the_time_is_up_and_looked_at_then() -> None:
     found = []
     for seconds in (0.0, 119.0, 120.0):
         training.seconds = seconds
-        found.append((training.done, evaluation_due(training), training.time_left))
+        found.append((training.done, evaluation_due(training, None), training.time_left))
     assert found == [(False, False, 120.0), (False, False, 1.0), (True, True, 0.0)]
 
 

@@ -314,6 +314,13 @@ def test_a_seeing_critic_is_trained_and_what_it_sees_by_is_not(objective: str) -
     assert all(math.isfinite(value) for value in statistics.critic.values())
 
 
+def test_one_photograph_is_enough_for_a_seeing_critic() -> None:
+    config = make_config(Path("bowl"), "modern", "wgan-gp", resolution=32, width=4, batch=2, latent_size=8)
+    training = Training(config, to_device(bowls(1, 32), torch.device("cpu")))
+    training.cycle()
+    assert training.take_statistics().finite
+
+
 @pytest.mark.parametrize("objective", ["wgan-gp", "wgan"])
 def test_rates_and_decay_kept_in_tensors_are_the_same(objective: str) -> None:
     """As a captured graph wants them: the same weights and averages, also while rates fall."""
@@ -361,6 +368,7 @@ def test_bf16_trains_to_finite_weights() -> None:
     training = start(replace(CONFIG, precision="bf16"))
     for _ in range(3):
         training.cycle()
+    assert training.statistics().finite
     for network in (training.networks.generator, training.networks.critic):
         assert all(bool(torch.isfinite(parameter).all()) for parameter in network.parameters())
         assert all(parameter.dtype == torch.float32 for parameter in network.parameters())
