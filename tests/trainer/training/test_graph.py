@@ -52,9 +52,13 @@ def test_what_can_not_be_captured_is_said_and_goes_on_without(
     def refused(training: Training) -> None:
         raise RuntimeError("CUDA error: out of graphs\nand much more")
 
-    run, said = training.run, list[str]()
+    run, rng, said = training.run, training.rng, list[str]()
+    numbers = rng.get_state()
     monkeypatch.setattr(graph, "captured", refused)
     monkeypatch.setattr(training, "device", torch.device("cuda"))
     graph_cycles(training, said.append)
     assert said == ["Not captured as a CUDA graph (CUDA error: out of graphs): training goes on without."]
     assert training.run == run
+    # torch refuses to draw from a generator that a capture failed with
+    assert training.rng is not rng
+    assert torch.equal(training.rng.get_state(), numbers)
