@@ -84,8 +84,11 @@ def a_core_each(most: int) -> Iterator[Executor]:
 _MACHINE_FAULTS = (
     ("out of memory", "Memory ran out"),
     ("can't allocate memory", "Memory ran out"),
+    ("status_alloc_failed", "Memory ran out"),  # cuBLAS's and cuDNN's word for it
     ("failed to map segment", "Memory ran out"),  # of one of its libraries, where it is imported
     ("cpuinfo", "torch can't tell what processor this is: let this process read /proc/cpuinfo"),
+    ("no kernel image", "torch was not built for this GPU: take --device cpu"),
+    ("busy or unavailable", "The GPU is another program's: close that, or take --device cpu"),
     (
         "could not create a primitive",
         "torch may not make code as it runs: where systemd starts this, take MemoryDenyWriteExecute out",

@@ -58,6 +58,19 @@ def test_float32_is_not_rounded_to_tf32_where_it_is_asked_for(precision: str) ->
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), "Memory ran out: less"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "Memory ran out: less"),
         (MemoryError(), "Memory ran out: less"),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+            "Memory ran out: less",
+        ),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "Memory ran out: less"),
+        (
+            RuntimeError("CUDA error: no kernel image is available for execution on the device"),
+            "not built for this GPU: take --device cpu",
+        ),
+        (
+            RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable"),
+            "The GPU is another program's",
+        ),
         (RuntimeError("Failed to initialize cpuinfo!"), "/proc/cpuinfo"),
         (RuntimeError("could not create a primitive"), "MemoryDenyWriteExecute"),
     ],

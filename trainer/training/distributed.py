@@ -97,14 +97,21 @@ ALONE = Workers()
 def joined(device: torch.device) -> Iterator[Workers]:
     """The workers that torchrun started, or this process alone.
 
-    Raises TrainerError where another process of the run ended before this one; any other error passes.
+    Raises UsageError where there are fewer GPUs than processes, TrainerError where another process of the run
+    ended before this one; any other error passes.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield ALONE
         return
     if device.type == "cuda":
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        gpu, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if gpu >= gpus:
+            raise UsageError(
+                f"Each process of a run has a GPU of its own, and this machine has {gpus}: start as many "
+                "with torchrun --nproc-per-node, or take --device cpu."
+            )
+        torch.cuda.set_device(gpu)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield Workers(dist.get_rank(), size)

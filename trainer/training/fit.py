@@ -31,7 +31,10 @@ from trainer.training.training import Training
 
 # Windows has no SIGHUP
 _STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-LESS_MEMORY = "go on with --resume and a smaller --cache-gb, or begin with a smaller --batch or --width"
+LESS_MEMORY = (
+    "take a smaller --cache-gb (a run that has saved a state goes on with --resume), or begin with a smaller "
+    "--batch or --width"
+)
 """What helps where memory runs out."""
 LEAST_STEPS_TO_COMPILE = 1_000
 """Of shorter runs it isn't even asked whether compiling pays."""

@@ -191,6 +191,14 @@ def test_only_the_loss_of_another_process_is_told_as_such(error: RuntimeError, t
         assert caught.value.__cause__ is error
 
 
+def test_more_processes_than_gpus_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UsageError, match="this machine has 2: start as many with"), joined(torch.device("cuda")):
+        pass
+
+
 @pytest.mark.usefixtures("torchrun")
 def test_batch_norm_of_several_processes_keeps_statistics_in_float32() -> None:
     """As torch's own does, whatever the activations are rounded to."""
