@@ -195,7 +195,7 @@ def test_more_processes_than_gpus_are_one_sentence(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("LOCAL_RANK", "2")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(UsageError, match="this machine has 2: start as many with"), joined(torch.device("cuda")):
+    with pytest.raises(UsageError, match="this machine has 2: start as many"), joined(torch.device("cuda")):
         pass
 
 
