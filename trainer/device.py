@@ -51,6 +51,13 @@ def rounds_well(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
+def widest(device: torch.device) -> torch.dtype:
+    """What is computed in where float32 would round too much: float64, which Apple's GPUs haven't."""
+    import torch
+
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def set_arithmetic(device: torch.device, precision: str) -> None:
     """For a training: on a GPU kernels are chosen by trial, and float32 is float32 where it is asked for.
 

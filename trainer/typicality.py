@@ -16,6 +16,7 @@ from dataclasses import astuple, dataclass
 import torch
 from torch import Tensor
 
+from trainer.device import widest
 from trainer.metrics.distances import distances
 
 CRITIC_WEIGHT = 0.5
@@ -122,7 +123,8 @@ class Scale:
         if len(critic) < 2:
             return None
         (mean, deviation), (other_mean, other_deviation) = (
-            (part.double().mean().item(), part.double().std().item()) for part in (critic, typical)
+            (wide.mean().item(), wide.std().item())
+            for wide in (part.to(widest(part.device)) for part in (critic, typical))
         )
         if not min(deviation, other_deviation) > 0:
             return None

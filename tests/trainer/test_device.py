@@ -11,6 +11,7 @@ from trainer.device import (
     rounds_well,
     set_arithmetic,
     told_faults,
+    widest,
 )
 from trainer.errors import TrainerError, UsageError
 
@@ -49,6 +50,11 @@ def test_bf16_is_taken_where_it_is_the_processors_own(
 
 def test_an_apple_gpu_is_not_asked_to_round() -> None:
     assert not rounds_well(torch.device("mps"))
+
+
+def test_apples_gpus_have_no_float64() -> None:
+    assert widest(torch.device("mps")) == torch.float32
+    assert widest(torch.device("cpu")) == widest(torch.device("cuda")) == torch.float64
 
 
 @pytest.mark.parametrize("precision", ["auto", "float32"])

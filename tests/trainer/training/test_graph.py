@@ -107,7 +107,7 @@ class Recorded(TorchDispatchMode):
 
 
 def address(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    return int(tensor.untyped_storage()._cdata)
 
 
 def addresses(constants: object) -> Iterator[int]:
