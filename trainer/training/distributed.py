@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -22,6 +23,9 @@ from trainer.errors import TrainerError, UsageError
 T = TypeVar("T")
 ASKED_EVERY = 10
 """Steps after which several processes ask one another whether to stop."""
+PATIENCE = timedelta(hours=6)
+"""For how long processes wait for the first one, which may have a hundred thousand photographs to decode: by
+itself NCCL ends them after ten minutes. That another one has died, torchrun sees."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ def joined(device: torch.device) -> Iterator[Workers]:
                 "with torchrun --nproc-per-node, or take --device cpu."
             )
         torch.cuda.set_device(gpu)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield Workers(dist.get_rank(), size)
         # who left while the first process still writes was now and then aborted by gloo's own tear-down

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -161,9 +162,12 @@ def torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
     begin = dist.init_process_group
 
-    def alone(backend: str) -> None:
+    def alone(backend: str, *, timeout: timedelta) -> None:
+        assert timeout > timedelta(
+            hours=1
+        )  # to decode many photographs takes longer than NCCL waits by itself
         monkeypatch.setenv("WORLD_SIZE", "1")
-        begin(backend)
+        begin(backend, timeout=timeout)
 
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(dist, "init_process_group", alone)
