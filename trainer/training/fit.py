@@ -65,7 +65,7 @@ def fit(
     Raises UsageError where a run is in the way or differs, TrainerError where nothing can be resumed or
     written.
     """
-    if not resume:
+    if not resume and workers.lead:  # another process may come here when the first has begun to write
         refuse_taken(run)
     device = choose_device(config.device)
     keep_freed_memory()

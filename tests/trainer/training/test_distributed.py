@@ -18,9 +18,12 @@ from typer.testing import CliRunner
 
 from tests.drawings import write_bowls
 from trainer.cli import app
+from trainer.config import make_config
+from trainer.data.dataset import load_dataset
 from trainer.errors import TrainerError, UsageError
 from trainer.nets.layers import BatchNorm
 from trainer.training.distributed import Workers, joined
+from trainer.training.fit import fit
 
 OPTIONS = ["--resolution", "32", "--width", "4", "--batch", "8", "--device", "cpu"]
 OPTIONS += ["--generator", "plain", "--critic", "plain"]
@@ -82,7 +85,7 @@ def test_two_processes_have_the_losses_of_one(
             _, errors = other.communicate(timeout=200)
         finally:
             other.kill()
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 0, result.output + errors
     assert other.returncode == 0, errors
     assert "Done at step 12" in result.output
     assert "Done" not in errors
@@ -201,6 +204,23 @@ def test_more_processes_than_gpus_are_one_sentence(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(UsageError, match="this machine has 2: start as many"), joined(torch.device("cuda")):
         pass
+
+
+@pytest.mark.usefixtures("torchrun")
+def test_a_process_that_comes_later_finds_the_run_begun(photographs: Path, tmp_path: Path) -> None:
+    """And is no second run: the first one may have written before this one has read its photographs."""
+    run, config = tmp_path / "run", make_config(
+        photographs, "modern", "wgan-gp", resolution=32, width=4, batch=8, device="cpu", critic="plain",
+        steps=2, eval_every=0,
+    )  # fmt: skip
+    (run / "state").mkdir(parents=True)
+    (run / "state" / "state-00000000.safetensors").write_bytes(b"")
+    dataset = load_dataset(photographs, 32, cache=tmp_path / "cache")
+    with joined(torch.device("cpu")) as workers:
+        later = Workers(rank=1, size=workers.size)
+        assert fit(config, dataset, run, resume=False, say=print, workers=later).step == 2
+        with pytest.raises(UsageError, match="holds a run already"):
+            fit(config, dataset, run, resume=False, say=print, workers=workers)
 
 
 @pytest.mark.usefixtures("torchrun")
