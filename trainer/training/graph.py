@@ -7,6 +7,7 @@ a going-back.
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,6 +53,7 @@ def captured(training: Training) -> Callable[[], None]:
                 training.run_staged()
         torch.cuda.current_stream().wait_stream(stream)
         training.stage()
+        gc.collect()  # an earlier training's graph, were it destroyed during the capture, would end that
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(training.rng)
         with torch.cuda.graph(graph), held() as constants:
