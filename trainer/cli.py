@@ -312,7 +312,7 @@ def _new(data: Path | None, objective: str | None, preset: str | None, options: 
 
 def _begun_as(init: Path, options: dict[str, Any]) -> dict[str, Any]:
     """Options with the shape of a checkpoint. Raises UsageError where the user wants another."""
-    from trainer.checkpoint import read_metadata
+    from trainer.metadata import read_metadata
 
     given = [
         name
@@ -450,7 +450,7 @@ def inspect(
     as_json: JsonOption = False,
 ) -> None:
     """Say what a checkpoint is: architecture, objective, steps, data, calibration, figures."""
-    from trainer.checkpoint import fingerprint_of, read_metadata
+    from trainer.metadata import fingerprint_of, read_metadata
 
     metadata = read_metadata(checkpoint)
     document = {**metadata.to_json(), "fingerprint": fingerprint_of(checkpoint)}

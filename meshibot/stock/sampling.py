@@ -23,10 +23,11 @@ from meshibot.errors import MeshibotError, NothingToDo
 from meshibot.stock.child import answer
 from meshibot.stock.sampler import SampledPicture, SamplingRequest, SamplingResult
 from meshibot.stock.selection import Refusal, Rules, choose
-from trainer.checkpoint import Checkpoint, Metadata, load
+from trainer.checkpoint import Checkpoint, load
 from trainer.device import a_core_each, keep_freed_memory
 from trainer.files import atomic_write
 from trainer.hashes import perceptual_hash
+from trainer.metadata import Metadata
 
 if TYPE_CHECKING:
     import numpy as np

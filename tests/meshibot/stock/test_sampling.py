@@ -23,8 +23,9 @@ from meshibot.stock.selection import distance
 from meshibot.thresholds import LOOK_ALIKE
 from tests.checkpoints import make_checkpoint
 from tests.meshibot.command import ROOT
-from trainer.checkpoint import Checkpoint, load, read_metadata
+from trainer.checkpoint import Checkpoint, load
 from trainer.hashes import perceptual_hash
+from trainer.metadata import read_metadata
 
 
 @pytest.fixture(scope="module")

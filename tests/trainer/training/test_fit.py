@@ -22,8 +22,9 @@ from safetensors import safe_open
 from tests.drawings import write_bowls
 from tests.trainer.photographs import broken_files, odd_files, write_files
 from trainer import cli
-from trainer.checkpoint import load, read_metadata
+from trainer.checkpoint import load
 from trainer.config import make_config
+from trainer.metadata import read_metadata
 from trainer.nets.vision import PretrainedVision
 from trainer.training import state
 from trainer.training.distributed import ALONE
