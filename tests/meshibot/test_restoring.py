@@ -34,14 +34,11 @@ from meshibot.outbox import Outbox, Policy, people, restored
 from meshibot.presence import Presence
 from meshibot.slots import Schedule
 from meshibot.slots.planner import write_slots
+from testbed import ledger
+from testbed.command import Command
+from testbed.homes import ask, due, stocked
+from testbed.ledger import NOON, UTC_ZONE, Killed, Ledger, LedgerPublisher, MovableClock, channel
 from tests.checkpoints import make_checkpoint
-from tests.meshibot import ledger
-from tests.meshibot.command import Command
-from tests.meshibot.homes import ask, due, stocked
-from tests.meshibot.ledger import NOON, UTC_ZONE, Killed, Ledger, LedgerPublisher, MovableClock, channel
-from tests.postgres import postgres_server, postgres_url
-
-__all__ = ["postgres_server", "postgres_url"]
 
 CRON = "0 */12 * * *"
 JITTER = timedelta(minutes=30)

@@ -8,7 +8,7 @@ import pytest
 
 from meshibot.database import Database
 from meshibot.outbox import Outbox
-from tests.meshibot.ledger import (
+from testbed.ledger import (
     NOON,
     Ledger,
     LedgerPublisher,

@@ -28,7 +28,7 @@ from meshibot.kinds import Mix
 from meshibot.outbox import Outbox, Words, people
 from meshibot.quiet import QuietHours
 from meshibot.slots import Schedule
-from tests.meshibot.ledger import (
+from testbed.ledger import (
     NOON,
     UTC_ZONE,
     LedgerPublisher,

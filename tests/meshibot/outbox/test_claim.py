@@ -22,7 +22,7 @@ from meshibot.errors import DatabaseFailure
 from meshibot.outbox import Order, Outbox, Policy, Words, people
 from meshibot.outbox.claim import is_free
 from meshibot.publishers.base import Draft, Fence, MediaRef, Sent, unfenced
-from tests.meshibot.ledger import (
+from testbed.ledger import (
     NOON,
     Killed,
     Ledger,

@@ -26,7 +26,7 @@ from meshibot.outbox.claim import Claim
 from meshibot.outbox.deliver import may_repeat
 from meshibot.publishers.base import Draft, Fence, MediaGone, MediaRef, RetryLater, Sent, unfenced
 from meshibot.slots import Schedule
-from tests.meshibot.ledger import (
+from testbed.ledger import (
     NOON,
     UTC_ZONE,
     Killed,

@@ -10,7 +10,7 @@ from meshibot.database import Account, AccountState, Database, Event, Post, Post
 from meshibot.errors import NeedsPerson
 from meshibot.outbox import Outbox, Policy, people
 from meshibot.publishers.base import AccountStopped, Draft, Identity, PublishError, RetryLater, Sent
-from tests.meshibot.ledger import (
+from testbed.ledger import (
     NOON,
     Ledger,
     LedgerPublisher,

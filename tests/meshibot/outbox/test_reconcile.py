@@ -19,7 +19,7 @@ from meshibot.database import (
 from meshibot.outbox import Outbox, Policy, people
 from meshibot.publishers.base import Draft, Fence, MediaRef, Sent, unfenced
 from meshibot.publishers.folder import FolderPublisher
-from tests.meshibot.ledger import (
+from testbed.ledger import (
     NOON,
     Killed,
     Ledger,

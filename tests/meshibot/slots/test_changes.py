@@ -18,7 +18,7 @@ from meshibot.quiet import QuietHours
 from meshibot.slots import Schedule, changes
 from meshibot.slots.changes import Desk, Words
 from meshibot.slots.planner import write_slots
-from tests.meshibot.ledger import NOON, Ledger, LedgerPublisher, MovableClock, new_database, outbox, stock
+from testbed.ledger import NOON, Ledger, LedgerPublisher, MovableClock, new_database, outbox, stock
 
 TOKYO = ZoneInfo("Asia/Tokyo")
 SCHEDULE = Schedule("0 23 * * *", TOKYO, quiet=QuietHours(time(2), time(7)))

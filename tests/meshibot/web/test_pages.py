@@ -35,7 +35,7 @@ from meshibot.kinds import Mix
 from meshibot.web.app import PAGES
 from meshibot.web.pictures import MISSING
 from meshibot.web.site import Site
-from tests.meshibot.homes import locked
+from testbed.homes import locked
 
 EVIL = "\"><script>alert('飯')</script><img src=x onerror=alert(1)>"
 

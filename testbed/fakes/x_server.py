@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
-from tests.fakes import gif
-from tests.fakes.serving import JPEG_OR_SO, Answer, Call, Network, Refused, serve
+from testbed.fakes import gif
+from testbed.fakes.serving import JPEG_OR_SO, Answer, Call, Network, Refused, serve
 
 OFFICIAL = "https://api.twitter.com"
 USER_ID = "1700000000000000001"
