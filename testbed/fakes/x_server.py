@@ -86,10 +86,10 @@ PROBLEMS: Mapping[str, Refused] = {
 }
 
 
-def invalid(detail: str, status: int = 400) -> Refused:
+def invalid(detail: str) -> Refused:
     """A refusal as X words it: a general detail outside, the real one in `errors`."""
     return Refused(
-        status,
+        400,
         {
             "errors": [{"message": detail}],
             "title": "Invalid Request",
