@@ -131,7 +131,7 @@ CriticWidthOption = Annotated[
 ]
 PrecisionOption = Annotated[
     str | None,
-    typer.Option(help=f"auto (bf16 on a GPU that has it), float32 or bf16. (default: {FitConfig.precision})"),
+    typer.Option(help=f"auto (bf16 where it is quicker), float32 or bf16. (default: {FitConfig.precision})"),
 ]
 
 

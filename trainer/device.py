@@ -41,9 +41,13 @@ def device_name(device: torch.device) -> str:
 
 
 def rounds_well(device: torch.device) -> bool:
-    """Whether bf16 is the device's own arithmetic: older cards emulate it, slower than float32."""
+    """Whether bf16 is the device's own arithmetic: older cards and processors emulate it, slower than
+    float32."""
     import torch
 
+    if device.type == "cpu":
+        able = torch.cpu.get_capabilities()
+        return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 

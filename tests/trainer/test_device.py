@@ -34,7 +34,21 @@ def test_bf16_is_taken_where_it_is_the_cards_own(
     """torch says of older cards too that they support it: they emulate it."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     assert rounds_well(torch.device("cuda")) is wanted
-    assert not rounds_well(torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("able", "wanted"),
+    [({"avx512_bf16": True}, True), ({"amx_bf16": True}, True), ({"avx512_bf16": False}, False), ({}, False)],
+)
+def test_bf16_is_taken_where_it_is_the_processors_own(
+    able: dict[str, bool], wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    assert rounds_well(torch.device("cpu")) is wanted
+
+
+def test_an_apple_gpu_is_not_asked_to_round() -> None:
+    assert not rounds_well(torch.device("mps"))
 
 
 @pytest.mark.parametrize("precision", ["auto", "float32"])

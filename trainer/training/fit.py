@@ -27,7 +27,7 @@ from trainer.training.runfolder import held, refuse_differences, refuse_taken, w
 from trainer.training.runlog import RunLog
 from trainer.training.session import Follower, Session
 from trainer.training.snapshots import LAST_CHECKPOINT
-from trainer.training.training import Training
+from trainer.training.training import Training, computes_in_bf16
 
 # Windows has no SIGHUP
 _STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -72,7 +72,8 @@ def fit(
         held(run) if workers.lead else nullcontext(),
     ):
         # Whoever stops it before the first step stops it at once: there is nothing yet to be saved.
-        say(f"Training on {device_name(device)}.")
+        rounded = ", in bf16" if computes_in_bf16(config, device) else ""
+        say(f"Training on {device_name(device)}{rounded}.")
         training = _begin(config, to_device(dataset.training, device), workers, resume, say)
         loop = state.LoopState(dataset.fingerprint, Guard(), 0)
         if resume:

@@ -46,6 +46,14 @@ def decay(step: int, steps: int, share: float, time_used: float = 0.0) -> float:
     return min(1.0, (steps - step) / (share * steps), max(0.0, 1.0 - time_used) / share)
 
 
+def computes_in_bf16(config: FitConfig, device: torch.device) -> bool:
+    """Whether it is asked for, or by itself where the device has a bf16 of its own; on a CPU small plain
+    networks are quicker without."""
+    if config.precision != "auto":
+        return config.precision == "bf16"
+    return rounds_well(device) and (device.type != "cpu" or config.critic == "seeing")
+
+
 @dataclass(frozen=True)
 class TickStatistics:
     """Means over the samples since the last tick."""
@@ -200,10 +208,8 @@ class Training:
         return self.step >= self.config.steps or self.time_used >= 1.0
 
     def autocast(self) -> AbstractContextManager[object]:
-        """bf16 on a GPU that has it, unless float32 is asked for; what would suffer is in float32 all the
-        same."""
-        wanted = self.config.precision
-        if wanted == "bf16" or (wanted == "auto" and rounds_well(self.device)):
+        """Of bf16, where it is computed in; what would suffer is in float32 all the same."""
+        if computes_in_bf16(self.config, self.device):
             return torch.autocast(self.device.type, torch.bfloat16)
         return contextlib.nullcontext()
 
