@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from trainer.copies import CopyTest
+    from trainer.layout import Layout
     from trainer.metrics.realism import Realism
     from trainer.nets.critic import Critic
     from trainer.nets.generator import Generator
     from trainer.nets.vision import Description, Vision
-    from trainer.typicality import Layout
 
 T = TypeVar("T")
 
@@ -80,7 +80,7 @@ class Checkpoint:
     def score(self, images: Tensor) -> Tensor:
         """How much like photographs the critic finds pictures (n, 3, r, r) in [-1, 1]: scores (n,).
 
-        A seeing critic's own scores tell good pictures from bad ones, and better with `trainer.typicality`. A
+        A seeing critic's own scores tell good pictures from bad ones, and better with `trainer.layout`. A
         plain one's don't, and there it is by how near a picture lies to photographs in the critic's features
         (docs/experiments.md).
         """
@@ -100,7 +100,7 @@ class Checkpoint:
 
     def _typicality(self, described: Description) -> Tensor | None:
         """Of pictures (n,), where the checkpoint can tell it; as it was then in one of before layouts."""
-        from trainer.typicality import nearness
+        from trainer.layout import nearness
 
         if self.layout is not None:
             return self.layout.typicality(described.layout)
@@ -176,11 +176,11 @@ def load(path: Path, device: str = "cpu") -> Checkpoint:
     import torch
 
     from trainer.copies import CopyTest
+    from trainer.layout import Layout
     from trainer.nets.critic import Critic
     from trainer.nets.efficientnet import EfficientNetLite0
     from trainer.nets.generator import make_generator
     from trainer.nets.vision import PretrainedVision, Vision
-    from trainer.typicality import Layout
 
     arch = metadata.networks
     with told_faults():

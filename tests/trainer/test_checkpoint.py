@@ -14,6 +14,7 @@ from tests.checkpoints import ARCH, ARCHITECTURE, make_checkpoint, metadata, wit
 from trainer import checkpoint
 from trainer.copies import CopyTest
 from trainer.errors import TrainerError
+from trainer.layout import Layout, nearness
 from trainer.metadata import CheckpointError, fingerprint_of, read_metadata
 from trainer.metrics.realism import Realism
 from trainer.nets.critic import Critic
@@ -21,7 +22,6 @@ from trainer.nets.generator import Generator, make_generator
 from trainer.nets.vision import PretrainedVision, Vision
 from trainer.pictures import to_uint8
 from trainer.scale import Scale
-from trainer.typicality import Layout, nearness
 
 PHOTOGRAPHS = torch.arange(10.0)[:, None].repeat(1, ARCH.critic.at(4))
 """Features of ten held-out photographs."""

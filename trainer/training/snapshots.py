@@ -23,6 +23,7 @@ from trainer.data.parts import parts_of
 from trainer.data.sources import printable
 from trainer.grids import contact_sheet, write_png
 from trainer.hashes import perceptual_hash
+from trainer.layout import Layout
 from trainer.metadata import Metadata
 from trainer.metrics.metric import Metric
 from trainer.metrics.realism import Realism
@@ -32,7 +33,6 @@ from trainer.pictures import draw, to_device
 from trainer.scale import Scale
 from trainer.training.heldout import features_of, scores_of
 from trainer.training.training import Training
-from trainer.typicality import Layout
 
 LAST_CHECKPOINT = "last.safetensors"
 BEST_CHECKPOINT = "best.safetensors"

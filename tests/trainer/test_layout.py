@@ -9,10 +9,10 @@ from sklearn.decomposition import PCA
 
 from tests.checkpoints import make_checkpoint
 from trainer import checkpoint
+from trainer.layout import COMPONENTS, FEWEST, Layout, nearness
 from trainer.metadata import CheckpointError
 from trainer.nets.vision import PretrainedVision
 from trainer.scale import Scale
-from trainer.typicality import COMPONENTS, FEWEST, Layout, nearness
 
 
 def maps(count: int, size: int = 60, seed: int = 0) -> torch.Tensor:
