@@ -30,7 +30,8 @@ from torch.utils.flop_counter import flop_registry
 
 from testbed.naive import NaiveStep
 from trainer.config import FitConfig, make_config
-from trainer.device import choose_device, device_name, keep_freed_memory
+from trainer.device import choose_device, device_name
+from trainer.memory import keep_freed_memory
 from trainer.nets.vision import Views
 from trainer.training.compiled import compile_arithmetic
 from trainer.training.step import Arithmetic, critic_step, eager, generator_step

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperCommand, TyperGroup
 
-from trainer.config import FitConfig, make_config, shape_settings, with_changes
+from trainer.config import MOST_CACHE_GB, FitConfig, make_config, shape_settings, with_changes
 from trainer.device import told_faults
 from trainer.errors import TrainerError, UsageError
 from trainer.streams import give_up_output, open_standard_streams, sentence
@@ -212,7 +212,8 @@ def fit(
         float | None,
         typer.Option(
             help="Gigabytes of memory for what a seeing critic sees in the photographs, which then need not "
-            f"be looked at again; 0 keeps nothing. (default: {FitConfig.cache_gb:g})"
+            f"be looked at again; 0 keeps nothing. (default: a quarter of what this machine has, "
+            f"{MOST_CACHE_GB:g} at most)"
         ),
     ] = None,
     colour: Annotated[

@@ -1,9 +1,7 @@
-"""What a training runs on: which device, its arithmetic, what it is called, its memory and its faults."""
+"""What a training runs on: which device, its arithmetic, what it is called and its faults."""
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,9 +11,6 @@ from trainer.errors import TrainerError, UsageError
 
 if TYPE_CHECKING:
     import torch
-
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
-_MOST = 2**31 - 1
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -121,31 +116,3 @@ def told_faults(remedy: str = "close other programs") -> Iterator[None]:
         if told == "Memory ran out":
             told += f": {remedy}"
         raise TrainerError(f"{told}.") from error
-
-
-def memory_mb() -> float:
-    """Peak resident memory of this process in MB, or of the GPU's tensors where one is in use."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return float(torch.cuda.max_memory_allocated()) / 2**20
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0.0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep the pages of freed tensors: a fifth of a small step and a third of
-    sampling went into getting them anew.
-
-    Elsewhere it does nothing. For processes that end with their work, which gives the memory back.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _MOST)
-        mallopt(_M_TRIM_THRESHOLD, _MOST)
-        mallopt(_M_TOP_PAD, 64 << 20)

@@ -6,8 +6,6 @@ import torch
 from trainer.device import (
     choose_device,
     device_name,
-    keep_freed_memory,
-    memory_mb,
     rounds_well,
     set_arithmetic,
     told_faults,
@@ -93,8 +91,3 @@ def test_more_than_there_is() -> None:
     """As torch itself says it of this machine's memory."""
     with pytest.raises(TrainerError, match=r"^Memory ran out: close other programs\.$"), told_faults():
         torch.empty(2**50)
-
-
-def test_memory_is_counted_in_megabytes() -> None:
-    keep_freed_memory()
-    assert 50 < memory_mb() < 50_000

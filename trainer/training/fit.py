@@ -14,8 +14,9 @@ from torch import Tensor
 
 from trainer.config import FitConfig
 from trainer.data.dataset import Dataset, write_report
-from trainer.device import choose_device, device_name, keep_freed_memory, set_arithmetic, told_faults
+from trainer.device import choose_device, device_name, set_arithmetic, told_faults
 from trainer.errors import UsageError
+from trainer.memory import keep_freed_memory
 from trainer.nets.vision import make_vision
 from trainer.pictures import to_device
 from trainer.training import state

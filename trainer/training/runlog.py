@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from trainer.device import memory_mb
 from trainer.durations import duration
 from trainer.errors import TrainerError
+from trainer.memory import memory_mb
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
