@@ -284,6 +284,22 @@ def test_a_stopped_restore_asks_nobody_and_resume_does(bot: Command) -> None:
     assert ask(bot, "SELECT serial, state FROM posts ORDER BY serial") == [(1, "posted"), (2, "posted")]
 
 
+def test_a_slot_that_was_planned_again_is_no_restore_and_a_restore_is_no_slot(bot: Command) -> None:
+    """`slots restore` leaves an event of the same name."""
+    bot = stocked(bot, 3)
+    bot("post-now")
+    file = bot.json("backup")["file"]
+    bot("post-now")
+    bot.json("restore", file, "--stopped")
+    slot = bot.json("slots", "list")[0]["local"][:16]
+    for command in ("skip", "restore"):
+        bot.json("slots", command, slot)
+    of_slot, of_account = (event for event in bot.json("events") if event["action"] == "restore")
+    assert (of_slot["undo"], of_account["undo"]) == (True, False)
+    assert "can't be taken back" in bot.refused("undo", str(of_account["id"]), status=2)
+    assert "1 posts since the backup were taken in" in bot("resume").stderr
+
+
 def test_what_can_not_be_restored_changes_nothing(bot: Command, tmp_path: Path) -> None:
     bot = stocked(bot, 2)
     file = Path(bot.json("backup")["file"])
