@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
+from functools import partial
 from urllib.parse import parse_qsl
 
 from sqlalchemy import select
@@ -14,17 +15,19 @@ from meshibot import undo as undoing
 from meshibot.agenda import Entry
 from meshibot.assembly import publisher_of
 from meshibot.captions import marker
-from meshibot.database import Account, AccountState, Slot, SlotState
+from meshibot.database import Account, AccountState, Event, Slot, SlotState
 from meshibot.database.queries import last_daemon, lives
 from meshibot.errors import UsageError
 from meshibot.gallery import Filter
 from meshibot.needs import pictures_needed
 from meshibot.outbox import people
+from meshibot.outbox.restored import RESTORE
 from meshibot.slots import schedule_of
 from meshibot.stock import inventory, review
 from meshibot.views import posts_for_a_person
 from meshibot.web.pages.notes import joined, note_of
 from meshibot.web.site import BY, Call, Site, go, safe_path
+from meshibot.web.words import WORDS
 
 _WEEK = timedelta(days=7)
 
@@ -56,6 +59,7 @@ def show(call: Call) -> Response:
             daemon=daemon,
             daemon_lives=daemon is not None and lives(daemon, now),
             changes=events.recent(session, 8),
+            said_of=partial(_said_of, call),
             can_undo=undoing.can_be_taken_back,
         )
 
@@ -90,6 +94,17 @@ def _missed(session: Session, accounts: Sequence[str], now: datetime) -> Sequenc
         Slot.due_at <= now,
     )
     return session.scalars(query.order_by(Slot.due_at.desc()).limit(6)).all()
+
+
+def _said_of(call: Call, event: Event) -> str:
+    """What was done, in the language of the answer."""
+    of_account = event.action == RESTORE and event.slot_id is None
+    key = "event_restore_account" if of_account else f"event_{event.action}"
+    if key not in WORDS:
+        return event.action
+    return call.say(
+        key, account=event.account, picture=event.picture_id, post=event.post_id, slot=event.slot_id
+    )
 
 
 def resolve(call: Call) -> Response:

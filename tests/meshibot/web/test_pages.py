@@ -146,6 +146,30 @@ def test_every_state_of_a_post_can_be_looked_at(client: TestClient, site: Site, 
         assert client.get(path).status_code == 200, path
 
 
+@pytest.mark.parametrize(
+    ("of", "english", "japanese"),
+    [
+        ({"action": "write", "picture_id": 1}, "wrote words for picture 1", "画像 1 の文を編集"),
+        ({"action": "restore", "slot_id": 1}, "planned slot 1 again", "枠 1 を予定に戻した"),
+        ({"action": "restore"}, "restored main from a backup", "main をバックアップから復元"),
+        ({"action": "take in"}, "took in what main had posted", "main のその後の投稿を取り込み"),
+        ({"action": "resume"}, "let main go on", "main を再開"),
+        ({"action": "cancel", "post_id": 1}, "withdrew post 1", "投稿 1 を取り下げ"),
+        ({"action": "second post", "post_id": 1}, "saw post 1 twice", "投稿 1 が二重に"),
+        ({"action": "of another version"}, "of another version", "of another version"),
+    ],
+    ids=lambda value: value["action"] if isinstance(value, dict) else "",
+)
+def test_what_people_did_is_told_in_words(
+    client: TestClient, site: Site, of: dict[str, Any], english: str, japanese: str
+) -> None:
+    make_post(site, PostState.POSTED)
+    with site.database.write() as session:
+        session.add(Event(at=site.now(), actor="somebody", account="main", **of))
+    for language, says in (("en", english), ("ja", japanese)):
+        assert says in client.get("/", headers={"Accept-Language": language}).text
+
+
 # ---- other people's text ------------------------------------------------------------------------
 
 
