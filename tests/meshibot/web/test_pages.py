@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select, text
 from starlette.testclient import TestClient
 
+from meshibot.agenda import upcoming
 from meshibot.database import (
     Account,
     AccountState,
@@ -299,6 +300,24 @@ def test_a_picture_gets_its_words_for_a_slot(client: TestClient, site: Site) -> 
         assert (post.caption, post.alt_text, post.state) == ("Mine.\nTwo", None, PostState.APPROVED)
     refused = client.post("/slot", data=words | {"picture": 3, "caption": "hello @somebody"})
     assert (refused.status_code, "take the @ out" in refused.text) == (400, True)
+
+
+def test_words_that_are_saved_for_a_slot_are_said_of_the_picture_that_is_shown(
+    client: TestClient, site: Site
+) -> None:
+    """Not of the first one of the stock: an earlier slot shows that."""
+    with site.database.read() as session:
+        now = site.now()
+        schedule = site.schedule("main")
+        coming = upcoming(session, "main", schedule, now, 2, reviewed=False)
+    later = coming[1]
+    page = client.get("/slot", params={"account": "main", "slot": later.reference}).text
+    words = next(form for form in re.findall(r"<form.*?</form>", page, re.S) if 'name="caption"' in form)
+    fields = token_fields(words, "/slot")
+    client.post("/slot", data=fields | {"do": "put", "caption": "Mine.", "alt_text": ""})
+    with site.database.read() as session:
+        post = session.scalars(select(Post)).one()
+        assert [link.picture_id for link in post.pictures] == [later.pictures[0].id] == [2]
 
 
 # ---- calendar -----------------------------------------------------------------------------------
