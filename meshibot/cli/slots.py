@@ -18,6 +18,7 @@ from meshibot.cli.apps import (
 from meshibot.cli.settings import read_settings
 from meshibot.cli.shared import (
     current_time,
+    desk_of,
     existing_database,
     parse_date,
     required,
@@ -148,17 +149,15 @@ def _change_slot(account: str | None, json: bool, change: Callable[[Any, Any], A
     chosen = settings.account(account)
 
     from meshibot import agenda
-    from meshibot.outbox.people import COMMAND_LINE
-    from meshibot.slots import changes, schedule_of
+    from meshibot.slots import changes
     from meshibot.views import entry_json
 
-    schedule = schedule_of(chosen)
     with existing_database(settings) as existing:
         database = required(existing)
-        desk = changes.Desk(database, chosen.name, chosen.publisher, schedule, COMMAND_LINE)
+        desk = desk_of(settings, database, chosen.name)
         changed = change(changes, desk)
         with database.read() as session:
-            entry = agenda.entry_of(session, changed.slot, schedule)
+            entry = agenda.entry_of(session, changed.slot, desk.schedule)
     document = {} if entry is None else entry_json(entry)
     say(
         f"Slot {changed.slot}: {document['state']}, {document['local']} "

@@ -163,7 +163,7 @@ def stock_clear(
     settings = read_settings()
 
     from meshibot.stock import inventory
-    from trainer.checkpoint import fingerprint_of, read_metadata
+    from trainer.metadata import fingerprint_of, read_metadata
 
     keep = None
     if others:

@@ -19,7 +19,7 @@ from meshibot.health.finding import Finding, Level, looked
 from meshibot.stock import inventory
 from meshibot.thresholds import LOW_DISK, OLD_BACKUP
 from meshibot.views import instant
-from trainer.checkpoint import read_metadata
+from trainer.metadata import read_metadata
 
 _NO_DISK = 100_000_000
 _CLOCK_TOLERANCE = timedelta(minutes=2)

@@ -28,7 +28,7 @@ from meshibot.database import (
     SlotState,
 )
 from meshibot.database.models import Event
-from meshibot.database.queries import post_of_slot
+from meshibot.database.queries import choose_pictures, post_of_slot
 from meshibot.errors import ChangedMeanwhile, NothingToDo, UsageError
 from meshibot.slots.schedule import Schedule, plan
 
@@ -49,6 +49,10 @@ class Desk:
     schedule: Schedule
     by: str
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    preferred: Callable[[], str | None] = lambda: None
+    """The SHA-256 of the checkpoint whose pictures come before others, as they do for the outbox."""
+    reviewed: bool = False
+    """Whether only a picture that a person approved is the next of the stock."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +125,8 @@ def put(
 ) -> Changed:
     """Say what a slot is to show: a picture of the stock, and words where they are to be others than usual.
 
-    Without a picture the one that is there stays, or the next of the stock is taken; without words those
-    that are there stay, or else the picture's own are said.
+    Without a picture the one that is there stays, or the next of the stock is taken, which is the one that
+    would be posted; without words those that are there stay, or else the picture's own are said.
     """
     with _changing(desk, "put", [which], [version]) as (session, (slot,)):
         _require_planned(desk, slot)
@@ -130,7 +134,7 @@ def put(
         if words is None and before and not _are_its_own(session, before):
             words = Words(before["caption"], before["alt_text"])
         if picture is None:
-            picture = before["picture"] if before else _next_picture(session)
+            picture = before["picture"] if before else _next_picture(session, desk)
         _take_out(session, slot)
         _put_in(session, desk, slot, picture, words)
         return _done(session, desk, "put", [slot], picture)
@@ -303,12 +307,16 @@ def _set_times(desk: Desk, post: Post, slot: Slot) -> None:
     post.deadline = slot.due_at + desk.schedule.grace
 
 
-def _next_picture(session: Session) -> int:
-    waits = select(Picture.id).where(Picture.state == PictureState.APPROVED)
-    found = session.scalar(waits.order_by(Picture.id).limit(1))
-    if found is None:
-        raise NothingToDo("No picture waits: `meshibot stock fill` makes some.")
-    return found
+def _next_picture(session: Session, desk: Desk) -> int:
+    found = choose_pictures(session, desk.account, 1, preferred=desk.preferred(), reviewed=desk.reviewed)
+    if found.pictures:
+        return found.pictures[0].id
+    if desk.reviewed:
+        raise NothingToDo(
+            "No picture in stock was approved: look at them in `meshibot web`, or run `meshibot stock "
+            "approve`."
+        )
+    raise NothingToDo("No picture waits: `meshibot stock fill` makes some.")
 
 
 def _are_its_own(session: Session, contents: dict[str, Any]) -> bool:

@@ -23,11 +23,12 @@ from meshibot.errors import MeshibotError, NothingToDo
 from meshibot.stock.child import answer
 from meshibot.stock.sampler import SampledPicture, SamplingRequest, SamplingResult
 from meshibot.stock.selection import Refusal, Rules, choose
-from trainer.checkpoint import Checkpoint, Metadata, load
+from trainer.checkpoint import Checkpoint, load
 from trainer.device import a_core_each
 from trainer.files import atomic_write
 from trainer.hashes import perceptual_hash
 from trainer.memory import keep_freed_memory
+from trainer.metadata import Metadata
 
 if TYPE_CHECKING:
     import numpy as np

@@ -17,10 +17,10 @@ from tests.checkpoints import make_checkpoint
 from tests.shapes import small
 from tests.trainer.photographs import fill_folder
 from trainer import checkpoint, cli
-from trainer.checkpoint import Metadata
 from trainer.cli import app
 from trainer.config import FitConfig, make_config
 from trainer.errors import TrainerError
+from trainer.metadata import FORMAT_VERSION, Metadata, fingerprint_of
 from trainer.metrics.metric import Metric
 from trainer.nets.critic import Critic
 from trainer.nets.generator import make_generator
@@ -149,8 +149,8 @@ def test_inspect(saved: Path) -> None:
     result = CliRunner().invoke(app, ["inspect", str(saved), "--json"])
     document = json.loads(result.stdout)
     assert document["architecture"]["generator"]["channels"] == [4, 4, 4, 4]
-    assert document["format_version"] == checkpoint.FORMAT_VERSION
-    assert document["fingerprint"] == checkpoint.fingerprint_of(saved)
+    assert document["format_version"] == FORMAT_VERSION
+    assert document["fingerprint"] == fingerprint_of(saved)
     people = CliRunner().invoke(app, ["inspect", str(saved)]).stdout
     assert "wgan-gp" in people
     assert "0 perceptual hashes" in people

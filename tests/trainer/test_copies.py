@@ -17,8 +17,8 @@ from meshibot.stock.sampling import sample
 from tests.shapes import critic_shape, generator_shape
 from tests.trainer.photographs import bowl
 from trainer import checkpoint
-from trainer.checkpoint import CheckpointError, Metadata
 from trainer.copies import COMPONENTS, FALSE_ALARMS, FEWEST, CopyTest
+from trainer.metadata import CheckpointError, Metadata
 from trainer.nets.architecture import Architecture
 from trainer.nets.critic import Critic
 from trainer.nets.generator import Generator, make_generator

@@ -93,23 +93,7 @@ class Training:
         self.config = config
         self.device = pictures.device
         self.staged = self.device.type == "cuda" if staged is None else staged
-        arch = config.architecture
-        torch.manual_seed(config.seed)
-        self.networks = Networks(
-            make_generator(arch.generator),
-            Critic(arch.critic),
-            make_generator(arch.generator),
-            Critic(arch.critic),
-            vision or _calibrated(config, pictures),
-        )
-        networks = self.networks
-        networks.vision.head_weights = config.head_weights or networks.vision.head_weights
-        networks.generator_average.load_state_dict(networks.generator.state_dict())
-        networks.critic_average.load_state_dict(networks.critic.state_dict())
-        for average in (networks.generator_average, networks.critic_average):
-            average.requires_grad_(False).eval()
-        for network in vars(networks).values():
-            network.to(self.device, memory_format=torch.channels_last)
+        self.networks = networks = _fresh_networks(config, pictures, vision)
         self.objective = make_objective(
             config.objective,
             penalty_weight=config.penalty_weight,
@@ -340,6 +324,29 @@ class Training:
         if not self.task.augmentation.active:
             return torch.empty(0, device=self.device)
         return draw_numbers(self.config.batch, self.rng, self.device)[self.photographs.share]
+
+
+def _fresh_networks(config: FitConfig, pictures: Tensor, vision: Vision | None) -> Networks:
+    """By the seed, on the pictures' device; the averages begin as what they are of."""
+    arch = config.architecture
+    torch.manual_seed(config.seed)
+    networks = Networks(
+        make_generator(arch.generator),
+        Critic(arch.critic),
+        make_generator(arch.generator),
+        Critic(arch.critic),
+        vision or _calibrated(config, pictures),
+    )
+    networks.vision.head_weights = config.head_weights or networks.vision.head_weights
+    for average, network in (
+        (networks.generator_average, networks.generator),
+        (networks.critic_average, networks.critic),
+    ):
+        average.load_state_dict(network.state_dict())
+        average.requires_grad_(False).eval()
+    for network in vars(networks).values():
+        network.to(pictures.device, memory_format=torch.channels_last)
+    return networks
 
 
 def _calibrated(config: FitConfig, pictures: Tensor) -> Vision:

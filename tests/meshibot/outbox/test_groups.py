@@ -12,7 +12,7 @@ from meshibot.database import Account, Database, Picture, PictureState, Post, Po
 from meshibot.outbox import Group, Outbox
 from meshibot.publishers.base import Identity
 from meshibot.views import recent_posts
-from tests.meshibot.ledger import (
+from testbed.ledger import (
     NOON,
     Ledger,
     LedgerPublisher,
