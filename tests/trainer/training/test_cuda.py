@@ -6,6 +6,8 @@ Skipped where there is none. `benchmarks/gpu.sh check` runs these first.
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -254,6 +256,32 @@ def test_a_graph_goes_on_after_the_guard_went_back(critic: str, tmp_path: Path) 
     changes = moved(run, start)
     assert all(bool(change.isfinite().all()) for change in changes)
     assert any(bool(change.any()) for change in changes)
+
+
+@pytest.mark.usefixtures("few_fakes")
+def test_a_run_is_looked_at_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole one, captured, with evaluations, checkpoints and a resume: no tick of it is NaN."""
+    from tests.drawings import bowls
+    from trainer.data.dataset import Dataset
+    from trainer.training.fit import fit
+
+    pictures, run, said = bowls(80, 32), tmp_path / "run", list[str]()
+    names = tuple(map(str, range(80)))
+    data = Dataset(pictures[:64], pictures[64:], names[:64], names[64:], (), 0, "drawn", from_cache=False)
+    # kernels by trial take longer than all the rest
+    monkeypatch.setattr("trainer.training.fit.set_arithmetic", lambda device, precision: None)
+    for steps in (40, 60):
+        settings = config(
+            "seeing", precision="bf16", steps=steps, device="cuda", compile="off",
+            log_every=5, eval_every=20, snap=20, lr_decay=0.0,
+        )  # fmt: skip
+        assert fit(settings, data, run, resume=steps > 40, say=said.append).finished
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    ticks = [line for line in lines if line["kind"] == "tick"]
+    assert [line["step"] for line in ticks] == list(range(5, 61, 5))
+    assert all(math.isfinite(line["critic_loss"]) for line in ticks)
+    assert not [line for line in lines if line["kind"] == "guard"]
+    assert sum(line.startswith("Captured a cycle") for line in said) == 2, said
 
 
 def test_without_a_trace_restores_in_place() -> None:
