@@ -35,7 +35,7 @@ def graph_cycles(training: Training, say: Callable[[str], None]) -> None:
         training.run = captured(training)
     except RuntimeError as error:
         training.rng = _another(training.rng)
-        say(f"Not captured as a CUDA graph ({str(error).splitlines()[0][:160]}): training goes on without.")
+        say(f"Not captured as a CUDA graph ({_reason(error)}): training goes on without.")
     else:
         say(f"Captured a cycle as a CUDA graph in {time.monotonic() - started:.0f} s.")
         # what is looked at between cycles comes in sizes of its own, too seldom for kernels chosen by trial
@@ -70,6 +70,14 @@ class _Replay:
 
     def __call__(self) -> None:
         self.graph.replay()
+
+
+def _reason(error: BaseException) -> str:
+    """Of the first of them: those that follow say no more than that the capture had failed."""
+    while isinstance(error.__context__, RuntimeError):
+        error = error.__context__
+    lines = str(error).splitlines() or [type(error).__name__]
+    return lines[0][:160]
 
 
 def _another(rng: torch.Generator) -> torch.Generator:

@@ -65,7 +65,10 @@ def test_what_can_not_be_captured_is_said_and_goes_on_without(
     training: Training, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(training: Training) -> None:
-        raise RuntimeError("CUDA error: out of graphs\nand much more")
+        try:
+            raise RuntimeError("CUDA error: out of graphs\nand much more")
+        finally:
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
 
     run, rng, said = training.run, training.rng, list[str]()
     numbers = rng.get_state()
