@@ -21,7 +21,7 @@ from trainer.nets.vision import make_vision
 from trainer.pictures import to_device
 from trainer.training import state
 from trainer.training.distributed import ALONE, Workers
-from trainer.training.graph import graph_cycles
+from trainer.training.graph import captures, graph_cycles
 from trainer.training.guard import Guard
 from trainer.training.initial import begin_as, initial_vision, load_initial
 from trainer.training.runfolder import held, refuse_differences, refuse_taken, write_run_config
@@ -127,11 +127,14 @@ def _clock(training: Training) -> Callable[[], None]:
 def _choose_arithmetic(training: Training, say: Callable[[str], None]) -> None:
     """Compile the gradients where that is wanted, and keep in the settings what was decided.
 
-    A resume then computes as the run did before: compiled gradients equal autograd's to rounding only.
+    By itself not where cycles are captured: as they are timed here, without their graph, most of their time
+    is Python's, and that is gone then anyway. A resume then computes as the run did before: compiled
+    gradients equal autograd's to rounding only.
     """
     config = training.config
     left = config.steps - training.step
-    wanted = config.compile == "on" or (config.compile == "auto" and left >= LEAST_STEPS_TO_COMPILE)
+    may_pay = left >= LEAST_STEPS_TO_COMPILE and not captures(training)
+    wanted = config.compile == "on" or (config.compile == "auto" and may_pay)
     if wanted:
         from trainer.training import compiled  # imports torch's compiler: two seconds
 

@@ -23,12 +23,15 @@ WARM_UP = 3
 """Cycles on a side stream before the capture: what is made once (the optimisers' averages, say) then is."""
 
 
-def graph_cycles(training: Training, say: Callable[[str], None]) -> None:
-    """Let the training run its cycles by a captured graph where its device has them. Says where that fails.
+def captures(training: Training) -> bool:
+    """Whether the training's cycles are to be captured: where its device has graphs, and not those of several
+    processes, whose gradients meet in between."""
+    return training.device.type == "cuda" and training.workers.size == 1 and training.config.graph
 
-    Of several processes none is captured: their gradients meet in between.
-    """
-    if training.device.type != "cuda" or training.workers.size > 1 or not training.config.graph:
+
+def graph_cycles(training: Training, say: Callable[[str], None]) -> None:
+    """Let the training run its cycles by a captured graph where it `captures` them. Says where that fails."""
+    if not captures(training):
         return
     started = time.monotonic()
     try:

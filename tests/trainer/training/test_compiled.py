@@ -176,6 +176,23 @@ def test_what_was_refused_is_not_recorded_as_compiled(monkeypatch: pytest.Monkey
         assert (run.arithmetic is found) is not refused
 
 
+def test_what_is_captured_is_compiled_only_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cycle without its graph is five times as long on a GPU: compiling would seem to pay."""
+    monkeypatch.setattr(compiled, "cycle_seconds", lambda *arguments: [1.0])
+    monkeypatch.setattr(compiled, "compile_arithmetic", lambda networks, task, *rest: eager(networks, task))
+    for device, graph, setting, wanted in (
+        ("cuda", True, "auto", "off"),
+        ("cuda", True, "on", "on"),
+        ("cuda", False, "auto", "on"),
+        ("cpu", True, "auto", "on"),
+    ):
+        run = training(compile=setting, graph=graph, steps=10_000, precision="float32")
+        monkeypatch.setattr(run, "example", lambda: None)
+        monkeypatch.setattr(run, "device", torch.device(device))
+        _choose_arithmetic(run, lambda text: None)
+        assert run.config.compile == wanted, (device, graph, setting)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
