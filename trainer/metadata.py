@@ -13,7 +13,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, astuple, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,11 @@ from trainer.nets.architecture import Architecture
 from trainer.scale import Scale
 
 FORMAT = "meshibot-checkpoint"
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 _LEAST_READER = 3
 """The least version that a program has to know to read what is written here."""
-_LEAST_READER_OF_SCALES = 4
-"""The same where there is a scale: earlier programs take its fifth number for damage. (There are files of
-version 3 that have it, and say that programs of 3 may read them.)"""
+_LEAST_READER_OF_SCALES = 5
+"""The same where there is a scale: earlier programs take its last numbers for damage."""
 LEAST_READABLE = 2
 """The earliest version that is read: before it, files lack what the critic saw in photographs."""
 METADATA_KEY = "meshibot"
@@ -123,7 +122,7 @@ class Metadata:
             "format_version": FORMAT_VERSION,
             "least_reader": _LEAST_READER if scale is None else _LEAST_READER_OF_SCALES,
             **asdict(self),
-            "score_scale": () if scale is None else astuple(scale),
+            "score_scale": () if scale is None else scale.numbers,
         }
 
     @classmethod

@@ -50,10 +50,10 @@ class TestReading:
         assert read_metadata(saved).score_scale == Scale(0.5, 1.0, -2.0, 0.25, 1.0)
 
     def test_only_a_file_that_earlier_programs_read_wrongly_asks_for_this_version(self) -> None:
-        """Those of format 3 take a scale with a weight for damage."""
+        """Those of formats 3 and 4 take a scale with content for damage."""
         assert [metadata(score_scale=s).to_json()["least_reader"] for s in (None, Scale(0, 1, 0, 1))] == [
             3,
-            4,
+            5,
         ]
 
 
@@ -111,6 +111,8 @@ class TestRefusals:
             {"score_scale": [0, 1, 0, -1]},
             {"score_scale": [0, 1, 0, 1, 0]},
             {"score_scale": [0, 1, 0, 1, 1, 1]},
+            {"score_scale": [0, 1, 0, 1, 1, 1, 0]},
+            {"score_scale": [0, 1, 0, 1, 1, 1, 1, 1]},
             {"score_quantiles": [0, float("nan")]},
             {"score_quantiles": [0, 10**400]},
             {"step": "many"},
