@@ -65,7 +65,8 @@ class Scale:
         if len(critic) < 2:
             return None
         parts = [critic, typical] if near is None else [critic, typical, near]
-        found = [(part.double().mean().item(), part.double().std().item()) for part in parts]
+        wide = [part.cpu().double() for part in parts]  # Apple's GPUs have no float64
+        found = [(part.mean().item(), part.std().item()) for part in wide]
         if not min(deviation for _, deviation in found) > 0:
             return None
         of_critic, of_layout, *of_content = found

@@ -292,7 +292,7 @@ def test_out_of_memory_is_one_sentence_that_says_what_to_lower(
         patch.setattr(Training, "cycle", full)
         status, said = fit("--data", photographs, "--out", run, "--steps", "2", *OPTIONS)
     assert status == 1
-    assert "Memory ran out: go on with --resume and a smaller --cache-gb" in said
+    assert "Memory ran out: take a smaller --cache-gb (a run that has saved a state goes on" in said
     assert "Traceback" not in said
     assert fit("--resume", "--out", run)[0] == 0
 
