@@ -214,6 +214,15 @@ def fingerprint_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _instead(path: Path) -> str:
+    """What to give in place of a missing file; a run with few photographs has no best, but a last."""
+    there = sorted(path.parent.glob("*.safetensors"))
+    if not there:
+        return "give the path of a file made by trainer fit"
+    more = f" and {len(there) - 1} others" if there[1:] else ""
+    return f"what is there is {there[0].name}{more}"
+
+
 def _read_header(path: Path) -> dict[str, Any]:
     """The safetensors header: eight bytes of length, then JSON. The file has to be as long as it says."""
     if path.exists() and not (path.is_file() or path.is_dir()):  # to read a pipe or a device has no end
@@ -229,9 +238,7 @@ def _read_header(path: Path) -> dict[str, Any]:
             raw = file.read(length)
             size = os.fstat(file.fileno()).st_size
     except FileNotFoundError:
-        raise CheckpointError(
-            f"There is no checkpoint at {path}: give the path of a file made by trainer fit."
-        ) from None
+        raise CheckpointError(f"There is no checkpoint at {path}: {_instead(path)}.") from None
     except IsADirectoryError:
         raise CheckpointError(
             f"{path} is a folder: give the .safetensors file in its checkpoints/ folder."

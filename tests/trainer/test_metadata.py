@@ -72,6 +72,16 @@ class TestRefusals:
         with pytest.raises(CheckpointError, match="is a folder"):
             read_metadata(tmp_path)
 
+    def test_what_to_give_for_a_missing_file(self, saved: Path) -> None:
+        """Of few photographs there is a last one, and no best."""
+        missing = saved.with_name("best.safetensors")
+        with pytest.raises(CheckpointError, match=rf"at {missing}: what is there is {saved.name}\.$"):
+            read_metadata(missing)
+        saved.with_name("step-00000005.safetensors").touch()
+        saved.with_name("step-00000010.safetensors").touch()
+        with pytest.raises(CheckpointError, match=r"what is there is .* and 2 others"):
+            read_metadata(missing)
+
     def test_what_is_no_file(self) -> None:
         with pytest.raises(CheckpointError, match="is no file"):
             read_metadata(Path(os.devnull))
