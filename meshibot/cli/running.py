@@ -7,7 +7,7 @@ import logging
 import signal
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -30,9 +30,6 @@ from meshibot.display import (
     show_insights,
     show_status,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command()

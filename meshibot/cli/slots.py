@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -29,9 +29,6 @@ from meshibot.display import (
     say,
 )
 from meshibot.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
 
 
 @slots_app.command("list")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -30,9 +30,6 @@ from meshibot.display import (
     show_stock,
 )
 from meshibot.errors import NothingToDo, UsageError
-
-if TYPE_CHECKING:
-    pass
 
 
 @stock_app.command("fill")

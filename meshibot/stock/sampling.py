@@ -1,4 +1,4 @@
-"""The only room with torch: a child process that samples, scores, chooses, writes PNGs, and ends.
+"""A child process, and so the place for torch: it samples, scores, chooses, writes PNGs, and ends.
 
 `python -m meshibot.stock.sampling` reads a SamplingRequest as JSON from standard input and writes a
 SamplingResult as JSON to standard output. A failure is one sentence, the last line of standard error, and

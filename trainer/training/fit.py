@@ -83,9 +83,10 @@ def fit(
         if resume:
             loop = _restore(training, dataset, run, say)
         clock = _clock(training)
-        training.keep_looks(show=workers.lead)
-        _choose_arithmetic(training, say)
-        graph_cycles(training, say)
+        if not training.done:
+            training.keep_looks(show=workers.lead)
+            _choose_arithmetic(training, say)
+            graph_cycles(training, say)
         with stop_on_interrupt() as stopped, _companion(training, dataset, run, loop) as companion:
             if training.step == 0:
                 companion.begin()

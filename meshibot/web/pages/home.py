@@ -1,8 +1,7 @@
 """What needs a person first, then what comes next, what was, and how things stand."""
 
-from collections.abc import Sequence
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from urllib.parse import parse_qsl
 
@@ -15,8 +14,8 @@ from meshibot import undo as undoing
 from meshibot.agenda import Entry
 from meshibot.assembly import publisher_of
 from meshibot.captions import marker
-from meshibot.database import Account, AccountState, Event, Slot, SlotState
-from meshibot.database.queries import last_daemon, lives
+from meshibot.database import Account, AccountState, Event
+from meshibot.database.queries import last_daemon, lives, missed_slots
 from meshibot.errors import UsageError
 from meshibot.gallery import Filter
 from meshibot.needs import pictures_needed
@@ -28,8 +27,6 @@ from meshibot.views import posts_for_a_person
 from meshibot.web.pages.notes import joined, note_of
 from meshibot.web.site import BY, Call, Site, go, safe_path
 from meshibot.web.words import WORDS
-
-_WEEK = timedelta(days=7)
 
 
 def show(call: Call) -> Response:
@@ -53,7 +50,7 @@ def show(call: Call) -> Response:
             counts=counts,
             target=site.settings.stock_target,
             coming=_coming(site, session, now),
-            missed=_missed(session, names, now),
+            missed=missed_slots(session, names, now, 6),
             recent=gallery.page(session, Filter(), 6),
             months=costs.this_month(session, site.settings, now),
             daemon=daemon,
@@ -83,17 +80,6 @@ def _coming(site: Site, session: Session, now: datetime) -> list[Entry]:
         )
     ]
     return sorted(coming, key=lambda entry: entry.due_at)[: max(4, len(accounts) * 3)]
-
-
-def _missed(session: Session, accounts: Sequence[str], now: datetime) -> Sequence[Slot]:
-    """What nobody posted within the last week, the latest first."""
-    query = select(Slot).where(
-        Slot.account.in_(accounts),
-        Slot.state == SlotState.MISSED,
-        Slot.due_at > now - _WEEK,
-        Slot.due_at <= now,
-    )
-    return session.scalars(query.order_by(Slot.due_at.desc()).limit(6)).all()
 
 
 def _said_of(call: Call, event: Event) -> str:
