@@ -94,7 +94,7 @@ def metadata(**changes: object) -> Metadata:
         score_quantiles=(-1.0, 0.0, 0.5, 3.0),
         metrics={"swd": Metric(12.5, 3.25), "gap": Metric(0.5)},
         held_out_apart=True,
-        score_scale=Scale(0.5, 1.0, -2.0, 0.25, 0.5),
+        score_scale=Scale(0.5, 1.0, -2.0, 0.25, 0.5, -17.0, 3.0),
         head_weights=(0.5,),
         training_hashes=("00ff00ff00ff00ff",),
         versions={"torch": "2"},

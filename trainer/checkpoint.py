@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from trainer.metrics.realism import Realism
     from trainer.nets.critic import Critic
     from trainer.nets.generator import Generator
-    from trainer.nets.vision import Description, Vision
+    from trainer.nets.vision import Vision
 
 T = TypeVar("T")
 
@@ -94,19 +94,11 @@ class Checkpoint:
                 return self._realism(self.critic.features(self.vision(images)).float())
             views, described = self.vision.look(images)
             scores = self.vision.weighed(self.critic(views))
-            typical = self._typicality(described)
+            near = None if self.copies is None else self.copies.nearness(described.content)
+            # in files of before layouts content stood in for them
+            typical = near if self.layout is None else self.layout.typicality(described.layout)
             scale = self.metadata.score_scale
-            return scores if typical is None or scale is None else scale.score(scores, typical)
-
-    def _typicality(self, described: Description) -> Tensor | None:
-        """Of pictures (n,), where the checkpoint can tell it; as it was then in one of before layouts."""
-        from trainer.layout import nearness
-
-        if self.layout is not None:
-            return self.layout.typicality(described.layout)
-        if self.copies is not None:
-            return nearness(self.copies.components(described.content), self.copies.training)
-        return None
+            return scores if typical is None or scale is None else scale.score(scores, typical, near)
 
     def find_copies(self, pictures: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Which of uint8 pictures (n, r, r, 3) are too near to a training photograph, (n,): none, where the

@@ -46,6 +46,13 @@ def rounds_well(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
+def widest(device: torch.device) -> torch.dtype:
+    """What is computed in where float32 would round too much: float64, which Apple's GPUs haven't."""
+    import torch
+
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def set_arithmetic(device: torch.device, precision: str) -> None:
     """For a training: on a GPU kernels are chosen by trial, and float32 is float32 where it is asked for.
 
@@ -83,8 +90,11 @@ def a_core_each(most: int) -> Iterator[Executor]:
 _MACHINE_FAULTS = (
     ("out of memory", "Memory ran out"),
     ("can't allocate memory", "Memory ran out"),
+    ("status_alloc_failed", "Memory ran out"),  # cuBLAS's and cuDNN's word for it
     ("failed to map segment", "Memory ran out"),  # of one of its libraries, where it is imported
     ("cpuinfo", "torch can't tell what processor this is: let this process read /proc/cpuinfo"),
+    ("no kernel image", "torch was not built for this GPU: take --device cpu"),
+    ("busy or unavailable", "The GPU is another program's: close that, or take --device cpu"),
     (
         "could not create a primitive",
         "torch may not make code as it runs: where systemd starts this, take MemoryDenyWriteExecute out",

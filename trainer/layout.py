@@ -3,8 +3,7 @@
 A critic tells textures well and compositions badly: three bowls that flow together may be as sharp as one.
 Where in a picture a pretrained network sees what tells the other half. Counted blind on 100 pictures that the
 critic had chosen and 100 that nobody had, layouts alone rank a good picture above a bad one in 98 and 93 of a
-hundred pairs, the critic alone in 58 and 80, the critic with half of layouts' weight in 99 and 96
-(docs/experiments.md).
+hundred pairs, the critic alone in 58 and 80 (docs/experiments.md).
 """
 
 from __future__ import annotations
@@ -15,15 +14,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainer.metrics.distances import distances
-
 COMPONENTS = 32
 """Directions in which photographs vary most; of 16 to 256 they rank best, and 50 photographs give 16."""
 FEWEST = 4
 """Photographs: of fewer nothing is typical."""
 _LEAST_DEVIATION = 1e-3
 _LEAST_VARIANCE = 1e-6
-_NEIGHBOURS = 10
 
 
 @dataclass(frozen=True)
@@ -86,10 +82,3 @@ class Layout:
         if any(bool((each <= 0).any()) for each in (layout.deviation, layout.variances, layout.rest)):
             raise ValueError("what layouts are told by has no width")
         return layout
-
-
-def nearness(components: Tensor, training: Tensor) -> Tensor:
-    """What stood in for the layout in checkpoints until it was found (n,): minus the mean distance of each
-    row (n, k) to its nearest of the photographs' (t, k)."""
-    nearest = distances(components, training).topk(min(_NEIGHBOURS, len(training)), largest=False).values
-    return -nearest.mean(1)

@@ -13,7 +13,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, astuple, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,11 @@ from trainer.nets.architecture import Architecture
 from trainer.scale import Scale
 
 FORMAT = "meshibot-checkpoint"
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 _LEAST_READER = 3
 """The least version that a program has to know to read what is written here."""
-_LEAST_READER_OF_SCALES = 4
-"""The same where there is a scale: earlier programs take its fifth number for damage. (There are files of
-version 3 that have it, and say that programs of 3 may read them.)"""
+_LEAST_READER_OF_SCALES = 5
+"""The same where there is a scale: earlier programs take its last numbers for damage."""
 LEAST_READABLE = 2
 """The earliest version that is read: before it, files lack what the critic saw in photographs."""
 METADATA_KEY = "meshibot"
@@ -127,7 +126,7 @@ class Metadata:
             "format_version": FORMAT_VERSION,
             "least_reader": _LEAST_READER if scale is None else _LEAST_READER_OF_SCALES,
             **said,
-            "score_scale": () if scale is None else astuple(scale),
+            "score_scale": () if scale is None else scale.numbers,
         }
 
     @classmethod
@@ -219,6 +218,15 @@ def fingerprint_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _instead(path: Path) -> str:
+    """What to give in place of a missing file; a run with few photographs has no best, but a last."""
+    there = sorted(path.parent.glob("*.safetensors"))
+    if not there:
+        return "give the path of a file made by trainer fit"
+    more = f" and {len(there) - 1} others" if there[1:] else ""
+    return f"what is there is {there[0].name}{more}"
+
+
 def _read_header(path: Path) -> dict[str, Any]:
     """The safetensors header: eight bytes of length, then JSON. The file has to be as long as it says."""
     if path.exists() and not (path.is_file() or path.is_dir()):  # to read a pipe or a device has no end
@@ -234,9 +242,7 @@ def _read_header(path: Path) -> dict[str, Any]:
             raw = file.read(length)
             size = os.fstat(file.fileno()).st_size
     except FileNotFoundError:
-        raise CheckpointError(
-            f"There is no checkpoint at {path}: give the path of a file made by trainer fit."
-        ) from None
+        raise CheckpointError(f"There is no checkpoint at {path}: {_instead(path)}.") from None
     except IsADirectoryError:
         raise CheckpointError(
             f"{path} is a folder: give the .safetensors file in its checkpoints/ folder."

@@ -1,4 +1,4 @@
-"""What is on this machine: home, disk, checkpoint, database, stock, daemon, backup, clock."""
+"""What is on this machine: home, disk, checkpoint, run, database, stock, daemon, backup, clock."""
 
 import importlib.util
 import shutil
@@ -15,8 +15,10 @@ from meshibot.config import Settings
 from meshibot.database import Daemon, Post
 from meshibot.database.migrate import HEAD, open_existing
 from meshibot.database.queries import last_daemon, lives
+from meshibot.errors import MeshibotError
 from meshibot.health.finding import Finding, Level, looked
 from meshibot.stock import inventory
+from meshibot.stock.stages import checkpoints_of
 from meshibot.thresholds import LOW_DISK, OLD_BACKUP
 from meshibot.views import instant
 from trainer.metadata import read_metadata
@@ -31,6 +33,8 @@ def look(settings: Settings, now: datetime) -> Iterator[Finding]:
     yield looked("home", lambda: _home(settings))
     yield looked("disk", lambda: _disk(settings))
     yield looked("checkpoint", lambda: _checkpoint(settings))
+    if (run := settings.run) is not None:
+        yield looked("run", lambda: _run(run))
     database = looked("database", lambda: _database(settings))
     yield database
     if database.level != "failed":
@@ -87,6 +91,14 @@ def _checkpoint(settings: Settings) -> tuple[Level, str]:
     if not metadata.training_hashes:
         return "warning", f"{says} It has no hashes of them, so copies of a photograph can't be told."
     return "ok", says
+
+
+def _run(run: Path) -> tuple[Level, str]:
+    try:
+        kept = checkpoints_of(run)
+    except MeshibotError as error:
+        return "warning", str(error)  # its disk may be mounted late, and posts of other kinds don't need it
+    return "ok", f"{run} keeps {len(kept)} of its checkpoints."
 
 
 def _database(settings: Settings) -> tuple[Level, str]:

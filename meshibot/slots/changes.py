@@ -276,8 +276,7 @@ def _slot(session: Session, desk: Desk, which: Reference) -> Slot:
             raise UsageError(f"{desk.account} has no slot {which}: see `meshibot slots list`.")
         return slot
     minute = which.replace(tzinfo=None).isoformat(timespec="minutes")
-    slot = session.scalar(select(Slot).where(Slot.key == f"{desk.account}|{minute}").with_for_update())
-    if slot is not None:
+    if (slot := _written(session, desk.account, minute)) is not None:
         return slot
     schedule = desk.schedule
     around = which.replace(tzinfo=schedule.tz) - timedelta(hours=4)
@@ -295,6 +294,18 @@ def _slot(session: Session, desk: Desk, which: Reference) -> Slot:
             session.flush()
             return slot
     raise UsageError(f"{desk.account} has no slot at {minute}: see `meshibot slots list`.")
+
+
+def _written(session: Session, account: str, minute: str) -> Slot | None:
+    """The slot that is at this local time, or else the one that was there before it was moved."""
+    key = f"{account}|{minute}"
+    here = Slot.local.startswith(minute, autoescape=True) & (Slot.account == account)
+    found = session.scalars(select(Slot).where(here | (Slot.key == key)).with_for_update()).all()
+    return max(
+        found,
+        key=lambda slot: (slot.local.startswith(minute), slot.state is SlotState.PLANNED, slot.key == key),
+        default=None,
+    )
 
 
 def _set_time(desk: Desk, slot: Slot, due: datetime) -> None:

@@ -1,6 +1,7 @@
 """From cron lines to the moments at which an account posts. It is pure: the planner writes them down."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
@@ -80,11 +81,19 @@ def cron_lines(cron: str) -> tuple[str, ...]:
         try:
             next(iter(CronSim(line, datetime(2024, 1, 1))), None)
         except CronSimError as error:
-            field = str(error).removeprefix("Bad ")
-            raise UsageError(
-                f"MESHIBOT_SCHEDULE has the line {line!r}: its {field} can't be understood."
-            ) from None
+            raise UsageError(f"MESHIBOT_SCHEDULE has the line {line!r}: {_fault(line, error)}.") from None
     return lines
+
+
+def _fault(line: str, error: CronSimError) -> str:
+    """What is wrong with a cron line, a fragment of a sentence."""
+    field = str(error).removeprefix("Bad ")
+    minute, hour, day, _, weekday = line.split()
+    with suppress(CronSimError):
+        next(iter(CronSim(f"{minute} {hour} {day} * {weekday}", datetime(2024, 1, 1))), None)
+        if field == "day-of-month":
+            return "no month that it names has such a day"
+    return f"its {field} can't be understood"
 
 
 def schedule_of(account: "AccountSettings") -> Schedule:

@@ -18,23 +18,28 @@ SIDE = 512
 """Pixels of each in it."""
 
 
-def earlier(run: Path, checkpoint: Path) -> tuple[Path, ...]:
-    """Three kept checkpoints of a run from before `checkpoint`, which is one of its own, the first one first.
-
-    Raises UsageError where it is none of the run's, or where the run kept too few; MeshibotError where the
-    folder is away.
-    """
+def checkpoints_of(run: Path) -> list[Path]:
+    """Those that a run kept. Raises MeshibotError where the folder is away, or is none of a run."""
     folder = run / "checkpoints"
     if not folder.is_dir():
         raise MeshibotError(
             f"There are no checkpoints in {run}: set MESHIBOT_RUN to a run folder of trainer fit, or mount "
             "its disk."
         )
+    return sorted(folder.glob("*.safetensors"))
+
+
+def earlier(run: Path, checkpoint: Path) -> tuple[Path, ...]:
+    """Three kept checkpoints of a run from before `checkpoint`, which is one of its own, the first one first.
+
+    Raises UsageError where it is none of the run's, or where the run kept too few; MeshibotError where the
+    folder is away.
+    """
+    files = checkpoints_of(run)
     try:
         last = read_metadata(checkpoint)
     except TrainerError as error:
         raise UsageError(str(error)) from error
-    files = sorted(folder.glob("*.safetensors"))
     if not _is_among(checkpoint, files):
         raise UsageError(
             f"{checkpoint.name} is no checkpoint of the run {run}, so that run never drew its pictures: set "

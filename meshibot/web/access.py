@@ -31,7 +31,8 @@ def token_file(home: Path) -> Path:
 def read_token(home: Path) -> str:
     """The token, made where there is none. Its file is readable to its owner alone.
 
-    UsageError where others may read it, or where it is too short to be one.
+    UsageError where others may read it, or where it is too short to be one; MeshibotError where it can't be
+    read, or can't be written: then nothing is left of it.
     """
     file = token_file(home)
     try:
@@ -40,8 +41,12 @@ def read_token(home: Path) -> str:
         if file.stat().st_mode & 0o077:
             raise UsageError(f"{file} can be read by others: run `chmod 600 {file}`.")
         token = file.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise MeshibotError(f"{file} can't be used ({error}): remove it, a new one is made.") from error
+    except OSError as error:
+        raise MeshibotError(
+            f"{file} can't be used ({error.strerror}): make room, or make it and its folder this user's own."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file} holds no token: remove it, a new one is made.") from error
     if len(token) < _BYTES:
         raise UsageError(f"The token in {file} is too short: remove the file, a new one is made.")
     return token
@@ -50,8 +55,12 @@ def read_token(home: Path) -> str:
 def _write_new(file: Path) -> None:
     text = secrets.token_urlsafe(_BYTES) + "\n"
     number = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(number, "w", encoding="ascii") as new:
-        new.write(text)
+    try:
+        with os.fdopen(number, "w", encoding="ascii") as new:
+            new.write(text)
+    except OSError:
+        file.unlink()  # what is left would be in the way when there is room again
+        raise
 
 
 @dataclass

@@ -155,6 +155,13 @@ JAPANESE: dict[str, str] = {
     "The schedule was changed and no longer has it.": "スケジュールが変更され、この枠はなくなりました。",
     "It lies in the quiet hours {hours}.": "投稿しない時間帯({hours})です。",
     "A person added it, and took that back.": "人が追加し、取り消しました。",
+    (
+        "It was restored from a backup of {time} UTC, and what it posted since is not known here. Run "
+        "`meshibot resume --account {account}`, which asks its network."
+    ): (
+        "{time} UTC のバックアップから復元しました。その後の投稿は、"
+        "`meshibot resume --account {account}` でネットワークに問い合わせます。"
+    ),
     "The account is stopped: {reason}": "アカウントは停止中です。{reason}",
     "The network takes nothing from the account until {time} (its rate limit).": (
         "レート制限のため、{time} まで投稿を受け付けません。"

@@ -67,6 +67,24 @@ def test_what_is_wrong_is_found(
     assert says in finding.says
 
 
+def test_a_run_folder_that_is_away_or_is_none(
+    configured: pytest.MonkeyPatch, tmp_path: Path, checkpoint: Path
+) -> None:
+    """It may be mounted late; a wrong name reads the same, and was told by nothing but missed posts."""
+    assert "run" not in findings(load_settings())
+    run = tmp_path / "run"
+    configured.setenv("MESHIBOT_RUN", str(run))
+    configured.setenv("MESHIBOT_KINDS", "single, sat before-and-after")
+    found = findings(load_settings())
+    assert (found["run"].level, exit_status(list(found.values()))) == ("warning", 1)
+    assert f"no checkpoints in {run}: set MESHIBOT_RUN" in found["run"].says
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "checkpoints" / "last.safetensors").symlink_to(checkpoint)
+    found = findings(load_settings())
+    assert (found["run"].level, found["run"].says) == ("ok", f"{run} keeps 1 of its checkpoints.")
+    assert found["account main captions"].level == "failed"  # too few for earlier stages
+
+
 @pytest.mark.parametrize(
     "address",
     [

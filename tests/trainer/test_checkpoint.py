@@ -14,7 +14,7 @@ from tests.checkpoints import ARCH, ARCHITECTURE, make_checkpoint, metadata, wit
 from trainer import checkpoint
 from trainer.copies import CopyTest
 from trainer.errors import TrainerError
-from trainer.layout import Layout, nearness
+from trainer.layout import Layout
 from trainer.metadata import CheckpointError, fingerprint_of, read_metadata
 from trainer.metrics.realism import Realism
 from trainer.nets.critic import Critic
@@ -131,7 +131,7 @@ class TestRoundTrip:
         with pytest.raises(CheckpointError, match=r"weighs 2 heads of its critic, which has 6"):
             checkpoint.load(seeing)
 
-    def test_a_score_is_of_critic_and_typicality_where_the_file_can_tell_both(self, seeing: Path) -> None:
+    def test_a_score_is_of_critic_layout_and_content_where_the_file_can_tell_them(self, seeing: Path) -> None:
         """By layouts, or as in files of before them; and the critic's alone where a part is missing."""
         plain = checkpoint.load(seeing)
         assert isinstance(plain.vision, PretrainedVision)
@@ -142,19 +142,21 @@ class TestRoundTrip:
         assert layout is not None
         assert copies is not None
         by_layout = layout.typicality(described.layout)
-        near = nearness(copies.components(described.content), copies.training)
+        near = copies.nearness(described.content)
         scale = Scale(0.5, 2.0, -3.0, 4.0)
+        whole = replace(scale, nearness_mean=-20.0, nearness_deviation=3.0)
         for of_copies, of_layout, said, typical in (
             (copies, layout, scale, by_layout),
             (None, layout, scale, by_layout),
             (copies, None, scale, near),
             (None, None, scale, None),
             (copies, layout, replace(scale, critic_weight=0.25), by_layout),
+            (copies, layout, whole, by_layout),
             (copies, layout, None, None),
         ):
             document = replace(plain.metadata, score_scale=said)
             changed = replace(plain, copies=of_copies, layout=of_layout, metadata=document)
-            expected = by_critic if said is None or typical is None else said.score(by_critic, typical)
+            expected = by_critic if said is None or typical is None else said.score(by_critic, typical, near)
             torch.testing.assert_close(changed.score(pictures), expected, rtol=1e-3, atol=1e-3)
         parts = (plain.generator, plain.critic, plain.vision, plain.photographs, plain.metadata)
         checkpoint.save(seeing, *parts, copies, layout)

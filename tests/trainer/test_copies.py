@@ -69,6 +69,18 @@ def test_innocent_pictures_pass(vision: PretrainedVision, copies: CopyTest) -> N
     assert copies.finds(vision, UNSEEN).mean() <= FALSE_ALARMS + 0.15
 
 
+def test_nearness_is_the_mean_distance_to_the_ten_nearest_photographs() -> None:
+    rng = torch.Generator().manual_seed(0)
+    parts = [torch.randn(count, 12, generator=rng) for count in (200, 20, 20)]
+    test, pictures = measured(*parts), torch.randn(6, 12, generator=rng)
+    apart = (test.components(pictures)[:, None] - test.training[None]).norm(dim=2)
+    expected = -apart.sort(1).values[:, :10].mean(1)
+    torch.testing.assert_close(test.nearness(pictures).float(), expected, rtol=1e-4, atol=1e-4)
+    few = measured(parts[0][:3], *parts[1:])
+    assert few.nearness(pictures).shape == (6,)
+    assert few.nearness(parts[0][:3]).max() < 0, "the others count too"
+
+
 def test_few_held_out_photographs_are_no_measure() -> None:
     training, held_out = torch.randn(2, 9, 12, generator=torch.Generator().manual_seed(0))
     few, enough = held_out[: FEWEST - 1], held_out[:FEWEST]

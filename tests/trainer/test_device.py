@@ -9,6 +9,7 @@ from trainer.device import (
     rounds_well,
     set_arithmetic,
     told_faults,
+    widest,
 )
 from trainer.errors import TrainerError, UsageError
 
@@ -49,6 +50,11 @@ def test_an_apple_gpu_is_not_asked_to_round() -> None:
     assert not rounds_well(torch.device("mps"))
 
 
+def test_apples_gpus_have_no_float64() -> None:
+    assert widest(torch.device("mps")) == torch.float32
+    assert widest(torch.device("cpu")) == widest(torch.device("cuda")) == torch.float64
+
+
 @pytest.mark.parametrize("precision", ["auto", "float32"])
 def test_float32_is_not_rounded_to_tf32_where_it_is_asked_for(precision: str) -> None:
     kept = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
@@ -70,6 +76,19 @@ def test_float32_is_not_rounded_to_tf32_where_it_is_asked_for(precision: str) ->
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), "Memory ran out: less"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "Memory ran out: less"),
         (MemoryError(), "Memory ran out: less"),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+            "Memory ran out: less",
+        ),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "Memory ran out: less"),
+        (
+            RuntimeError("CUDA error: no kernel image is available for execution on the device"),
+            "not built for this GPU: take --device cpu",
+        ),
+        (
+            RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable"),
+            "The GPU is another program's",
+        ),
         (RuntimeError("Failed to initialize cpuinfo!"), "/proc/cpuinfo"),
         (RuntimeError("could not create a primitive"), "MemoryDenyWriteExecute"),
     ],

@@ -9,7 +9,7 @@ from sklearn.decomposition import PCA
 
 from tests.checkpoints import make_checkpoint
 from trainer import checkpoint
-from trainer.layout import COMPONENTS, FEWEST, Layout, nearness
+from trainer.layout import COMPONENTS, FEWEST, Layout
 from trainer.metadata import CheckpointError
 from trainer.nets.vision import PretrainedVision
 from trainer.scale import Scale
@@ -129,11 +129,3 @@ def test_one_that_lacks_a_part_is_none() -> None:
     del parts["rest"]
     with pytest.raises(ValueError, match="lacks a part"):
         Layout.from_tensors(parts)
-
-
-def test_nearness_is_the_mean_distance_of_the_ten_nearest() -> None:
-    rng = torch.Generator().manual_seed(0)
-    photographs, pictures = torch.randn(200, 8, generator=rng), torch.randn(6, 8, generator=rng)
-    expected = [-(photographs - row).norm(dim=1).sort().values[:10].mean().item() for row in pictures]
-    assert nearness(pictures, photographs).tolist() == pytest.approx(expected, rel=1e-5)
-    assert nearness(pictures, photographs[:3]).shape == (6,)

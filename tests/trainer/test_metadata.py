@@ -50,10 +50,10 @@ class TestReading:
         assert read_metadata(saved).score_scale == Scale(0.5, 1.0, -2.0, 0.25, 1.0)
 
     def test_only_a_file_that_earlier_programs_read_wrongly_asks_for_this_version(self) -> None:
-        """Those of format 3 take a scale with a weight for damage."""
+        """Those of formats 3 and 4 take a scale with content for damage."""
         assert [metadata(score_scale=s).to_json()["least_reader"] for s in (None, Scale(0, 1, 0, 1))] == [
             3,
-            4,
+            5,
         ]
 
 
@@ -71,6 +71,16 @@ class TestRefusals:
             read_metadata(tmp_path / "none.safetensors")
         with pytest.raises(CheckpointError, match="is a folder"):
             read_metadata(tmp_path)
+
+    def test_what_to_give_for_a_missing_file(self, saved: Path) -> None:
+        """Of few photographs there is a last one, and no best."""
+        missing = saved.with_name("best.safetensors")
+        with pytest.raises(CheckpointError, match=rf"at {missing}: what is there is {saved.name}\.$"):
+            read_metadata(missing)
+        saved.with_name("step-00000005.safetensors").touch()
+        saved.with_name("step-00000010.safetensors").touch()
+        with pytest.raises(CheckpointError, match=r"what is there is .* and 2 others"):
+            read_metadata(missing)
 
     def test_what_is_no_file(self) -> None:
         with pytest.raises(CheckpointError, match="is no file"):
@@ -111,6 +121,8 @@ class TestRefusals:
             {"score_scale": [0, 1, 0, -1]},
             {"score_scale": [0, 1, 0, 1, 0]},
             {"score_scale": [0, 1, 0, 1, 1, 1]},
+            {"score_scale": [0, 1, 0, 1, 1, 1, 0]},
+            {"score_scale": [0, 1, 0, 1, 1, 1, 1, 1]},
             {"score_quantiles": [0, float("nan")]},
             {"score_quantiles": [0, 10**400]},
             {"step": "many"},

@@ -254,7 +254,7 @@ def _refuse_early(config: FitConfig, out: Path, resume: bool, dry_run: bool) -> 
     from trainer.device import choose_device
     from trainer.nets.efficientnet import read_weights
     from trainer.training.distributed import Workers
-    from trainer.training.runfolder import held, refuse_taken
+    from trainer.training.runfolder import held, refuse_photographs, refuse_taken
     from trainer.training.state import newest_state
 
     choose_device(config.device)
@@ -263,6 +263,7 @@ def _refuse_early(config: FitConfig, out: Path, resume: bool, dry_run: bool) -> 
         read_weights()
     if not resume:
         refuse_taken(out)
+        refuse_photographs(out, Path(config.data))
     elif not dry_run:
         newest_state(out / "state", lambda word: None)
         if os.environ.get("RANK", "0") == "0":

@@ -32,7 +32,10 @@ from trainer.training.training import Training, computes_in_bf16
 
 # Windows has no SIGHUP
 _STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-LESS_MEMORY = "go on with --resume and a smaller --cache-gb, or begin with a smaller --batch or --width"
+LESS_MEMORY = (
+    "take a smaller --cache-gb (a run that has saved a state goes on with --resume), or begin with a smaller "
+    "--batch or --width"
+)
 """What helps where memory runs out."""
 LEAST_STEPS_TO_COMPILE = 1_000
 """Of shorter runs it isn't even asked whether compiling pays."""
@@ -63,7 +66,7 @@ def fit(
     Raises UsageError where a run is in the way or differs, TrainerError where nothing can be resumed or
     written.
     """
-    if not resume:
+    if not resume and workers.lead:  # another process may come here when the first has begun to write
         refuse_taken(run)
     device = choose_device(config.device)
     keep_freed_memory()
@@ -80,9 +83,10 @@ def fit(
         if resume:
             loop = _restore(training, dataset, run, say)
         clock = _clock(training)
-        training.keep_looks(show=workers.lead)
-        _choose_arithmetic(training, say)
-        graph_cycles(training, say)
+        if not training.done:
+            training.keep_looks(show=workers.lead)
+            _choose_arithmetic(training, say)
+            graph_cycles(training, say)
         with stop_on_interrupt() as stopped, _companion(training, dataset, run, loop) as companion:
             if training.step == 0:
                 companion.begin()

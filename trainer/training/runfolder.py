@@ -33,6 +33,12 @@ def refuse_taken(run: Path) -> None:
         )
 
 
+def refuse_photographs(run: Path, data: Path) -> None:
+    """Raises UsageError where a new run would begin among its photographs: a run folder is not read again."""
+    if run.exists() and data.exists() and run.samefile(data):
+        raise UsageError(f"--out {run} holds the photographs: give another folder, such as --out run.")
+
+
 def refuse_differences(run: Path, saved: FitConfig, wanted: FitConfig) -> None:
     """Raises UsageError where `wanted` can't go on what `saved` began."""
     if found := differences(saved, wanted):

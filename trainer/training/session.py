@@ -20,7 +20,7 @@ from trainer.training.evaluation import FEWEST_HELD_OUT, Evaluation, Evaluator
 from trainer.training.guard import Verdict
 from trainer.training.runlog import COLUMNS, RunLog
 from trainer.training.setback import give_up, go_back
-from trainer.training.snapshots import BEST_CHECKPOINT, Snapshots
+from trainer.training.snapshots import BEST_CHECKPOINT, LAST_CHECKPOINT, Snapshots
 from trainer.training.training import TickStatistics, Training
 
 
@@ -41,7 +41,10 @@ class Session:
         self.snapshots = Snapshots(training, dataset, run)
         self.latest: Evaluation | None = None
         if training.config.eval_every and not self.evaluator.has_figures:
-            log.say(f"Fewer than {FEWEST_HELD_OUT} photographs are held out: no figures, and no best.")
+            log.say(
+                f"Fewer than {FEWEST_HELD_OUT} photographs are held out: no figures, and no best; take "
+                f"{LAST_CHECKPOINT}."
+            )
 
     def begin(self) -> None:
         """Write what a new run has: its first sheet, and a state to resume from and to go back to."""

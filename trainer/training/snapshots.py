@@ -103,9 +103,11 @@ class Snapshots:
         )
         scale = None
         if self._layout is not None and self._described is not None:
-            typical = self._layout.typicality(self._described.held_out.layout).to(scores)
-            scale = Scale.of(scores, typical)
-            scores = scale.score(scores, typical) if scale is not None else scores
+            seen, copies = self._described.held_out, self._copies
+            typical = self._layout.typicality(seen.layout).to(scores)
+            near = None if copies is None else copies.nearness(seen.content).to(scores)
+            scale = Scale.of(scores, typical, near)
+            scores = scale.score(scores, typical, near) if scale is not None else scores
         marks = torch.linspace(0, 1, QUANTILES + 1).to(scores)
         return scale, tuple(torch.quantile(scores, marks).tolist())
 

@@ -115,6 +115,17 @@ def test_a_moved_slot_is_not_planned_twice(desk: Desk) -> None:
     assert len([key for key in found if key.startswith("2026-11-24")]) == 1
 
 
+def test_a_moved_slot_is_named_by_the_time_that_the_list_shows(desk: Desk) -> None:
+    """By the one it had as well, until another slot is there."""
+    early, late = TONIGHT - timedelta(hours=1), TONIGHT + timedelta(minutes=30)
+    moved = changes.move(desk, TONIGHT, early).slot
+    assert changes.skip(desk, early).slot == moved
+    changes.restore(desk, early)
+    assert changes.move(desk, TONIGHT, late).slot == moved
+    added = changes.add(desk, TONIGHT).slot
+    assert changes.skip(desk, TONIGHT).slot == added != moved
+
+
 @pytest.mark.parametrize(
     ("to", "says"),
     [

@@ -122,7 +122,9 @@ def test_a_later_start_gives_the_same_slots(start: datetime, cut: float, cron: s
         ("61 * * * *", "minute"),
         ("0 9 * * 8", "day-of-week"),
         ("0 9 * * mo", "day-of-week"),
-        ("0 9 30 2 *", "day-of-month"),
+        ("0 9 32 * *", "its day-of-month can't be understood"),
+        ("0 9 30 2 *", "no month that it names has such a day"),
+        ("0 9 31 4,6 *", "no month that it names has such a day"),
         ("0 9 * * *; soon * * * *", "minute"),
     ],
 )

@@ -1,5 +1,6 @@
 """Who is let in, from where, and what every answer says to the browser: each rule a test."""
 
+import resource
 import stat
 from pathlib import Path
 from typing import cast
@@ -9,7 +10,7 @@ from starlette.datastructures import Headers
 from starlette.testclient import TestClient
 
 from meshibot.config import Settings
-from meshibot.errors import UsageError
+from meshibot.errors import MeshibotError, UsageError
 from meshibot.web import guard
 from meshibot.web.access import LINK_LASTS, SESSION_LASTS, Access, read_token, token_file
 from meshibot.web.app import PAGES
@@ -88,6 +89,24 @@ def test_the_tokens_file_is_its_owners_alone(tmp_path: Path) -> None:
     token_file(tmp_path).write_text("short")
     token_file(tmp_path).chmod(0o600)
     with pytest.raises(UsageError, match="too short"):
+        read_token(tmp_path)
+
+
+def test_a_token_that_could_not_be_written_is_written_when_there_is_room(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(MeshibotError, match=r"web-token can't be used \(File too large\): make room"):
+            read_token(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert len(read_token(tmp_path)) >= 40
+
+
+def test_a_token_that_is_no_text(tmp_path: Path) -> None:
+    token_file(tmp_path).write_bytes(b"\xff" * 40)
+    token_file(tmp_path).chmod(0o600)
+    with pytest.raises(UsageError, match="holds no token: remove it"):
         read_token(tmp_path)
 
 

@@ -292,7 +292,7 @@ def test_out_of_memory_is_one_sentence_that_says_what_to_lower(
         patch.setattr(Training, "cycle", full)
         status, said = fit("--data", photographs, "--out", run, "--steps", "2", *OPTIONS)
     assert status == 1
-    assert "Memory ran out: go on with --resume and a smaller --cache-gb" in said
+    assert "Memory ran out: take a smaller --cache-gb (a run that has saved a state goes on" in said
     assert "Traceback" not in said
     assert fit("--resume", "--out", run)[0] == 0
 
@@ -341,8 +341,29 @@ class TestRefusals:
         self.refused(fit(*options, "--resume"), 2, "other photographs")
         assert before == {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
 
+    def test_a_run_among_its_photographs(self, photographs: Path, fit: Fit) -> None:
+        """What holds a run is no folder of photographs any more: after hours it could not be resumed."""
+        before = sorted(photographs.iterdir())
+        link = photographs.parent / "link"
+        link.symlink_to(photographs)
+        for out in (photographs, link):
+            said = fit("--data", photographs, "--out", out, "--steps", "1", *OPTIONS)
+            self.refused(said, 2, f"--out {out} holds the photographs")
+        assert sorted(photographs.iterdir()) == before
+
     def test_resuming_what_is_no_run(self, tmp_path: Path, fit: Fit) -> None:
         self.refused(fit("--resume", "--out", tmp_path), 1, "is not a run folder")
+
+
+def test_nothing_is_prepared_for_a_run_that_is_over(photographs: Path, fit: Fit) -> None:
+    """To compile takes a minute, to look at thousands of photographs as well."""
+    run = photographs.parent / "run"
+    assert fit("--data", photographs, "--out", run, "--steps", "1", *OPTIONS)[0] == 0
+    status, said = fit("--resume", "--out", run, "--compile", "on")
+    assert status == 0, said
+    assert "Done at step 1" in said
+    assert "ompil" not in said
+    assert json.loads((run / "config.json").read_text())["compile"] == "on"
 
 
 def test_dry_run_writes_nothing(photographs: Path, fit: Fit) -> None:
