@@ -82,6 +82,9 @@ class Metadata:
     head_weights: tuple[float, ...] = ()
     """How much each of the critic's heads counts, in the generator's loss and in scores."""
 
+    format_version: int = field(default=FORMAT_VERSION, compare=False)
+    """Of the file that it was read from; what is written is of the present one."""
+
     @property
     def networks(self) -> Architecture:
         """The shapes of both networks. Raises KeyError, TypeError or ValueError for some that can't be."""
@@ -117,11 +120,12 @@ class Metadata:
 
     def to_json(self) -> dict[str, Any]:
         scale = self.score_scale
+        said = {name: value for name, value in asdict(self).items() if name != "format_version"}
         return {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "least_reader": _LEAST_READER if scale is None else _LEAST_READER_OF_SCALES,
-            **asdict(self),
+            **said,
             "score_scale": () if scale is None else scale.numbers,
         }
 
@@ -148,7 +152,7 @@ class Metadata:
             _text(name): _text(version) for name, version in _table(values.get("versions", {})).items()
         }
         values["held_out_apart"] = values.get("held_out_apart", False) is True
-        for name in ("step", "images_seen", "training_pictures", "held_out_pictures"):
+        for name in ("step", "images_seen", "training_pictures", "held_out_pictures", "format_version"):
             values[name] = _count(values[name])
         for name in ("objective", "preset", "data_fingerprint", "provenance", "licence_note", "created_at"):
             values[name] = _text(values.get(name, ""))

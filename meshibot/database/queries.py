@@ -378,6 +378,16 @@ def post_of_slot(session: Session, slot: Slot) -> Post | None:
     return session.scalar(select(Post).where(Post.slot_id == slot.id, Post.state == PostState.APPROVED))
 
 
+def is_shown_by_others(session: Session, post: Post, picture: Picture) -> bool:
+    """Whether another post has the picture that was made, or still may be."""
+    others = (
+        select(PostPicture.picture_id)
+        .join(Post, Post.id == PostPicture.post_id)
+        .where(PostPicture.picture_id == picture.id, Post.id != post.id, Post.state.not_in(_NEVER_MADE))
+    )
+    return bool(session.scalar(select(exists(others))))
+
+
 def written_ahead(session: Session, account: str, before: datetime) -> Sequence[Post]:
     """What was written ahead for planned slots that were due before then."""
     return session.scalars(

@@ -28,7 +28,7 @@ from meshibot.database import (
     SlotState,
 )
 from meshibot.database.models import Event
-from meshibot.database.queries import choose_pictures, post_of_slot
+from meshibot.database.queries import choose_pictures, is_shown_by_others, post_of_slot
 from meshibot.errors import ChangedMeanwhile, NothingToDo, UsageError
 from meshibot.slots.schedule import Schedule, plan
 
@@ -135,8 +135,13 @@ def put(
             words = Words(before["caption"], before["alt_text"])
         if picture is None:
             picture = before["picture"] if before else _next_picture(session, desk)
-        _take_out(session, slot)
-        _put_in(session, desk, slot, picture, words)
+        ahead = post_of_slot(session, slot)
+        if ahead is not None and before and picture == before["picture"]:
+            if words is not None:
+                ahead.caption, ahead.alt_text = words.caption, words.alt_text
+        else:
+            _take_out(session, slot)
+            _put_in(session, desk, slot, picture, words)
         return _done(session, desk, "put", [slot], picture)
 
 
@@ -360,13 +365,19 @@ def _put_in(session: Session, desk: Desk, slot: Slot, number: int, words: Words 
 
 
 def _take_out(session: Session, slot: Slot) -> dict[str, Any] | None:
-    """Remove what was written for the slot, and give its pictures back to the stock; what it was."""
+    """Remove what was written for the slot, and give its pictures back to the stock; what it was.
+
+    Not those that another account of its group has posted meanwhile, or still may.
+    """
     post = post_of_slot(session, slot)
     if post is None:
         return None
     contents = _contents(session, slot)
     for link in post.pictures:
-        link.picture.state = PictureState.APPROVED
+        if link.picture.state is PictureState.RESERVED and not is_shown_by_others(
+            session, post, link.picture
+        ):
+            link.picture.state = PictureState.APPROVED
     session.flush()
     session.execute(delete(PostPicture).where(PostPicture.post_id == post.id))
     session.expire(post, ["pictures"])

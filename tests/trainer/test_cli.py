@@ -158,6 +158,12 @@ def test_inspect(saved: Path) -> None:
     assert "generator kind plain, latent_size 8, channels 4 4 4 4, norm batch" in people
 
 
+def test_inspect_says_of_which_format_the_file_is() -> None:
+    path = Path(__file__).parents[1] / "data" / "checkpoint-format-2.safetensors"
+    document = json.loads(CliRunner().invoke(app, ["inspect", str(path), "--json"]).stdout)
+    assert (document["format_version"], "least_reader" in document) == (2, False)
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [

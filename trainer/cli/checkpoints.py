@@ -51,7 +51,9 @@ def inspect(
     from trainer.metadata import fingerprint_of, read_metadata
 
     metadata = read_metadata(checkpoint)
-    document = {**metadata.to_json(), "fingerprint": fingerprint_of(checkpoint)}
+    document = metadata.to_json()
+    del document["least_reader"]  # of what would be written now
+    document |= {"format_version": metadata.format_version, "fingerprint": fingerprint_of(checkpoint)}
     if as_json:
         print_json(document)
         return

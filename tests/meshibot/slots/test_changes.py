@@ -15,9 +15,11 @@ from meshibot import agenda, undo
 from meshibot.database import (
     Account,
     Database,
+    Kind,
     Picture,
     PictureState,
     Post,
+    PostPicture,
     PostState,
     Slot,
     SlotState,
@@ -216,6 +218,42 @@ def test_a_picture_that_does_not_wait_is_refused_and_nothing_is_changed(desk: De
     with pytest.raises(UsageError, match="no picture 99"):
         changes.put(desk, TONIGHT, 99)
     assert shown(desk) == {"2026-11-24T23:00": 3}
+
+
+@pytest.mark.parametrize(
+    ("others", "stays"),
+    [(PostState.POSTED, "posted"), (PostState.SENDING, "reserved"), (PostState.MISSED, "")],
+)
+def test_a_picture_that_another_of_the_group_shows_does_not_come_back_into_the_stock(
+    desk: Desk, others: PostState, stays: str
+) -> None:
+    changes.put(desk, TONIGHT, 4)
+    with desk.database.write() as session:
+        session.add(Account(name="other", publisher="ledger"))
+        session.flush()
+        shown_there = [PostPicture(picture_id=4, position=0)]
+        session.add(post_of("other", others, shown_there))
+        if others is PostState.POSTED:
+            session.get_one(Picture, 4).state = PictureState.POSTED
+    changes.put(desk, TONIGHT, words=Words("Words only"))  # what it shows stays
+    assert shown(desk) == {"2026-11-24T23:00": 4}
+    changes.clear(desk, TONIGHT)
+    assert pictures(desk.database)[3] == (stays or "approved")
+
+
+def post_of(account: str, state: PostState, shown_there: list[PostPicture]) -> Post:
+    return Post(
+        account=account,
+        publisher="ledger",
+        kind=Kind.SINGLE,
+        state=state,
+        serial=1,
+        created_at=NOON,
+        due_at=NOON,
+        not_before=NOON,
+        deadline=NOON,
+        pictures=shown_there,
+    )
 
 
 def test_two_slots_exchange_what_they_show(desk: Desk) -> None:
