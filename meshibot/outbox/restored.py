@@ -113,7 +113,11 @@ def unknown_since(session: Session, account: str) -> datetime | None:
     """Since when it is not known what the account posted; None where it is known."""
     last = session.scalar(
         select(Event)
-        .where(Event.account == account, Event.action.in_((RESTORE, TAKE_IN)))
+        .where(
+            Event.account == account,
+            Event.action.in_((RESTORE, TAKE_IN)),
+            Event.slot_id.is_(None),  # a slot that a person planned again is an event called restore as well
+        )
         .order_by(Event.id.desc())
         .limit(1)
     )
