@@ -6,7 +6,10 @@ import sys
 
 
 def open_standard_streams() -> None:
-    """Where one was closed (`>&-`): its number would go to the next file, and what is printed into that."""
+    """Where one was closed (`>&-`): its number would go to the next file, and what is printed into that.
+
+    What a terminal's encoding can't show is written as escapes, so that it stops nothing.
+    """
     for number in range(3):
         try:
             os.fstat(number)
@@ -14,6 +17,8 @@ def open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 (for the whole process)
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
 def give_up_output() -> None:

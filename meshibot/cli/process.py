@@ -17,9 +17,6 @@ def main() -> None:
     # a command ends before garbage matters, and imports alone would have it looked for 170 times
     gc.disable()
     open_standard_streams()
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that can't show Japanese must not stop a post.
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         try:
             app()

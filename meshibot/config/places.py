@@ -218,7 +218,7 @@ def _read_toml(file: Path | None) -> dict[str, Any]:
 
 def _make_absolute(table: dict[str, Any], folder: Path) -> None:
     """What is a file or a folder is meant relative to the folder of `meshibot.toml`."""
-    for name in ("home", "checkpoint", "captions", "backup_folder"):
+    for name in ("home", "checkpoint", "run", "captions", "backup_folder"):
         said = table.get(name)
         if not isinstance(said, str) or said.startswith("~"):
             continue

@@ -108,10 +108,9 @@ def is_caption_file(text: str) -> bool:
 
 def captions(value: object) -> str | tuple[str, ...] | Path:
     """A text, several, or the file that they are in."""
-    if isinstance(value, str) and is_caption_file(value):
-        return path(value)
     if isinstance(value, str):
-        return value
+        text = value.strip()
+        return path(text) if is_caption_file(text) else text
     if isinstance(value, list | tuple) and value and all(isinstance(text, str) for text in value):
         return tuple(value)
     raise ValueError("not texts")
@@ -153,11 +152,11 @@ def finite(value: object) -> object:
 
 
 def path(value: object) -> Path:
-    """An absolute path; `~` is the user's home."""
+    """An absolute path; `~` is the user's home. Blanks and line ends around it are none of it."""
     if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
         raise ValueError("not a path")
     try:
-        meant = Path(value).expanduser().absolute()
+        meant = Path(str(value).strip()).expanduser().absolute()
     except RuntimeError as error:
         raise ValueError("no such user") from error
     str(meant).encode()  # a name that is not UTF-8 can't be kept in a database; its error is a ValueError

@@ -182,6 +182,8 @@ def _restore(training: Training, dataset: Dataset, run: Path, say: Callable[[str
         raise UsageError(f"{run} was trained on other photographs: give the folder it began with as --data.")
     for word in state.restore_state(path, training):
         say(word)
+    if training.step > training.config.steps:
+        raise UsageError(f"{run} has made {training.step} steps already: give --steps no less than that.")
     say(f"Resumed at step {training.step} from {path.name}.")
     return loop
 

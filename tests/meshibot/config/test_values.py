@@ -125,6 +125,8 @@ def test_captions_are_a_text_several_or_a_file(tmp_path: Path) -> None:
     assert values.captions("ja") == "ja"
     assert values.captions(["a", "b"]) == ("a", "b")
     assert values.captions(str(tmp_path / "lines.txt")) == tmp_path / "lines.txt"
+    assert values.captions(f"{tmp_path / 'lines.txt'}\r") == tmp_path / "lines.txt"
+    assert values.captions(" en\r") == "en"
     assert values.captions("{marker}.txt") == "{marker}.txt"
     assert values.captions("a\nb.txt") == "a\nb.txt"
     for wrong in ([], ["a", 1], 7, None):
@@ -145,6 +147,7 @@ def test_a_path_is_absolute_and_can_be_kept(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("HOME", "/home/somebody")
     assert values.path("pictures") == tmp_path / "pictures"
     assert values.path("~/bot") == Path("/home/somebody/bot")
+    assert values.path(" /var/lib/bot \r") == Path("/var/lib/bot")
     for wrong in ("", " ", "a\0b", 7, None, "\udce9", "~nobody-of-this-name/x"):
         with pytest.raises(ValueError, match=r"not a path|no such user|surrogates"):
             values.path(wrong)

@@ -109,6 +109,18 @@ def test_what_needs_a_person_is_settled_by_its_two_buttons(client: TestClient, s
     assert "Nothing needs you." in client.get("/").text
 
 
+def test_a_database_that_came_back_is_no_slot_that_was_planned_again(client: TestClient, site: Site) -> None:
+    """Both leave an event called restore; only a slot can be taken back."""
+    with site.database.write() as session:
+        at = datetime.now(UTC)
+        session.add(Event(at=at, actor="somebody", action="restore", account="main", note=at.isoformat()))
+    page = client.get("/").text
+    assert "somebody" in page
+    assert "planned slot" not in page
+    assert 'action="/undo"' not in page
+    assert client.post("/undo", data={"event": 1, "next": "/"}).status_code == 400
+
+
 def test_a_stopped_account_and_a_dead_daemon_are_said(client: TestClient, site: Site) -> None:
     now = datetime.now(UTC)
     with site.database.write() as session:

@@ -366,6 +366,15 @@ def test_nothing_is_prepared_for_a_run_that_is_over(photographs: Path, fit: Fit)
     assert json.loads((run / "config.json").read_text())["compile"] == "on"
 
 
+def test_steps_that_were_made_are_not_taken_back(photographs: Path, fit: Fit) -> None:
+    """To call it done would leave a run that says of itself that it is at step 2 of 1."""
+    run = photographs.parent / "run"
+    assert fit("--data", photographs, "--out", run, "--steps", "2", *OPTIONS)[0] == 0
+    status, said = fit("--resume", "--out", run, "--steps", "1")
+    assert (status, "has made 2 steps already: give --steps no less" in said) == (2, True), said
+    assert json.loads((run / "config.json").read_text())["steps"] == 2
+
+
 def test_dry_run_writes_nothing(photographs: Path, fit: Fit) -> None:
     run = photographs.parent / "run"
     status, said = fit("--data", photographs, "--out", run, "--dry-run", *OPTIONS)
