@@ -188,6 +188,11 @@ def load(path: Path, device: str = "cpu") -> Checkpoint:
         photographs = _photographs(tensors, critic, path).to(device)
         copies = _made_of(CopyTest.from_tensors, _COPIES, tensors, path, device)
         layout = _made_of(Layout.from_tensors, _LAYOUT, tensors, path, device)
+    scale = metadata.score_scale
+    if sees and copies is None and scale is not None and scale.nearness_mean is not None:
+        raise CheckpointError(
+            f"{path} lacks the photographs that its scores compare content with: train or copy it again."
+        )
     return Checkpoint(
         generator, critic, vision, photographs, metadata, fingerprint_of(path), device, copies, layout
     )

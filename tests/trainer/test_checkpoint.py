@@ -131,6 +131,11 @@ class TestRoundTrip:
         with pytest.raises(CheckpointError, match=r"weighs 2 heads of its critic, which has 6"):
             checkpoint.load(seeing)
 
+    def test_content_that_is_scored_by_and_has_nothing_to_be_compared_with(self, seeing: Path) -> None:
+        with_document(seeing, score_scale=[0.5, 2.0, -3.0, 4.0, 0.5, -20.0, 3.0])
+        with pytest.raises(CheckpointError, match="lacks the photographs that its scores compare"):
+            checkpoint.load(seeing)
+
     def test_a_score_is_of_critic_layout_and_content_where_the_file_can_tell_them(self, seeing: Path) -> None:
         """By layouts, or as in files of before them; and the critic's alone where a part is missing."""
         plain = checkpoint.load(seeing)
