@@ -30,13 +30,13 @@ from meshibot.database import Account, Database, Slot
 from meshibot.database.migrate import upgrade
 from meshibot.outbox import Outbox
 from meshibot.outbox.choose import claim_next
-from tests.fakes.network import Fake
-from tests.fakes.x import FakeX
-from tests.meshibot.command import Command
-from tests.meshibot.homes import ask, network_settings, stocked, wait_for, x_settings
-from tests.meshibot.ledger import Ledger, LedgerPublisher, channel, stock
-from tests.meshibot.soak import processes
-from tests.postgres import NoServerError, cluster, empty_database
+from testbed.command import Command
+from testbed.fakes.network import Fake
+from testbed.fakes.x import FakeX
+from testbed.homes import ask, network_settings, stocked, wait_for, x_settings
+from testbed.ledger import Ledger, LedgerPublisher, channel, stock
+from testbed.postgres import NoServerError, cluster, empty_database
+from testbed.soak import processes
 
 TICK = os.sysconf("SC_CLK_TCK")
 RUNS = 5

@@ -11,6 +11,7 @@ On a CPU (`--device cpu`) it shows that it works: a cycle is staged and run in t
 """
 
 import argparse
+import gc
 import itertools
 import statistics
 import sys
@@ -240,6 +241,7 @@ def main() -> None:
             say(f"LEFT OUT {describe(config)}{', compiled' if compiled else ''}: the time is up")
             continue
         measure(config, device, options.rounds, peak, compiled=compiled, listed=options.kernels)
+        gc.collect()  # a training holds on to itself, and with that to its graph and its memory
         if device.type == "cuda":
             torch.cuda.empty_cache()
     sys.stdout.flush()

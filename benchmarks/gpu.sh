@@ -2,7 +2,7 @@
 # Ten minutes of a GPU: what no CPU can show, in one script.
 #
 #   python -m benchmarks.gpu_pack --data ramen/        once, where the photographs are: makes build/gpu
-#   benchmarks/gpu.sh check                            <= 4 minutes: the tests of a GPU, then the table
+#   benchmarks/gpu.sh check                            <= 5 minutes: the tests of a GPU, then the table
 #   benchmarks/gpu.sh train                            the rest: a training of MINUTES minutes
 #
 # Results go to $OUT (default: build/gpu-out): check.log, table.md and compiled.log; train.log, samples.png and the run in pieces

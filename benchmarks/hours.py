@@ -2,13 +2,13 @@
 
     python -m benchmarks.hours [--years 200]
 
-What is simulated, and what counts as found and as cost, stands in `tests/meshibot/insights/worlds.py`.
+What is simulated, and what counts as found and as cost, stands in `testbed/worlds.py`.
 """
 
 import argparse
 from statistics import mean
 
-from tests.meshibot.insights.worlds import World, live
+from testbed.worlds import World, live
 
 WORLDS = (
     World(2, 6.0, 1.5),

@@ -18,7 +18,7 @@ from sqlalchemy import text
 from benchmarks.history import REVISION, write_history
 from meshibot.database import Database
 from meshibot.database.migrate import HEAD, upgrade
-from tests.postgres import NoServerError, cluster, empty_database
+from testbed.postgres import NoServerError, cluster, empty_database
 
 
 def size_mb(url: str) -> float:

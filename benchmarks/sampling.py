@@ -19,7 +19,7 @@ from benchmarks.bot import run_command
 from benchmarks.step import seconds
 from meshibot.config import shipped_checkpoint
 from meshibot.stock.sampler import CANDIDATES
-from tests.meshibot.command import Command
+from testbed.command import Command
 from trainer import checkpoint
 from trainer.pictures import to_uint8
 from trainer.sample import write_samples

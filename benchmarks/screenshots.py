@@ -5,7 +5,7 @@
 Every picture in them is sampled from the checkpoint in the package. `--home` keeps the bot's home for the
 next time; `--all` writes every page instead, wide and narrow, light and dark, in both languages, to be
 looked at.
-Wants Chromium, see tests/meshibot/web/browser.py.
+Wants Chromium, see testbed/browser.py.
 """
 
 import argparse
@@ -42,8 +42,8 @@ from meshibot.slots import Schedule, plan
 from meshibot.slots.changes import Desk, Words, add, put, skip
 from meshibot.slots.planner import write_slots
 from meshibot.stock.stock import Stock
-from tests.meshibot.command import Command
-from tests.meshibot.web.browser import chromium, served
+from testbed.browser import chromium, served
+from testbed.command import Command
 
 ZONE = ZoneInfo("Asia/Tokyo")
 CRON = "0 23 * * *; 30 0 * * 6"

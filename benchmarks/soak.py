@@ -21,8 +21,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.meshibot.soak import Trial, soak
-from tests.postgres import cluster, empty_database
+from testbed.postgres import cluster, empty_database
+from testbed.soak import Trial, soak
 
 
 @contextmanager

@@ -4,7 +4,7 @@
                               [--width 32 128] [--batch 16] [--critic-steps 1] [--rounds 9]
                               [--precision float32|bf16] [--compile] [--own-time]
 
-Prints tables in Markdown. 'Naive' is the step of `tests.naive`; a cycle is --critic-steps critic steps and
+Prints tables in Markdown. 'Naive' is the step of `testbed.naive`; a cycle is --critic-steps critic steps and
 one generator step. A plain critic has a plain generator beside it, a seeing one a gated one. Every round
 runs each variant once, so that a machine that slows down slows all of them; what is printed are medians, and
 ratios of medians. Peak memory is that of a process of its own for each variant. The matrix peak is measured
@@ -28,9 +28,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from tests.naive import NaiveStep
+from testbed.naive import NaiveStep
 from trainer.config import FitConfig, make_config
-from trainer.device import choose_device, device_name, keep_freed_memory
+from trainer.device import choose_device, device_name
+from trainer.memory import keep_freed_memory
 from trainer.nets.vision import Views
 from trainer.training.compiled import compile_arithmetic
 from trainer.training.step import Arithmetic, critic_step, eager, generator_step

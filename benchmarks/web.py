@@ -28,8 +28,8 @@ from meshibot import gallery
 from meshibot.database import Database, Picture, PictureState
 from meshibot.gallery import Filter, Likeness
 from meshibot.stock import review
-from tests.meshibot.command import Command
-from tests.meshibot.web.browser import served_process
+from testbed.browser import served_process
+from testbed.command import Command
 
 PAGES = {
     "gallery": "/gallery",

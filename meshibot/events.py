@@ -40,7 +40,7 @@ def record(
     return event.id
 
 
-def recent(session: Session, limit: int = 20) -> Sequence[Event]:
+def recent(session: Session, limit: int) -> Sequence[Event]:
     """The last events, the newest first."""
     return session.scalars(select(Event).order_by(Event.id.desc()).limit(limit)).all()
 

@@ -45,7 +45,7 @@ class Label:
     creator_tool: str = f"meshibot {__version__}"
 
 
-def scale_up(image: Image.Image, side: int = SIDE) -> Image.Image:
+def scale_up(image: Image.Image, side: int) -> Image.Image:
     """A square picture at `side` pixels.
 
     Doubled by bicubic steps, mildly sharpened after each. On 64 px sources, beside one Lanczos step, this

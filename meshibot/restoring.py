@@ -6,7 +6,7 @@ import socket
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy import select
@@ -24,8 +24,6 @@ from meshibot.errors import MeshibotError, UsageError
 from meshibot.outbox import people, restored
 from meshibot.slots import schedule_of
 from meshibot.views import Json, instant
-
-_SAFETY = timedelta(seconds=1)
 
 
 def restore(settings: Settings, file: Path, now: datetime) -> Json:

@@ -1,10 +1,9 @@
 """What `meshibot status` says: how things stand, from the database and the schedules alone."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
 
 from meshibot.config import Account, Settings
 from meshibot.database import Account as AccountRow
@@ -15,7 +14,6 @@ from meshibot.database import (
     Picture,
     PictureState,
     Slot,
-    SlotState,
     Verdict,
     queries,
 )
@@ -31,7 +29,6 @@ from meshibot.views import (
     upcoming,
 )
 
-_WEEK = timedelta(days=7)
 _NOTHING_STORED: dict[str, Any] = {
     "accounts": {},
     "waiting": 0,
@@ -96,26 +93,14 @@ def _stored(database: Database, settings: Settings, now: datetime) -> Json:
                 post_json(post, settings) for post in posts_for_a_person(session, list(accounts))
             ],
             "open_posts": [post_json(post, settings) for post in open_posts(session, list(accounts))],
-            "missed": [slot for name in accounts for slot in _missed(session, name, now)],
+            "missed": [
+                {**_slot_json(slot), "reason": slot.reason}
+                for name in accounts
+                for slot in queries.missed_slots(session, [name], now, 5)
+            ],
             "recent": [post_json(post, settings) for post in recent_posts(session, 5)],
             "daemon": _daemon_json(daemon, now) if daemon else None,
         }
-
-
-def _missed(session: Session, account: str, now: datetime) -> list[Json]:
-    """The account's slots of the last week that came to no post, with the reason, the newest first."""
-    slots = session.scalars(
-        select(Slot)
-        .where(
-            Slot.account == account,
-            Slot.state == SlotState.MISSED,
-            Slot.due_at > now - _WEEK,
-            Slot.due_at <= now,
-        )
-        .order_by(Slot.due_at.desc())
-        .limit(5)
-    )
-    return [{**_slot_json(slot), "reason": slot.reason} for slot in slots]
 
 
 def _slot_json(slot: Slot) -> Json:

@@ -16,11 +16,11 @@ OF_SLOTS = ("skip", "restore", "move", "add", "put", "clear", "swap")
 
 def can_be_taken_back(event: Event) -> bool:
     """Whether an event is of a kind that can be; what it changed may have changed since."""
-    return event.action in OF_PICTURES or _is_of_slots(event)
+    return event.action in OF_PICTURES or _is_of_a_slot(event)
 
 
-def _is_of_slots(event: Event) -> bool:
-    """A database that came back leaves an event called restore as well, which names no slot."""
+def _is_of_a_slot(event: Event) -> bool:
+    """`restore` is also what a database was."""
     return event.action in OF_SLOTS and event.slot_id is not None
 
 
@@ -42,7 +42,7 @@ def undo(
             event = events.find(session, number)
             if event.action in OF_PICTURES:
                 done.append(review.take_back(session, event, now=now, by=by))
-            elif _is_of_slots(event) and event.account is not None:
+            elif _is_of_a_slot(event) and event.account is not None:
                 done.append(changes.take_back(session, desk_of(event.account), event))
             else:
                 raise UsageError(f"Event {number} ({event.action}) can't be taken back.")

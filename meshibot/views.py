@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from meshibot.agenda import Entry
 
 Json = dict[str, Any]
+_MOST = 100
+"""Posts in one list."""
 
 
 def instant(moment: datetime | None) -> str | None:
@@ -54,16 +56,16 @@ def _by_group(posts: Sequence[Post]) -> Sequence[Post]:
     return sorted(posts, key=lambda post: place[post.group_key or str(post.id)])
 
 
-def posts_for_a_person(session: Session, accounts: Sequence[str], limit: int = 100) -> Sequence[Post]:
+def posts_for_a_person(session: Session, accounts: Sequence[str]) -> Sequence[Post]:
     """Those of the accounts that only a person can settle, the oldest first."""
     query = _posts().where(IS_FOR_A_PERSON, Post.account.in_(accounts))
-    return session.scalars(query.order_by(Post.id).limit(limit)).all()
+    return session.scalars(query.order_by(Post.id).limit(_MOST)).all()
 
 
-def open_posts(session: Session, accounts: Sequence[str], limit: int = 100) -> Sequence[Post]:
+def open_posts(session: Session, accounts: Sequence[str]) -> Sequence[Post]:
     """Those of the accounts that are not at their end, the oldest first."""
     query = _posts().where(IS_OPEN, Post.account.in_(accounts))
-    return session.scalars(query.order_by(Post.id).limit(limit)).all()
+    return session.scalars(query.order_by(Post.id).limit(_MOST)).all()
 
 
 def post_json(post: Post, settings: Settings) -> Json:

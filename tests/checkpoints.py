@@ -1,18 +1,26 @@
-"""A small checkpoint for the tests: a real network of random weights, and quantiles of its own scores."""
+"""Checkpoints for the tests: a real network of random weights with quantiles of its own scores; what a file
+says of itself, and that changed."""
 
-from dataclasses import asdict
+import json
+import struct
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
-from tests.shapes import critic_shape, generator_shape
+from tests.shapes import critic_shape, generator_shape, small
 from trainer import checkpoint
-from trainer.checkpoint import Metadata
+from trainer.metadata import Metadata
+from trainer.metrics.metric import Metric
 from trainer.metrics.realism import Realism
 from trainer.nets.architecture import Architecture, CriticKind
 from trainer.nets.critic import Critic
 from trainer.nets.generator import PlainGenerator, latents_from_seeds, make_generator
 from trainer.nets.vision import PretrainedVision, make_vision
+from trainer.scale import Scale
+
+ARCH = small()
+ARCHITECTURE = json.loads(json.dumps(asdict(ARCH)))
 
 
 def make_checkpoint(
@@ -70,3 +78,46 @@ def make_checkpoint(
     )
     checkpoint.save(path, generator, scorer, vision, photographs, metadata)
     return path
+
+
+def metadata(**changes: object) -> Metadata:
+    """Of a checkpoint of `ARCH`: every field has a value of its own."""
+    document = Metadata(
+        architecture=ARCHITECTURE,
+        objective="wgan-gp",
+        preset="modern",
+        step=7,
+        images_seen=224,
+        data_fingerprint="f" * 64,
+        training_pictures=90,
+        held_out_pictures=10,
+        score_quantiles=(-1.0, 0.0, 0.5, 3.0),
+        metrics={"swd": Metric(12.5, 3.25), "gap": Metric(0.5)},
+        held_out_apart=True,
+        score_scale=Scale(0.5, 1.0, -2.0, 0.25, 0.5, -17.0, 3.0),
+        head_weights=(0.5,),
+        training_hashes=("00ff00ff00ff00ff",),
+        versions={"torch": "2"},
+        provenance="どんぶり\n二杯",
+    )
+    return replace(document, **changes)  # type: ignore[arg-type]
+
+
+def header_of(path: Path) -> tuple[dict[str, object], bytes]:
+    data = path.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    return json.loads(data[8 : 8 + length]), data[8 + length :]
+
+
+def write_header(path: Path, header: object, rest: bytes) -> None:
+    raw = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(raw)) + raw + rest)
+
+
+def with_document(path: Path, **changes: object) -> None:
+    """Rewrite the metadata inside the file."""
+    header, rest = header_of(path)
+    inner = header["__metadata__"]
+    assert isinstance(inner, dict)
+    inner["meshibot"] = json.dumps({**json.loads(inner["meshibot"]), **changes})
+    write_header(path, header, rest)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from docs.generate import pages
+from testbed.command import ROOT, Command
 from tests.checkpoints import make_checkpoint
-from tests.meshibot.command import ROOT, Command
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 _CODE = re.compile(r"```.*?```|`[^`\n]*`", re.S)

@@ -13,13 +13,14 @@ import pytest
 from sqlalchemy import select
 
 from meshibot.database import Account, Database, Post, PostState
+from testbed.command import ROOT, Command
+from testbed.fakes import mastodon
+from testbed.fakes.network import Fakes
+from testbed.fakes.x import CREDENTIALS
+from testbed.homes import address, free_port, stocked
 from tests.checkpoints import make_checkpoint
 from tests.drawings import write_bowls
-from tests.fakes import mastodon
-from tests.fakes.network import Fakes, fake_processes, fakes
-from tests.fakes.x import CREDENTIALS
-from tests.meshibot.command import ROOT, Command
-from tests.meshibot.homes import address, free_port, stocked
+from tests.meshibot.conftest import fake_processes, fakes
 
 __all__ = ["fake_processes", "fakes"]
 
@@ -121,7 +122,7 @@ def monitor(tmp_path: Path) -> Iterator[str]:
     """The address of a monitor that wants signs of life."""
     folder = tmp_path / "monitor"
     folder.mkdir()
-    command = [sys.executable, "-m", "tests.fakes.receiver", str(folder)]
+    command = [sys.executable, "-m", "testbed.fakes.receiver", str(folder)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield f"http://127.0.0.1:{process.stdout.readline().strip()}"

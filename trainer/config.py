@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from trainer.errors import UsageError
+from trainer.memory import memory_limit_gb
 from trainer.nets import earlier
 from trainer.nets.architecture import (
     HEADS,
@@ -28,6 +29,9 @@ from trainer.nets.architecture import (
 PICTURE_HEAD_WIDTH = 64
 """Of a seeing critic: its head for the picture itself need only see colours and the last pixel."""
 
+MOST_CACHE_GB = 4.0
+CACHE_SHARE = 0.25
+"""Of the machine's memory, that is kept for what is seen in photographs unless a number is given."""
 FEWEST_CHANNELS = 8
 """Of a level that is added to another checkpoint's."""
 
@@ -90,7 +94,7 @@ class FitConfig:
     translation: float = 0.0
     """Greatest shift as a share of the side."""
 
-    cache_gb: float = 4.0
+    cache_gb: float = MOST_CACHE_GB
     """Memory for what a seeing critic sees in the photographs, kept so that they need not be looked at
     again."""
 
@@ -255,7 +259,9 @@ def make_config(data: Path, preset: str, objective: str, **overrides: Any) -> Fi
     if objective not in OBJECTIVE_DEFAULTS:
         raise UsageError(f"--objective {objective} is not one of {', '.join(OBJECTIVE_DEFAULTS)}.")
     given = {name: value for name, value in overrides.items() if value is not None}
-    values = {**PRESETS[preset], **OBJECTIVE_DEFAULTS[objective], **given}  # type: ignore[index]
+    # of this machine, not of the moment: the same command twice is the same run
+    ours = {"cache_gb": min(MOST_CACHE_GB, CACHE_SHARE * memory_limit_gb())}
+    values = {**ours, **PRESETS[preset], **OBJECTIVE_DEFAULTS[objective], **given}  # type: ignore[index]
     widths = {name: values.pop(name, None) for name in ("width", "critic_width")}
     config = FitConfig(data=str(data), preset=preset, objective=objective, **values)  # type: ignore[arg-type]
     config.check()

@@ -1,4 +1,5 @@
-"""Whether a picture is a copy of a photograph that was trained on, by a pretrained network's features.
+"""Whether a picture is a copy of a photograph that was trained on, by a pretrained network's features; and
+how typical its content is by the same.
 
 The measure is that of `trainer.metrics.memorisation`: a picture's distance to the nearest training
 photograph over that to the nearest held-out one, over the picture and its mirror image. Photographs that were
@@ -28,6 +29,8 @@ to half their size and back; of the pictures of a generator that does not copy, 
 COMPONENTS = 64
 FEWEST = 8
 """Held-out photographs: of fewer a low quantile is no limit."""
+NEIGHBOURS = 10
+"""Photographs that content is compared with; of 5, 10 and 30 these rank best (docs/experiments.md)."""
 MOST_TRAINING = 20_000
 """Training photographs that are compared with; 64 numbers each."""
 
@@ -67,6 +70,12 @@ class CopyTest:
     def components(self, described: Tensor) -> Tensor:
         """Of what the network made of pictures (n, 432): (n, k)."""
         return (described - self.mean) @ self.basis
+
+    def nearness(self, described: Tensor) -> Tensor:
+        """How typical the content of pictures (n, 432) is (n,): minus the mean distance to the ten nearest
+        training photographs."""
+        apart = distances(self.components(described), self.training)
+        return -apart.topk(min(NEIGHBOURS, len(self.training)), largest=False).values.mean(1)
 
     def finds(self, vision: PretrainedVision, pictures: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Which of uint8 pictures (n, r, r, 3) are copies, (n,)."""

@@ -1,9 +1,7 @@
-"""What a training runs on: which device, its arithmetic, what it is called, its memory and its faults."""
+"""What a training runs on: which device, its arithmetic, what it is called and its faults."""
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,9 +11,6 @@ from trainer.errors import TrainerError, UsageError
 
 if TYPE_CHECKING:
     import torch
-
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
-_MOST = 2**31 - 1
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -41,10 +36,21 @@ def device_name(device: torch.device) -> str:
 
 
 def rounds_well(device: torch.device) -> bool:
-    """Whether bf16 is the device's own arithmetic: older cards emulate it, slower than float32."""
+    """Whether bf16 is the device's own arithmetic: older cards and processors emulate it, slower than
+    float32."""
     import torch
 
+    if device.type == "cpu":
+        able = torch.cpu.get_capabilities()
+        return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """What is computed in where float32 would round too much: float64, which Apple's GPUs haven't."""
+    import torch
+
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def set_arithmetic(device: torch.device, precision: str) -> None:
@@ -84,8 +90,11 @@ def a_core_each(most: int) -> Iterator[Executor]:
 _MACHINE_FAULTS = (
     ("out of memory", "Memory ran out"),
     ("can't allocate memory", "Memory ran out"),
+    ("status_alloc_failed", "Memory ran out"),  # cuBLAS's and cuDNN's word for it
     ("failed to map segment", "Memory ran out"),  # of one of its libraries, where it is imported
     ("cpuinfo", "torch can't tell what processor this is: let this process read /proc/cpuinfo"),
+    ("no kernel image", "torch was not built for this GPU: take --device cpu"),
+    ("busy or unavailable", "The GPU is another program's: close that, or take --device cpu"),
     (
         "could not create a primitive",
         "torch may not make code as it runs: where systemd starts this, take MemoryDenyWriteExecute out",
@@ -117,31 +126,3 @@ def told_faults(remedy: str = "close other programs") -> Iterator[None]:
         if told == "Memory ran out":
             told += f": {remedy}"
         raise TrainerError(f"{told}.") from error
-
-
-def memory_mb() -> float:
-    """Peak resident memory of this process in MB, or of the GPU's tensors where one is in use."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return float(torch.cuda.max_memory_allocated()) / 2**20
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0.0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep the pages of freed tensors: a fifth of a small step and a third of
-    sampling went into getting them anew.
-
-    Elsewhere it does nothing. For processes that end with their work, which gives the memory back.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _MOST)
-        mallopt(_M_TRIM_THRESHOLD, _MOST)
-        mallopt(_M_TOP_PAD, 64 << 20)

@@ -18,7 +18,7 @@ from meshibot.config import Settings
 from meshibot.database import Database, Picture
 from meshibot.database.migrate import HEAD, backup, check_revision
 from meshibot.errors import DatabaseFailure, MeshibotError
-from trainer.checkpoint import fingerprint_of
+from trainer.metadata import fingerprint_of
 
 DAILY = timedelta(hours=24)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -28,9 +28,6 @@ from meshibot.display import (
     show_posts,
 )
 from meshibot.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command("post-now")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import logging
 import signal
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -18,6 +19,7 @@ from meshibot.cli.apps import (
 from meshibot.cli.settings import read_settings
 from meshibot.cli.shared import (
     current_time,
+    desk_of,
     existing_database,
     required,
 )
@@ -28,9 +30,6 @@ from meshibot.display import (
     show_insights,
     show_status,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command()
@@ -95,17 +94,12 @@ def undo(
     settings = read_settings()
 
     from meshibot.outbox.people import COMMAND_LINE
-    from meshibot.slots import schedule_of
-    from meshibot.slots.changes import Desk
     from meshibot.undo import undo as take_back
-
-    def desk_of(name: str) -> Desk:
-        account = settings.account(name)
-        return Desk(database, name, account.publisher, schedule_of(account), COMMAND_LINE)
 
     with existing_database(settings) as existing:
         database = required(existing)
-        done = take_back(database, event, desk_of, now=current_time(), by=COMMAND_LINE)
+        desk = partial(desk_of, settings, database)
+        done = take_back(database, event, desk, now=current_time(), by=COMMAND_LINE)
     say(f"{'1 change was' if len(done) == 1 else f'{len(done)} changes were'} taken back.")
 
 

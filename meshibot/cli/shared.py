@@ -11,6 +11,7 @@ from meshibot.errors import UsageError
 if TYPE_CHECKING:
     from meshibot.config import Settings
     from meshibot.database import Database, Picture
+    from meshibot.slots.changes import Desk
 
 
 def existing_database(settings: Settings) -> AbstractContextManager[Database | None]:
@@ -30,6 +31,24 @@ def checkpoint_fingerprint(settings: Settings) -> str | None:
     from meshibot.stock.inventory import fingerprint
 
     return fingerprint(settings.checkpoint_file)
+
+
+def desk_of(settings: Settings, database: Database, name: str) -> Desk:
+    """Where a person changes the slots of an account."""
+    from meshibot.outbox.people import COMMAND_LINE
+    from meshibot.slots import schedule_of
+    from meshibot.slots.changes import Desk
+
+    account = settings.account(name)
+    return Desk(
+        database,
+        account.name,
+        account.publisher,
+        schedule_of(account),
+        COMMAND_LINE,
+        preferred=lambda: checkpoint_fingerprint(settings),
+        reviewed=account.review == "required",
+    )
 
 
 def pictures_were(count: int) -> str:

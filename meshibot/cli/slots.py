@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -18,6 +18,7 @@ from meshibot.cli.apps import (
 from meshibot.cli.settings import read_settings
 from meshibot.cli.shared import (
     current_time,
+    desk_of,
     existing_database,
     parse_date,
     required,
@@ -28,9 +29,6 @@ from meshibot.display import (
     say,
 )
 from meshibot.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
 
 
 @slots_app.command("list")
@@ -148,17 +146,15 @@ def _change_slot(account: str | None, json: bool, change: Callable[[Any, Any], A
     chosen = settings.account(account)
 
     from meshibot import agenda
-    from meshibot.outbox.people import COMMAND_LINE
-    from meshibot.slots import changes, schedule_of
+    from meshibot.slots import changes
     from meshibot.views import entry_json
 
-    schedule = schedule_of(chosen)
     with existing_database(settings) as existing:
         database = required(existing)
-        desk = changes.Desk(database, chosen.name, chosen.publisher, schedule, COMMAND_LINE)
+        desk = desk_of(settings, database, chosen.name)
         changed = change(changes, desk)
         with database.read() as session:
-            entry = agenda.entry_of(session, changed.slot, schedule)
+            entry = agenda.entry_of(session, changed.slot, desk.schedule)
     document = {} if entry is None else entry_json(entry)
     say(
         f"Slot {changed.slot}: {document['state']}, {document['local']} "

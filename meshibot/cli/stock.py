@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -30,9 +30,6 @@ from meshibot.display import (
     show_stock,
 )
 from meshibot.errors import NothingToDo, UsageError
-
-if TYPE_CHECKING:
-    pass
 
 
 @stock_app.command("fill")
@@ -163,7 +160,7 @@ def stock_clear(
     settings = read_settings()
 
     from meshibot.stock import inventory
-    from trainer.checkpoint import fingerprint_of, read_metadata
+    from trainer.metadata import fingerprint_of, read_metadata
 
     keep = None
     if others:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -23,9 +23,6 @@ from meshibot.display import (
     say,
 )
 from meshibot.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command("backup")

@@ -3,7 +3,7 @@
 Nothing is changed here; what is asked for a change is locked, where the database can.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -41,6 +41,8 @@ ALIVE = timedelta(minutes=2)
 CLOCKS_APART = timedelta(hours=1)
 """So far ahead another machine's clock may be. A daemon that was seen later than that died under a clock that
 ran ahead: one that lives is seen by the clock as it is now."""
+
+_WEEK = timedelta(days=7)
 
 RECENT_POSTS = 30
 """Within so many posts of an account no two look alike."""
@@ -125,6 +127,17 @@ def lock_account_with_work(session: Session, name: str, now: datetime) -> Accoun
 def anything_due(session: Session, account: str, now: datetime) -> bool:
     """Whether it is worth a write lock to look for work."""
     return bool(session.scalar(_ANYTHING_DUE, _moment(account, now)))
+
+
+def missed_slots(session: Session, accounts: Collection[str], now: datetime, most: int) -> Sequence[Slot]:
+    """The accounts' slots of the last week that came to no post, the latest first."""
+    query = select(Slot).where(
+        Slot.account.in_(accounts),
+        Slot.state == SlotState.MISSED,
+        Slot.due_at > now - _WEEK,
+        Slot.due_at <= now,
+    )
+    return session.scalars(query.order_by(Slot.due_at.desc()).limit(most)).all()
 
 
 def open_posts(session: Session, account: str) -> Sequence[Post]:
@@ -363,6 +376,16 @@ def held_back(account: Account, now: datetime) -> str | None:
 def post_of_slot(session: Session, slot: Slot) -> Post | None:
     """What was written ahead for the slot."""
     return session.scalar(select(Post).where(Post.slot_id == slot.id, Post.state == PostState.APPROVED))
+
+
+def is_shown_by_others(session: Session, post: Post, picture: Picture) -> bool:
+    """Whether another post has the picture that was made, or still may be."""
+    others = (
+        select(PostPicture.picture_id)
+        .join(Post, Post.id == PostPicture.post_id)
+        .where(PostPicture.picture_id == picture.id, Post.id != post.id, Post.state.not_in(_NEVER_MADE))
+    )
+    return bool(session.scalar(select(exists(others))))
 
 
 def written_ahead(session: Session, account: str, before: datetime) -> Sequence[Post]:

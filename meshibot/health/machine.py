@@ -21,7 +21,7 @@ from meshibot.stock import inventory
 from meshibot.stock.stages import checkpoints_of
 from meshibot.thresholds import LOW_DISK, OLD_BACKUP
 from meshibot.views import instant
-from trainer.checkpoint import read_metadata
+from trainer.metadata import read_metadata
 
 _NO_DISK = 100_000_000
 _CLOCK_TOLERANCE = timedelta(minutes=2)

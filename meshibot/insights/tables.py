@@ -37,7 +37,7 @@ def insights(session: Session, account: Account, now: datetime) -> Json:
     return _summary(session, account, now, days, None) | {"days": [_day_json(day) for day in days]}
 
 
-def summary(session: Session, account: Account, now: datetime, since: datetime | None = None) -> Json:
+def summary(session: Session, account: Account, now: datetime, since: datetime | None) -> Json:
     """The tables alone, of all posts of the account or of those since a moment."""
     days = first_days(session, account.name, account.timezone, since)
     return _summary(session, account, now, days, since)

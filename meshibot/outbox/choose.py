@@ -234,7 +234,7 @@ def new_post(turn: Turn, slot: Slot | None, kind: Kind) -> Post | None:
     """A post with its serial and its pictures; None when the stock has too few."""
     chosen: Sequence[Picture] | None = None
     if slot is not None and turn.channel.group is not None:
-        chosen = groups.chosen(turn.session, turn.channel.group, slot, kind)
+        chosen = groups.chosen(turn.session, turn.channel.group, slot, kind, reviewed=turn.channel.reviewed)
     chosen = chosen or _from_the_stock(turn, slot, kind)
     if not chosen:
         return None

@@ -30,16 +30,22 @@ def key_of(group: Group, slot: Slot) -> str:
     return f"{group.name}|{_moment(slot)}"
 
 
-def chosen(session: Session, group: Group, slot: Slot, kind: Kind) -> Sequence[Picture] | None:
+def chosen(
+    session: Session, group: Group, slot: Slot, kind: Kind, *, reviewed: bool
+) -> Sequence[Picture] | None:
     """The pictures that another account of the group shows at this slot; None where none has chosen yet.
 
     They are reserved again where that account gave them back without posting them. None, too, where somebody
-    else has them by now, or a person rejected one.
+    else has them by now, or a person rejected one; and where, `reviewed`, nobody approved one.
     """
     queries.lock_name(session, key_of(group, slot))
     posts = select(Post).where(_of_slot(group, slot), Post.kind == kind).order_by(Post.id)
     found = [(post, queries.pictures_of(session, post)) for post in session.scalars(posts).all()]
-    wanted = [(post, pictures) for post, pictures in found if pictures and not _is_unwanted(pictures)]
+    wanted = [
+        (post, pictures)
+        for post, pictures in found
+        if pictures and all(_may_be_shown(picture, reviewed) for picture in pictures)
+    ]
     for post, pictures in wanted:
         if post.state not in _WITHOUT_POST:
             return pictures
@@ -78,8 +84,8 @@ def _moment(slot: Slot) -> str:
     return slot.key.partition("|")[2]
 
 
-def _is_unwanted(pictures: Iterable[Picture]) -> bool:
-    return any(picture.verdict is Verdict.REJECTED for picture in pictures)
+def _may_be_shown(picture: Picture, reviewed: bool) -> bool:
+    return picture.verdict is Verdict.APPROVED if reviewed else picture.verdict is not Verdict.REJECTED
 
 
 def _is_free(picture: Picture) -> bool:

@@ -113,11 +113,8 @@ def unknown_since(session: Session, account: str) -> datetime | None:
     """Since when it is not known what the account posted; None where it is known."""
     last = session.scalar(
         select(Event)
-        .where(
-            Event.account == account,
-            Event.action.in_((RESTORE, TAKE_IN)),
-            Event.slot_id.is_(None),  # a slot that a person planned again is an event called restore as well
-        )
+        # a slot that a person planned again is a restore as well
+        .where(Event.account == account, Event.slot_id.is_(None), Event.action.in_((RESTORE, TAKE_IN)))
         .order_by(Event.id.desc())
         .limit(1)
     )

@@ -26,6 +26,7 @@ DOING: dict[Step, str] = {
 
 _CLOCK_TOLERANCE = timedelta(minutes=4)
 """Networks take signatures that are five minutes old."""
+_LONGEST_LINE = 300
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _SECONDS = re.compile(r"\d{1,10}", re.ASCII)
 """More digits than a moment of these centuries has are no number of seconds."""
@@ -155,10 +156,10 @@ def without_answer(network: str, step: Step, error: NoAnswer) -> PublishError:
     return RetryLater(f"{network} can't be reached for {DOING[step]} ({error.why}).")
 
 
-def one_line(text: str, limit: int = 300) -> str:
-    """`text` without line breaks, and cut where it is longer than `limit` characters."""
+def one_line(text: str) -> str:
+    """`text` without line breaks, and cut where it is longer than 300 characters."""
     text = " ".join(_UNPRINTABLE.sub("\ufffd", text).split())
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+    return text if len(text) <= _LONGEST_LINE else f"{text[: _LONGEST_LINE - 1]}…"
 
 
 def clock_ahead(date: str, now: datetime) -> timedelta:

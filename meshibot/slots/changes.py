@@ -28,7 +28,7 @@ from meshibot.database import (
     SlotState,
 )
 from meshibot.database.models import Event
-from meshibot.database.queries import post_of_slot
+from meshibot.database.queries import choose_pictures, is_shown_by_others, post_of_slot
 from meshibot.errors import ChangedMeanwhile, NothingToDo, UsageError
 from meshibot.slots.schedule import Schedule, plan
 
@@ -49,6 +49,10 @@ class Desk:
     schedule: Schedule
     by: str
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    preferred: Callable[[], str | None] = lambda: None
+    """The SHA-256 of the checkpoint whose pictures come before others, as they do for the outbox."""
+    reviewed: bool = False
+    """Whether only a picture that a person approved is the next of the stock."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +125,8 @@ def put(
 ) -> Changed:
     """Say what a slot is to show: a picture of the stock, and words where they are to be others than usual.
 
-    Without a picture the one that is there stays, or the next of the stock is taken; without words those
-    that are there stay, or else the picture's own are said.
+    Without a picture the one that is there stays, or the next of the stock is taken, which is the one that
+    would be posted; without words those that are there stay, or else the picture's own are said.
     """
     with _changing(desk, "put", [which], [version]) as (session, (slot,)):
         _require_planned(desk, slot)
@@ -130,9 +134,14 @@ def put(
         if words is None and before and not _are_its_own(session, before):
             words = Words(before["caption"], before["alt_text"])
         if picture is None:
-            picture = before["picture"] if before else _next_picture(session)
-        _take_out(session, slot)
-        _put_in(session, desk, slot, picture, words)
+            picture = before["picture"] if before else _next_picture(session, desk)
+        ahead = post_of_slot(session, slot)
+        if ahead is not None and before and picture == before["picture"]:
+            if words is not None:
+                ahead.caption, ahead.alt_text = words.caption, words.alt_text
+        else:
+            _take_out(session, slot)
+            _put_in(session, desk, slot, picture, words)
         return _done(session, desk, "put", [slot], picture)
 
 
@@ -314,12 +323,16 @@ def _set_times(desk: Desk, post: Post, slot: Slot) -> None:
     post.deadline = slot.due_at + desk.schedule.grace
 
 
-def _next_picture(session: Session) -> int:
-    waits = select(Picture.id).where(Picture.state == PictureState.APPROVED)
-    found = session.scalar(waits.order_by(Picture.id).limit(1))
-    if found is None:
-        raise NothingToDo("No picture waits: `meshibot stock fill` makes some.")
-    return found
+def _next_picture(session: Session, desk: Desk) -> int:
+    found = choose_pictures(session, desk.account, 1, preferred=desk.preferred(), reviewed=desk.reviewed)
+    if found.pictures:
+        return found.pictures[0].id
+    if desk.reviewed:
+        raise NothingToDo(
+            "No picture in stock was approved: look at them in `meshibot web`, or run `meshibot stock "
+            "approve`."
+        )
+    raise NothingToDo("No picture waits: `meshibot stock fill` makes some.")
 
 
 def _are_its_own(session: Session, contents: dict[str, Any]) -> bool:
@@ -352,13 +365,19 @@ def _put_in(session: Session, desk: Desk, slot: Slot, number: int, words: Words 
 
 
 def _take_out(session: Session, slot: Slot) -> dict[str, Any] | None:
-    """Remove what was written for the slot, and give its pictures back to the stock; what it was."""
+    """Remove what was written for the slot, and give its pictures back to the stock; what it was.
+
+    Not those that another account of its group has posted meanwhile, or still may.
+    """
     post = post_of_slot(session, slot)
     if post is None:
         return None
     contents = _contents(session, slot)
     for link in post.pictures:
-        link.picture.state = PictureState.APPROVED
+        if link.picture.state is PictureState.RESERVED and not is_shown_by_others(
+            session, post, link.picture
+        ):
+            link.picture.state = PictureState.APPROVED
     session.flush()
     session.execute(delete(PostPicture).where(PostPicture.post_id == post.id))
     session.expire(post, ["pictures"])

@@ -39,8 +39,8 @@ def origin(checkpoint: Path, fingerprint: str) -> dict[str, Any] | None:
 
 @lru_cache(maxsize=2)
 def _read(checkpoint: Path, _: int, __: int) -> dict[str, Any] | None:
-    from trainer.checkpoint import read_metadata
     from trainer.errors import TrainerError
+    from trainer.metadata import read_metadata
 
     try:
         metadata = read_metadata(checkpoint)

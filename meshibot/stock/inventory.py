@@ -117,6 +117,6 @@ def fingerprint(checkpoint: Path) -> str | None:
 
 @lru_cache(maxsize=2)
 def _hashed(checkpoint: Path, _: int, __: int) -> str:
-    from trainer.checkpoint import fingerprint_of
+    from trainer.metadata import fingerprint_of
 
     return fingerprint_of(checkpoint)

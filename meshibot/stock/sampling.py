@@ -1,4 +1,4 @@
-"""The only room with torch: a child process that samples, scores, chooses, writes PNGs, and ends.
+"""A child process, and so the place for torch: it samples, scores, chooses, writes PNGs, and ends.
 
 `python -m meshibot.stock.sampling` reads a SamplingRequest as JSON from standard input and writes a
 SamplingResult as JSON to standard output. A failure is one sentence, the last line of standard error, and
@@ -23,10 +23,12 @@ from meshibot.errors import MeshibotError, NothingToDo
 from meshibot.stock.child import answer
 from meshibot.stock.sampler import SampledPicture, SamplingRequest, SamplingResult
 from meshibot.stock.selection import Refusal, Rules, choose
-from trainer.checkpoint import Checkpoint, Metadata, load
-from trainer.device import a_core_each, keep_freed_memory
+from trainer.checkpoint import Checkpoint, load
+from trainer.device import a_core_each
 from trainer.files import atomic_write
 from trainer.hashes import perceptual_hash
+from trainer.memory import keep_freed_memory
+from trainer.metadata import Metadata
 
 if TYPE_CHECKING:
     import numpy as np

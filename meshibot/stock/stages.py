@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from meshibot.errors import MeshibotError, UsageError
-from trainer.checkpoint import Metadata, fingerprint_of, read_metadata
 from trainer.errors import TrainerError
+from trainer.metadata import Metadata, fingerprint_of, read_metadata
 
 EARLIER = 3
 """With the finished picture they fill a grid of two by two."""

@@ -60,6 +60,9 @@ JAPANESE: dict[str, str] = {
     "No picture waits: `meshibot stock fill` makes some.": (
         "在庫がありません。`meshibot stock fill` で増やせます。"
     ),
+    (
+        "No picture in stock was approved: look at them in `meshibot web`, or run `meshibot stock approve`."
+    ): "承認済みの在庫がありません。審査のページ、または `meshibot stock approve` で承認してください。",
     "A person rejected it{because}.": "人が却下しました{because}。",
     "A person took it out of the stock.": "人が在庫から外しました。",
     "It looks like a recent post.": "最近の投稿に似ています。",

@@ -22,6 +22,7 @@ from meshibot.metrics import Metrics
 from meshibot.outbox import DRAWN_ANEW, PICTURES
 from meshibot.slots import Schedule, schedule_of
 from meshibot.slots.changes import Desk
+from meshibot.stock.inventory import fingerprint
 from meshibot.web import times
 from meshibot.web.access import Access
 from meshibot.web.pictures import Pictures
@@ -56,7 +57,16 @@ class Site:
     def desk(self, name: str) -> Desk:
         """An account whose slots are changed here."""
         account = self.account(name)
-        return Desk(self.database, account.name, account.publisher, schedule_of(account), BY, self.now)
+        return Desk(
+            self.database,
+            account.name,
+            account.publisher,
+            schedule_of(account),
+            BY,
+            self.now,
+            preferred=lambda: fingerprint(self.settings.checkpoint_file),
+            reviewed=account.review == "required",
+        )
 
     def takes(self, name: str) -> Callable[[date], Taking]:
         """What a post of an account takes out of the stock on a day."""

@@ -10,7 +10,7 @@ from meshibot import agenda
 from meshibot.agenda import Taking
 from meshibot.database import Database, Picture, Verdict
 from meshibot.slots import Schedule
-from tests.meshibot.ledger import NOON, UTC_ZONE, new_database, slot, stock
+from testbed.ledger import NOON, UTC_ZONE, new_database, slot, stock
 
 SCHEDULE = Schedule("0 0 29 2 *", UTC_ZONE)
 

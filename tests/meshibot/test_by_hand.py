@@ -13,7 +13,7 @@ from meshibot.database import Post, PostState
 from meshibot.outbox import Channel, Order, Outbox, Policy, Words
 from meshibot.publishers.folder import FolderPublisher
 from meshibot.slots import Schedule
-from tests.meshibot.ledger import NOON, MovableClock, new_database, slot, stock
+from testbed.ledger import NOON, MovableClock, new_database, slot, stock
 
 
 def test_it_posts_and_its_crash_points_can_be_reached(

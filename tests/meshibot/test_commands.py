@@ -9,8 +9,8 @@ from PIL import Image
 
 from meshibot.cli import app
 from meshibot.config import SETTINGS
-from tests.meshibot.command import Command
-from tests.meshibot.homes import ask, stocked
+from testbed.command import Command
+from testbed.homes import ask, stocked
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from meshibot.database import Account, Database, Post, PostState, Slot, SlotStat
 from meshibot.database import Daemon as DaemonRow
 from meshibot.errors import UsageError
 from meshibot.slots import Schedule
-from tests.meshibot.homes import living_daemons, run_beside, wait_for
-from tests.meshibot.ledger import UTC_ZONE, Ledger, LedgerPublisher, channel, new_database, slot, stock
+from testbed.homes import living_daemons, run_beside, wait_for
+from testbed.ledger import UTC_ZONE, Ledger, LedgerPublisher, channel, new_database, slot, stock
 
 DAEMON = """
 import logging, sys
@@ -31,7 +31,7 @@ from meshibot.daemon import Daemon
 from meshibot.database import Database
 from meshibot.errors import MeshibotError
 from meshibot.slots import Schedule
-from tests.meshibot.ledger import UTC_ZONE, Ledger, LedgerPublisher, ShiftedClock, channel, stock
+from testbed.ledger import UTC_ZONE, Ledger, LedgerPublisher, ShiftedClock, channel, stock
 
 folder, cron, clock = Path(sys.argv[1]), sys.argv[2], ShiftedClock(timedelta(seconds=float(sys.argv[3])))
 logging.basicConfig(level=logging.INFO)

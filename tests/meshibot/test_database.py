@@ -44,7 +44,7 @@ from meshibot.errors import DatabaseFailure, DatabaseNewer, UsageError
 from meshibot.outbox import people
 from meshibot.slots import Schedule
 from meshibot.slots.planner import write_slots
-from tests.meshibot.ledger import (
+from testbed.ledger import (
     NOON,
     UTC_ZONE,
     Ledger,
@@ -55,9 +55,6 @@ from tests.meshibot.ledger import (
     slot,
     stock,
 )
-from tests.postgres import postgres_server, postgres_url
-
-__all__ = ["postgres_server", "postgres_url"]
 
 BOTH = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 

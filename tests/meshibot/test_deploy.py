@@ -13,9 +13,9 @@ import pytest
 from deploy.completions import scripts
 from meshibot import sdnotify
 from meshibot.config import load_settings
-from tests.fakes.x import CREDENTIALS, FakeX
-from tests.meshibot.command import ROOT, Command
-from tests.meshibot.homes import stocked, wait_for
+from testbed.command import ROOT, Command
+from testbed.fakes.x import CREDENTIALS, FakeX
+from testbed.homes import stocked, wait_for
 
 UNITS = sorted((ROOT / "deploy").glob("*.service"))
 SYSTEM_UNITS = [unit for unit in UNITS if "user" not in unit.name]

@@ -18,9 +18,9 @@ import jsonschema
 import pytest
 
 from meshibot.pictures import TRAINED_ALGORITHMIC_MEDIA, read_digital_source_type
+from testbed.command import Command
+from testbed.fakes.x import CREDENTIALS, FakeX
 from tests.checkpoints import make_checkpoint
-from tests.fakes.x import CREDENTIALS, FakeX
-from tests.meshibot.command import Command
 
 TEXT = {"type": "string"}
 TEXT_OR_NULL = {"type": ["string", "null"]}

@@ -13,10 +13,10 @@ from meshibot.database import Account, Daemon, Database, Kind, Post, PostState
 from meshibot.database.migrate import upgrade
 from meshibot.health import Finding, check, exit_status, machine, network
 from meshibot.status import status
+from testbed.fakes.x import FakeX
+from testbed.homes import x_settings
+from testbed.ledger import stock
 from tests.checkpoints import make_checkpoint
-from tests.fakes.x import FakeX
-from tests.meshibot.homes import x_settings
-from tests.meshibot.ledger import stock
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 

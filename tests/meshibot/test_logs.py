@@ -18,7 +18,7 @@ from meshibot.logs import HIDDEN, JsonFormatter, Redactor, TextFormatter, config
 from meshibot.publishers.base import Unclear
 from meshibot.publishers.transport import Timeouts
 from meshibot.publishers.x import XPublisher
-from tests.fakes.x import CREDENTIALS, FakeX
+from testbed.fakes.x import CREDENTIALS, FakeX
 from tests.meshibot.publishers.test_contract import make_draft
 
 SECRETS = CREDENTIALS.secrets()

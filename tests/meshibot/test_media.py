@@ -20,8 +20,8 @@ from meshibot.publishers.base import Limits, Moving, RetryLater
 from meshibot.stock import sampler
 from meshibot.stock.sampler import Walk, sample_in_child, walk_in_child
 from meshibot.stock.stock import picture_of, sampling_request
+from testbed.fakes import gif
 from tests.checkpoints import make_checkpoint
-from tests.fakes import gif
 from trainer.checkpoint import load
 from trainer.hashes import perceptual_hash
 

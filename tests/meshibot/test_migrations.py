@@ -24,12 +24,9 @@ from meshibot.database.migrate import (
     upgrade,
 )
 from meshibot.database.models import Base
-from tests.meshibot.command import Command
-from tests.meshibot.homes import wait_for
-from tests.meshibot.ledger import new_database
-from tests.postgres import postgres_server, postgres_url
-
-__all__ = ["postgres_server", "postgres_url"]
+from testbed.command import Command
+from testbed.homes import wait_for
+from testbed.ledger import new_database
 
 BOTH = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 WORDS = {

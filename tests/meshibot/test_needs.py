@@ -11,7 +11,7 @@ from meshibot.config import Account
 from meshibot.config.models import account_model
 from meshibot.database import Database, Kind, Picture, PictureState, Post, PostPicture, PostState
 from meshibot.needs import pictures_needed
-from tests.meshibot.ledger import NOON, new_database, slot, stock
+from testbed.ledger import NOON, new_database, slot, stock
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from meshibot import posting
 from meshibot.config import load_settings
 from meshibot.database import Database, Kind
 from meshibot.errors import MeshibotError
+from testbed.command import Command
+from testbed.fakes import bluesky, mastodon, misskey
+from testbed.fakes.network import Fakes
+from testbed.homes import address, ask, network_settings, stocked, wait_for
+from testbed.ledger import slot
 from tests.checkpoints import make_checkpoint
-from tests.fakes import bluesky, mastodon, misskey
-from tests.fakes.network import Fakes
-from tests.meshibot.command import Command
-from tests.meshibot.homes import address, ask, network_settings, stocked, wait_for
-from tests.meshibot.ledger import slot
 
 NETWORKS = ("bluesky", "mastodon", "misskey")
 SECRETS = (bluesky.PASSWORD, mastodon.TOKEN, misskey.TOKEN, "access-planted", "refresh-planted")

@@ -10,7 +10,7 @@ import typer.main
 from meshibot.cli import app
 from meshibot.config import SETTINGS, load_settings
 from meshibot.publishers.x import XSettings
-from tests.meshibot.command import ROOT
+from testbed.command import ROOT
 
 OPERATING_PAGE = ROOT / "docs" / "operating.md"
 OPERATING = OPERATING_PAGE.read_text("utf-8")

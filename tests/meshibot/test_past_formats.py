@@ -11,8 +11,8 @@ import pytest
 
 from meshibot.backup.archive import Manifest, measured, name_of, write
 from meshibot.database.migrate import HEAD
-from tests.meshibot.command import ROOT, Command
-from tests.meshibot.homes import ask
+from testbed.command import ROOT, Command
+from testbed.homes import ask
 
 STORED = sorted((ROOT / "tests" / "data").glob("database-*.sql"))
 

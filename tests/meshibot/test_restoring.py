@@ -34,14 +34,11 @@ from meshibot.outbox import Outbox, Policy, people, restored
 from meshibot.presence import Presence
 from meshibot.slots import Schedule
 from meshibot.slots.planner import write_slots
+from testbed import ledger
+from testbed.command import Command
+from testbed.homes import ask, due, stocked
+from testbed.ledger import NOON, UTC_ZONE, Killed, Ledger, LedgerPublisher, MovableClock, channel
 from tests.checkpoints import make_checkpoint
-from tests.meshibot import ledger
-from tests.meshibot.command import Command
-from tests.meshibot.homes import ask, due, stocked
-from tests.meshibot.ledger import NOON, UTC_ZONE, Killed, Ledger, LedgerPublisher, MovableClock, channel
-from tests.postgres import postgres_server, postgres_url
-
-__all__ = ["postgres_server", "postgres_url"]
 
 CRON = "0 */12 * * *"
 JITTER = timedelta(minutes=30)
@@ -285,6 +282,22 @@ def test_a_stopped_restore_asks_nobody_and_resume_does(bot: Command) -> None:
     assert said.startswith("It was restored from a backup of")
     assert "1 posts since the backup were taken in" in bot("resume").stderr
     assert ask(bot, "SELECT serial, state FROM posts ORDER BY serial") == [(1, "posted"), (2, "posted")]
+
+
+def test_a_slot_that_was_planned_again_is_no_restore_and_a_restore_is_no_slot(bot: Command) -> None:
+    """`slots restore` leaves an event of the same name."""
+    bot = stocked(bot, 3)
+    bot("post-now")
+    file = bot.json("backup")["file"]
+    bot("post-now")
+    bot.json("restore", file, "--stopped")
+    slot = bot.json("slots", "list")[0]["local"][:16]
+    for command in ("skip", "restore"):
+        bot.json("slots", command, slot)
+    of_slot, of_account = (event for event in bot.json("events") if event["action"] == "restore")
+    assert (of_slot["undo"], of_account["undo"]) == (True, False)
+    assert "can't be taken back" in bot.refused("undo", str(of_account["id"]), status=2)
+    assert "1 posts since the backup were taken in" in bot("resume").stderr
 
 
 def test_what_can_not_be_restored_changes_nothing(bot: Command, tmp_path: Path) -> None:

@@ -15,12 +15,9 @@ import pytest
 from sqlalchemy import create_engine, inspect
 
 from meshibot.logs import HIDDEN
-from tests.fakes.x import CREDENTIALS, FakeX
-from tests.meshibot.command import Command
-from tests.meshibot.homes import address, ask, due, stocked, wait_for, x_settings
-from tests.postgres import postgres_server, postgres_url
-
-__all__ = ["postgres_server", "postgres_url"]
+from testbed.command import Command
+from testbed.fakes.x import CREDENTIALS, FakeX
+from testbed.homes import address, ask, due, stocked, wait_for, x_settings
 
 PASSWORD = "planted/pass word+7f3a%c"
 SECRETS = (*CREDENTIALS.secrets(), PASSWORD)

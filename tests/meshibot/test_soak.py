@@ -4,10 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.meshibot.soak import Trial, soak
-from tests.postgres import postgres_server, postgres_url
-
-__all__ = ["postgres_server", "postgres_url"]
+from testbed.soak import Trial, soak
 
 SHORT = Trial(slots=60)
 

@@ -32,11 +32,9 @@ from meshibot.publishers.folder import FolderPublisher
 from meshibot.publishers.transport import Timeouts
 from meshibot.publishers.x import XPublisher
 from meshibot.slots import Schedule
-from tests.checkpoints import make_checkpoint
-from tests.disks import Disk, mounted
-from tests.fakes.x import CREDENTIALS, FakeX
-from tests.meshibot.command import Command
-from tests.meshibot.homes import (
+from testbed.command import Command
+from testbed.fakes.x import CREDENTIALS, FakeX
+from testbed.homes import (
     ask,
     due,
     living_daemons,
@@ -47,7 +45,7 @@ from tests.meshibot.homes import (
     wait_for,
     x_settings,
 )
-from tests.meshibot.ledger import (
+from testbed.ledger import (
     UTC_ZONE,
     Ledger,
     LedgerPublisher,
@@ -58,9 +56,8 @@ from tests.meshibot.ledger import (
     slot,
     stock,
 )
-from tests.postgres import postgres_server, postgres_url
-
-__all__ = ["postgres_server", "postgres_url"]
+from tests.checkpoints import make_checkpoint
+from tests.disks import Disk, mounted
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from meshibot import cli
-from tests.meshibot.command import Command
-from tests.meshibot.homes import stocked
+from testbed.command import Command
+from testbed.homes import stocked
 
 Case = tuple[tuple[str, ...], dict[str, str], int, str]
 

@@ -17,10 +17,10 @@ from tests.checkpoints import make_checkpoint
 from tests.shapes import small
 from tests.trainer.photographs import fill_folder
 from trainer import checkpoint, cli
-from trainer.checkpoint import Metadata
 from trainer.cli import app
 from trainer.config import FitConfig, make_config
 from trainer.errors import TrainerError
+from trainer.metadata import FORMAT_VERSION, Metadata, fingerprint_of
 from trainer.metrics.metric import Metric
 from trainer.nets.critic import Critic
 from trainer.nets.generator import make_generator
@@ -149,13 +149,19 @@ def test_inspect(saved: Path) -> None:
     result = CliRunner().invoke(app, ["inspect", str(saved), "--json"])
     document = json.loads(result.stdout)
     assert document["architecture"]["generator"]["channels"] == [4, 4, 4, 4]
-    assert document["format_version"] == checkpoint.FORMAT_VERSION
-    assert document["fingerprint"] == checkpoint.fingerprint_of(saved)
+    assert document["format_version"] == FORMAT_VERSION
+    assert document["fingerprint"] == fingerprint_of(saved)
     people = CliRunner().invoke(app, ["inspect", str(saved)]).stdout
     assert "wgan-gp" in people
     assert "0 perceptual hashes" in people
     assert "kid 0.25 (floor 0.125), swd 31\n" in people
     assert "generator kind plain, latent_size 8, channels 4 4 4 4, norm batch" in people
+
+
+def test_inspect_says_of_which_format_the_file_is() -> None:
+    path = Path(__file__).parents[1] / "data" / "checkpoint-format-2.safetensors"
+    document = json.loads(CliRunner().invoke(app, ["inspect", str(path), "--json"]).stdout)
+    assert (document["format_version"], "least_reader" in document) == (2, False)
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,15 @@ def test_what_can_not_be_trained_is_refused_by_name(option: str, value: object) 
         make_config(DATA, "modern", "wgan-gp", **{option: value})
 
 
+@pytest.mark.parametrize(("memory", "wanted"), [(2.0, 0.5), (16.0, 4.0), (64.0, 4.0), (float("inf"), 4.0)])
+def test_a_small_machine_keeps_less_of_what_is_seen(
+    memory: float, wanted: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.config.memory_limit_gb", lambda: memory)
+    assert make_config(DATA, "modern", "wgan-gp").cache_gb == wanted
+    assert make_config(DATA, "modern", "wgan-gp", cache_gb=6.0).cache_gb == 6.0
+
+
 def test_unknown_names() -> None:
     with pytest.raises(UsageError, match="--preset old"):
         make_config(DATA, "old", "wgan-gp")

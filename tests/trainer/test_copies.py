@@ -17,8 +17,8 @@ from meshibot.stock.sampling import sample
 from tests.shapes import critic_shape, generator_shape
 from tests.trainer.photographs import bowl
 from trainer import checkpoint
-from trainer.checkpoint import CheckpointError, Metadata
 from trainer.copies import COMPONENTS, FALSE_ALARMS, FEWEST, CopyTest
+from trainer.metadata import CheckpointError, Metadata
 from trainer.nets.architecture import Architecture
 from trainer.nets.critic import Critic
 from trainer.nets.generator import Generator, make_generator
@@ -67,6 +67,18 @@ def test_copies_are_found_mirrored_and_paler_too(vision: PretrainedVision, copie
 def test_innocent_pictures_pass(vision: PretrainedVision, copies: CopyTest) -> None:
     """Of 40 held-out ones the limit is rough; copies lie far below it."""
     assert copies.finds(vision, UNSEEN).mean() <= FALSE_ALARMS + 0.15
+
+
+def test_nearness_is_the_mean_distance_to_the_ten_nearest_photographs() -> None:
+    rng = torch.Generator().manual_seed(0)
+    parts = [torch.randn(count, 12, generator=rng) for count in (200, 20, 20)]
+    test, pictures = measured(*parts), torch.randn(6, 12, generator=rng)
+    apart = (test.components(pictures)[:, None] - test.training[None]).norm(dim=2)
+    expected = -apart.sort(1).values[:, :10].mean(1)
+    torch.testing.assert_close(test.nearness(pictures).float(), expected, rtol=1e-4, atol=1e-4)
+    few = measured(parts[0][:3], *parts[1:])
+    assert few.nearness(pictures).shape == (6,)
+    assert few.nearness(parts[0][:3]).max() < 0, "the others count too"
 
 
 def test_few_held_out_photographs_are_no_measure() -> None:

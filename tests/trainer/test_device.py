@@ -6,11 +6,10 @@ import torch
 from trainer.device import (
     choose_device,
     device_name,
-    keep_freed_memory,
-    memory_mb,
     rounds_well,
     set_arithmetic,
     told_faults,
+    widest,
 )
 from trainer.errors import TrainerError, UsageError
 
@@ -34,7 +33,26 @@ def test_bf16_is_taken_where_it_is_the_cards_own(
     """torch says of older cards too that they support it: they emulate it."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     assert rounds_well(torch.device("cuda")) is wanted
-    assert not rounds_well(torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("able", "wanted"),
+    [({"avx512_bf16": True}, True), ({"amx_bf16": True}, True), ({"avx512_bf16": False}, False), ({}, False)],
+)
+def test_bf16_is_taken_where_it_is_the_processors_own(
+    able: dict[str, bool], wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    assert rounds_well(torch.device("cpu")) is wanted
+
+
+def test_an_apple_gpu_is_not_asked_to_round() -> None:
+    assert not rounds_well(torch.device("mps"))
+
+
+def test_apples_gpus_have_no_float64() -> None:
+    assert widest(torch.device("mps")) == torch.float32
+    assert widest(torch.device("cpu")) == widest(torch.device("cuda")) == torch.float64
 
 
 @pytest.mark.parametrize("precision", ["auto", "float32"])
@@ -58,6 +76,19 @@ def test_float32_is_not_rounded_to_tf32_where_it_is_asked_for(precision: str) ->
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), "Memory ran out: less"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "Memory ran out: less"),
         (MemoryError(), "Memory ran out: less"),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+            "Memory ran out: less",
+        ),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "Memory ran out: less"),
+        (
+            RuntimeError("CUDA error: no kernel image is available for execution on the device"),
+            "not built for this GPU: take --device cpu",
+        ),
+        (
+            RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable"),
+            "The GPU is another program's",
+        ),
         (RuntimeError("Failed to initialize cpuinfo!"), "/proc/cpuinfo"),
         (RuntimeError("could not create a primitive"), "MemoryDenyWriteExecute"),
     ],
@@ -79,8 +110,3 @@ def test_more_than_there_is() -> None:
     """As torch itself says it of this machine's memory."""
     with pytest.raises(TrainerError, match=r"^Memory ran out: close other programs\.$"), told_faults():
         torch.empty(2**50)
-
-
-def test_memory_is_counted_in_megabytes() -> None:
-    keep_freed_memory()
-    assert 50 < memory_mb() < 50_000

@@ -17,6 +17,7 @@ from trainer.data import parts
 from trainer.data.dataset import load_dataset
 from trainer.errors import TrainerError, UsageError
 from trainer.evaluate import EvaluationReport, evaluate
+from trainer.metadata import CheckpointError, fingerprint_of
 from trainer.pictures import to_uint8
 
 
@@ -37,7 +38,7 @@ def report(place: Path) -> EvaluationReport:
 
 def test_json_is_whole(report: EvaluationReport, place: Path) -> None:
     document = json.loads(json.dumps(report.to_json(), allow_nan=False))
-    assert document["fingerprint"] == checkpoint.fingerprint_of(place / "made.safetensors")
+    assert document["fingerprint"] == fingerprint_of(place / "made.safetensors")
     assert document["fakes"] == 32
     assert len(document["features_sha256"]) == 64
     assert {"swd", "colour", "kid", "precision", "memorisation", "critic_gap", "r_v"} <= set(
@@ -135,7 +136,7 @@ def test_refusals(place: Path, tmp_path: Path) -> None:
         evaluate(made, tmp_path / "few", device="cpu", cache=tmp_path / "cache")
     with pytest.raises(TrainerError, match="at least 4 pictures"):
         evaluate(made, place / "photographs", count=2, device="cpu", cache=place / "cache")
-    with pytest.raises(checkpoint.CheckpointError, match="no checkpoint"):
+    with pytest.raises(CheckpointError, match="no checkpoint"):
         evaluate(tmp_path / "none.safetensors", place / "photographs")
     with pytest.raises(UsageError):
         evaluate(made, tmp_path / "nowhere", device="cpu", cache=tmp_path / "cache")

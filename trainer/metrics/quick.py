@@ -37,7 +37,6 @@ class QuickFigures:
         *,
         pretrained: PretrainedNet | None = None,
         fakes: int = 256,
-        seed: int = 0,
     ) -> None:
         """`training`, `held_out`: uint8 (n, r, r, 3). With `pretrained` there is `kid_pretrained` as well.
         `fakes`: how many the figures of pixels take at most.
@@ -45,7 +44,7 @@ class QuickFigures:
         Raises TrainerError where fewer than four are held out.
         """
         self.device = torch.device(device)
-        self.split = make_split(len(held_out), fakes, seed=seed)
+        self.split = make_split(len(held_out), fakes)
         self.net = FeatureNet(device).standardise(training)
         self._held_out = held_out
         self._features = self.net(held_out)

@@ -42,12 +42,9 @@ class PictureFigures:
 class PictureSuite:
     """Judges pictures against the same photographs again and again: their features are taken once."""
 
-    def __init__(
-        self, training: Pictures, held_out: Pictures, *, device: str | torch.device = "cpu", seed: int = 0
-    ) -> None:
+    def __init__(self, training: Pictures, held_out: Pictures, *, device: str | torch.device = "cpu") -> None:
         """`training` (t, r, r, 3): what was trained on; `held_out` (h, r, r, 3): what is compared with."""
         self.device = torch.device(device)
-        self.seed = seed
         self.held_out = held_out
         self.seen = _Seen(FeatureNet(self.device), training, held_out)
         pretrained = pretrained_net(self.device)
@@ -58,7 +55,7 @@ class PictureSuite:
 
         Raises TrainerError where fewer than four fakes or held-out reals are there.
         """
-        split = make_split(len(self.held_out), len(fakes), seed=self.seed)
+        split = make_split(len(self.held_out), len(fakes))
         closest_by = self.seen.figures(_features, fakes, split)
         metrics = {
             **with_floors(
@@ -76,7 +73,7 @@ class PictureSuite:
     def _pixels(self, pictures: Pictures, reals: Pictures) -> dict[str, float]:
         return {
             **of_pictures(pictures, reals, self.device, directions=DIRECTIONS),
-            "ms_ssim": mean_pair_similarity(pictures, device=self.device, seed=self.seed),
+            "ms_ssim": mean_pair_similarity(pictures, device=self.device),
         }
 
 
@@ -110,11 +107,10 @@ def evaluate_pictures(
     scores: CriticScores | None = None,
     *,
     device: str | torch.device = "cpu",
-    seed: int = 0,
 ) -> PictureFigures:
     """`PictureSuite` for one set of fakes."""
-    make_split(len(held_out), len(fakes), seed=seed)  # refuses before the long work
-    return PictureSuite(training, held_out, device=device, seed=seed)(fakes, scores)
+    make_split(len(held_out), len(fakes))  # refuses before the long work
+    return PictureSuite(training, held_out, device=device)(fakes, scores)
 
 
 def _features(features: Tensor, reals: Tensor) -> dict[str, float]:

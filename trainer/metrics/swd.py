@@ -31,9 +31,7 @@ def sliced_wasserstein_by_level(
     others: NDArray[np.uint8],
     *,
     device: str | torch.device = "cpu",
-    patches: int = PATCHES,
     directions: int = DIRECTIONS,
-    seed: int = 0,
 ) -> dict[str, float]:
     """The mean of the levels, and each by its side, finest first: `swd`, `swd_64`, ..., `swd_16`.
 
@@ -43,9 +41,9 @@ def sliced_wasserstein_by_level(
     if len(pictures) != len(others):
         raise ValueError("sliced Wasserstein compares sets of equal size")
     device = torch.device(device)
-    pair = [patch_sets(each, device, patches=patches, seed=seed) for each in (pictures, others)]
+    pair = [patch_sets(each, device) for each in (pictures, others)]
     figures = {
-        f"swd_{side}": SCALE * sliced_wasserstein(a, b, directions=directions, seed=seed)
+        f"swd_{side}": SCALE * sliced_wasserstein(a, b, directions=directions)
         for (side, a), b in zip(pair[0].items(), pair[1].values(), strict=True)
     }
     return {"swd": sum(figures.values()) / len(figures), **figures}
@@ -77,10 +75,10 @@ def _sorted_rows(values: Tensor) -> Tensor:
 
 
 def patch_sets(
-    pictures: NDArray[np.uint8], device: torch.device, *, patches: int = PATCHES, seed: int = 0
+    pictures: NDArray[np.uint8], device: torch.device, *, patches: int = PATCHES
 ) -> dict[int, Tensor]:
     """Normalised patches (n × patches, 3 × 7 × 7) of each level, by the level's side, finest first."""
-    rng = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(0)
     gathered: dict[int, list[Tensor]] = {}
     for start in range(0, len(pictures), _PICTURES_AT_ONCE):
         chunk = to_device(pictures[start : start + _PICTURES_AT_ONCE], device).float().contiguous()

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainer.device import widest
 from trainer.nets.architecture import SEEN_AT, CriticKind
 from trainer.nets.constants import Once
 from trainer.nets.efficientnet import TAP_CHANNELS, EfficientNetLite0, load_pretrained
@@ -184,7 +185,8 @@ class PretrainedVision(Vision):
         return found
 
     def _wide(self, stride: int, name: str) -> Tensor:
-        return self.get_buffer(f"{name}{stride}").double()
+        buffer = self.get_buffer(f"{name}{stride}")
+        return buffer.to(widest(buffer.device))
 
     @torch.no_grad()
     def calibrate(self, photographs: Tensor) -> None:

@@ -57,7 +57,7 @@ def density(features: Tensor) -> NDArray[np.float64]:
     """How near each row of (n, d) has its nearest others: minus their mean distance, channels standardised.
 
     Of the paper's estimates the one that also serves a hundred photographs: a Gaussian that is measured on
-    outliers too, as `trainer.typicality.Layout` would be, fits a few that are alike. Of 3,291 photographs of
+    outliers too, as `trainer.layout.Layout` would be, fits a few that are alike. Of 3,291 photographs of
     ramen both rank alike (rank correlation 0.95).
     """
     deviation, mean = torch.std_mean(features.double(), dim=0, correction=0)

@@ -16,6 +16,9 @@ from trainer.templates import render
 WIDTH, HEIGHT = 460, 230
 LEFT, RIGHT, TOP, BOTTOM = 54, 8, 8, 24
 MOST_POINTS = 500
+_TICKS = 5
+"""On an axis, about."""
+_MOST_LOG_TICKS = 7
 LOG_FROM = 15.0
 """Largest over smallest value, from which on a chart that may be logarithmic is."""
 OUTLIERS_FROM = 4.0
@@ -202,16 +205,16 @@ def _tick_label(value: float, all_ticks: Sequence[float]) -> str:
     return f"{value:,.{max(0, -math.floor(math.log10(own) + 1e-9))}f}".replace("-", "−")
 
 
-def _ticks(low: float, high: float, about: int = 5) -> list[float]:
+def _ticks(low: float, high: float) -> list[float]:
     """Round numbers within the range."""
-    rough = (high - low) / about
+    rough = (high - low) / _TICKS
     size = 10.0 ** math.floor(math.log10(rough))
     gap = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= rough * 0.999)
     first, last = math.ceil(low / gap - 1e-9), math.floor(high / gap + 1e-9)
     return [index * gap for index in range(first, last + 1)]
 
 
-def _log_ticks(low: float, high: float, most: int = 7) -> list[float]:
+def _log_ticks(low: float, high: float) -> list[float]:
     """1, 2 and 5 of each decade, or whole decades, or every second, third ... of them."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
 
@@ -220,4 +223,4 @@ def _log_ticks(low: float, high: float, most: int = 7) -> list[float]:
         return [tick for tick in ticks if low <= tick <= high]
 
     ticks = within((1, 2, 5))
-    return ticks if len(ticks) <= most else within((1,), -(-len(decades) // most))
+    return ticks if len(ticks) <= _MOST_LOG_TICKS else within((1,), -(-len(decades) // _MOST_LOG_TICKS))

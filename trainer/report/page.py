@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from trainer.checkpoint import Metadata
 from trainer.config import FitConfig
 from trainer.durations import duration
+from trainer.metadata import Metadata
 from trainer.metrics.catalogue import About, about
 from trainer.metrics.metric import Metric
 from trainer.report.charts import LEFT, RIGHT, WIDTH, Chart, Mark, Series, short, step_axis, svg, thinned

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from trainer import checkpoint
-from trainer.checkpoint import CheckpointError, Metadata
 from trainer.config import FitConfig, make_config
 from trainer.data.dataset import Dataset, load_dataset
 from trainer.errors import TrainerError
 from trainer.files import atomic_write
+from trainer.metadata import CheckpointError, Metadata, read_metadata
 from trainer.report.history import read_history
 from trainer.report.page import Neighbour, Page, Snapshot, picture_uri, render
 from trainer.training.runfolder import read_run_config
@@ -81,7 +81,7 @@ def _changed(settings: _Settings) -> frozenset[str]:
 
 def _metadata(path: Path) -> Metadata | None:
     try:
-        return checkpoint.read_metadata(path)
+        return read_metadata(path)
     except CheckpointError:
         return None
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 
 from trainer.config import FitConfig
-from trainer.device import choose_device, device_name, keep_freed_memory, set_arithmetic
+from trainer.device import choose_device, device_name, set_arithmetic
 from trainer.durations import duration
+from trainer.memory import keep_freed_memory
 from trainer.training.graph import graph_cycles
 from trainer.training.training import Training
 

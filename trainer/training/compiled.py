@@ -75,12 +75,15 @@ def cycle_seconds(
 
 @contextmanager
 def _unchanged(networks: Networks) -> Iterator[None]:
-    """Forget what batch norm sees meanwhile."""
-    kept = {name: buffer.clone() for name, buffer in networks.generator.named_buffers()}
+    """Forget what batch norm sees meanwhile, also where something fails."""
+    buffers = [*networks.generator.buffers(), *networks.critic.buffers()]
+    kept = [buffer.clone() for buffer in buffers]
     networks.generator.train()
-    yield
-    for name, buffer in networks.generator.named_buffers():
-        buffer.copy_(kept[name])
+    try:
+        yield
+    finally:
+        for buffer, values in zip(buffers, kept, strict=True):
+            buffer.copy_(values)
 
 
 def compile_arithmetic(

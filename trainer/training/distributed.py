@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -22,6 +23,9 @@ from trainer.errors import TrainerError, UsageError
 T = TypeVar("T")
 ASKED_EVERY = 10
 """Steps after which several processes ask one another whether to stop."""
+PATIENCE = timedelta(hours=6)
+"""For how long processes wait for the first one, which may have a hundred thousand photographs to decode: by
+itself NCCL ends them after ten minutes. That another one has died, torchrun sees."""
 
 
 @dataclass(frozen=True)
@@ -97,15 +101,22 @@ ALONE = Workers()
 def joined(device: torch.device) -> Iterator[Workers]:
     """The workers that torchrun started, or this process alone.
 
-    Raises TrainerError where another process of the run ended before this one; any other error passes.
+    Raises UsageError where there are fewer GPUs than processes, TrainerError where another process of the run
+    ended before this one; any other error passes.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield ALONE
         return
     if device.type == "cuda":
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        gpu, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if gpu >= gpus:
+            raise UsageError(
+                f"Each process of a run has a GPU of its own, and this machine has {gpus}: start as many "
+                "with torchrun --nproc-per-node, or take --device cpu."
+            )
+        torch.cuda.set_device(gpu)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield Workers(dist.get_rank(), size)
         # who left while the first process still writes was now and then aborted by gloo's own tear-down

@@ -14,24 +14,28 @@ from torch import Tensor
 
 from trainer.config import FitConfig
 from trainer.data.dataset import Dataset, write_report
-from trainer.device import choose_device, device_name, keep_freed_memory, set_arithmetic, told_faults
+from trainer.device import choose_device, device_name, set_arithmetic, told_faults
 from trainer.errors import UsageError
+from trainer.memory import keep_freed_memory
 from trainer.nets.vision import make_vision
 from trainer.pictures import to_device
 from trainer.training import state
 from trainer.training.distributed import ALONE, Workers
-from trainer.training.graph import graph_cycles
+from trainer.training.graph import captures, graph_cycles
 from trainer.training.guard import Guard
 from trainer.training.initial import begin_as, initial_vision, load_initial
 from trainer.training.runfolder import held, refuse_differences, refuse_taken, write_run_config
 from trainer.training.runlog import RunLog
 from trainer.training.session import Follower, Session
 from trainer.training.snapshots import LAST_CHECKPOINT
-from trainer.training.training import Training
+from trainer.training.training import Training, computes_in_bf16
 
 # Windows has no SIGHUP
 _STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-LESS_MEMORY = "go on with --resume and a smaller --cache-gb, or begin with a smaller --batch or --width"
+LESS_MEMORY = (
+    "take a smaller --cache-gb (a run that has saved a state goes on with --resume), or begin with a smaller "
+    "--batch or --width"
+)
 """What helps where memory runs out."""
 LEAST_STEPS_TO_COMPILE = 1_000
 """Of shorter runs it isn't even asked whether compiling pays."""
@@ -62,7 +66,7 @@ def fit(
     Raises UsageError where a run is in the way or differs, TrainerError where nothing can be resumed or
     written.
     """
-    if not resume:
+    if not resume and workers.lead:  # another process may come here when the first has begun to write
         refuse_taken(run)
     device = choose_device(config.device)
     keep_freed_memory()
@@ -72,7 +76,8 @@ def fit(
         held(run) if workers.lead else nullcontext(),
     ):
         # Whoever stops it before the first step stops it at once: there is nothing yet to be saved.
-        say(f"Training on {device_name(device)}.")
+        rounded = ", in bf16" if computes_in_bf16(config, device) else ""
+        say(f"Training on {device_name(device)}{rounded}.")
         training = _begin(config, to_device(dataset.training, device), workers, resume, say)
         loop = state.LoopState(dataset.fingerprint, Guard(), 0)
         if resume:
@@ -123,11 +128,14 @@ def _clock(training: Training) -> Callable[[], None]:
 def _choose_arithmetic(training: Training, say: Callable[[str], None]) -> None:
     """Compile the gradients where that is wanted, and keep in the settings what was decided.
 
-    A resume then computes as the run did before: compiled gradients equal autograd's to rounding only.
+    By itself not where cycles are captured: as they are timed here, without their graph, most of their time
+    is Python's, and that is gone then anyway. A resume then computes as the run did before: compiled
+    gradients equal autograd's to rounding only.
     """
     config = training.config
     left = config.steps - training.step
-    wanted = config.compile == "on" or (config.compile == "auto" and left >= LEAST_STEPS_TO_COMPILE)
+    may_pay = left >= LEAST_STEPS_TO_COMPILE and not captures(training)
+    wanted = config.compile == "on" or (config.compile == "auto" and may_pay)
     if wanted:
         from trainer.training import compiled  # imports torch's compiler: two seconds
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from trainer.nets.layers import working_dtype
-from trainer.nets.vision import Views, Vision
+from trainer.nets.vision import PretrainedVision, Views, Vision, map_shapes
 from trainer.pictures import BatchOrder, mirror, to_float
 from trainer.progress import track
 from trainer.training.distributed import ALONE, Workers
@@ -59,25 +59,25 @@ class Photographs:
         Kept in half precision, or in bf16 where that is what fakes are seen in. A plain critic's vision costs
         nothing, and nothing is kept of it.
         """
-        with torch.no_grad():
-            maps = self._see(to_float(self.pictures[:1]), None)[1:]
-        size = 2 * sum(view.numel() for view in maps) * len(self.pictures)
-        fitting = int(gigabytes * 1e9 / (size * self._sides)) if maps else 0
+        count, resolution = len(self.pictures), self.pictures.shape[-1]
+        shapes = map_shapes(resolution).values() if isinstance(self.vision, PretrainedVision) else ()
+        size = 2 * sum(channels * side**2 for channels, side in shapes) * count
+        fitting = int(gigabytes * 1e9 / (size * self._sides)) if size else 0
         looks = min(len(OFFSETS), fitting, most // self._sides) * self._sides
         if not looks:
             return 0
-        total = looks * len(self.pictures)
-        self._kept = [
-            torch.empty(total, *_last(view).shape[1:], dtype=_half(view), device=view.device) for view in maps
-        ]
-        starts = [(look, start) for look in range(looks) for start in range(0, len(self.pictures), _CHUNK)]
+        starts = [(look, start) for look in range(looks) for start in range(0, count, _CHUNK)]
         for look, start in track(starts, len(starts), "Looking at photographs", shown=show):
+            # the last ones as many as the others: a GPU tries its kernels anew for each number
+            start = max(0, min(start, count - _CHUNK))
             images = to_float(self.pictures[start : start + _CHUNK])
             side, offset_of = divmod(look, looks // self._sides)
             images = images.flip(3) if side else images
             offset = torch.tensor(OFFSETS[offset_of], device=images.device)
             seen = self._see(images.contiguous(memory_format=torch.channels_last), offset)[1:]
-            first = look * len(self.pictures) + start
+            if not self._kept:
+                self._kept = [_room(looks * count, view) for view in seen]
+            first = look * count + start
             for kept, view in zip(self._kept, seen, strict=True):
                 kept[first : first + len(images)] = _last(view)
         self._looks = looks
@@ -115,8 +115,10 @@ class Photographs:
         return 2 if self.mirrored else 1
 
 
-def _half(view: Tensor) -> torch.dtype:
-    return torch.bfloat16 if view.dtype == torch.bfloat16 else torch.float16
+def _room(count: int, view: Tensor) -> Tensor:
+    """For so many rows like those of a view, in the half precision that suits it."""
+    half = torch.bfloat16 if view.dtype == torch.bfloat16 else torch.float16
+    return torch.empty(count, *_last(view).shape[1:], dtype=half, device=view.device)
 
 
 def _unpacked(rows: Tensor) -> Tensor:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from trainer.device import memory_mb
 from trainer.durations import duration
 from trainer.errors import TrainerError
+from trainer.memory import memory_mb
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -109,7 +109,7 @@ class RunLog:
     def advance(self, step: int) -> None:
         self._progress.update(self._task, completed=step)
 
-    def tick(self, step: int, batch: int, values: Mapping[str, float], time_left: float = math.inf) -> None:
+    def tick(self, step: int, batch: int, values: Mapping[str, float], time_left: float) -> None:
         """The status line: step, images/s, time left, losses, memory; and the tick's record.
 
         `time_left`: seconds after which it will end though there are steps left.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib import metadata as packages
@@ -16,7 +16,6 @@ from PIL import Image
 from torch import Tensor
 
 from trainer import checkpoint
-from trainer.checkpoint import Metadata
 from trainer.config import FitConfig
 from trainer.copies import MOST_TRAINING, CopyTest
 from trainer.data.dataset import Dataset
@@ -24,14 +23,16 @@ from trainer.data.parts import parts_of
 from trainer.data.sources import printable
 from trainer.grids import contact_sheet, write_png
 from trainer.hashes import perceptual_hash
+from trainer.layout import Layout
+from trainer.metadata import Metadata
 from trainer.metrics.metric import Metric
 from trainer.metrics.realism import Realism
 from trainer.nets.generator import latents_from_seeds
 from trainer.nets.vision import Description, PretrainedVision, describe_all
 from trainer.pictures import draw, to_device
+from trainer.scale import Scale
 from trainer.training.heldout import features_of, scores_of
 from trainer.training.training import Training
-from trainer.typicality import Layout, Scale
 
 LAST_CHECKPOINT = "last.safetensors"
 BEST_CHECKPOINT = "best.safetensors"
@@ -102,9 +103,11 @@ class Snapshots:
         )
         scale = None
         if self._layout is not None and self._described is not None:
-            typical = self._layout.typicality(self._described.held_out.layout).to(scores)
-            scale = Scale.of(scores, typical)
-            scores = scale.score(scores, typical) if scale is not None else scores
+            seen, copies = self._described.held_out, self._copies
+            typical = self._layout.typicality(seen.layout).to(scores)
+            near = None if copies is None else copies.nearness(seen.content).to(scores)
+            scale = Scale.of(scores, typical, near)
+            scores = scale.score(scores, typical, near) if scale is not None else scores
         marks = torch.linspace(0, 1, QUANTILES + 1).to(scores)
         return scale, tuple(torch.quantile(scores, marks).tolist())
 
@@ -164,7 +167,7 @@ class Snapshots:
             training_pictures=len(dataset.training),
             held_out_pictures=len(dataset.held_out),
             score_quantiles=quantiles,
-            score_scale=astuple(scale) if scale is not None else (),
+            score_scale=scale,
             head_weights=training.networks.vision.head_weights,
             held_out_apart=self.parts.apart,
             training_hashes=self._training_hashes,

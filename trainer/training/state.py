@@ -81,7 +81,7 @@ def write_state(path: Path, training: Training, loop: LoopState) -> None:
     atomic_write(path, serialise(tensors, {_KEY: json.dumps(document)}))
 
 
-def save_calm(folder: Path, training: Training, loop: LoopState, also: Collection[int] = ()) -> None:
+def save_calm(folder: Path, training: Training, loop: LoopState, also: Collection[int]) -> None:
     """Write the state of a calm evaluation, and drop those that the guard no longer knows but for `also`."""
     write_state(calm_state(folder, training.step), training, loop)
     kept = {calm_state(folder, step) for step in (*loop.guard.calm_steps, *also)}

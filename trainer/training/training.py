@@ -46,6 +46,14 @@ def decay(step: int, steps: int, share: float, time_used: float = 0.0) -> float:
     return min(1.0, (steps - step) / (share * steps), max(0.0, 1.0 - time_used) / share)
 
 
+def computes_in_bf16(config: FitConfig, device: torch.device) -> bool:
+    """Whether it is asked for, or by itself where the device has a bf16 of its own; on a CPU small plain
+    networks are quicker without."""
+    if config.precision != "auto":
+        return config.precision == "bf16"
+    return rounds_well(device) and (device.type != "cpu" or config.critic == "seeing")
+
+
 @dataclass(frozen=True)
 class TickStatistics:
     """Means over the samples since the last tick."""
@@ -85,23 +93,7 @@ class Training:
         self.config = config
         self.device = pictures.device
         self.staged = self.device.type == "cuda" if staged is None else staged
-        arch = config.architecture
-        torch.manual_seed(config.seed)
-        self.networks = Networks(
-            make_generator(arch.generator),
-            Critic(arch.critic),
-            make_generator(arch.generator),
-            Critic(arch.critic),
-            vision or _calibrated(config, pictures),
-        )
-        networks = self.networks
-        networks.vision.head_weights = config.head_weights or networks.vision.head_weights
-        networks.generator_average.load_state_dict(networks.generator.state_dict())
-        networks.critic_average.load_state_dict(networks.critic.state_dict())
-        for average in (networks.generator_average, networks.critic_average):
-            average.requires_grad_(False).eval()
-        for network in vars(networks).values():
-            network.to(self.device, memory_format=torch.channels_last)
+        self.networks = networks = _fresh_networks(config, pictures, vision)
         self.objective = make_objective(
             config.objective,
             penalty_weight=config.penalty_weight,
@@ -200,10 +192,8 @@ class Training:
         return self.step >= self.config.steps or self.time_used >= 1.0
 
     def autocast(self) -> AbstractContextManager[object]:
-        """bf16 on a GPU that has it, unless float32 is asked for; what would suffer is in float32 all the
-        same."""
-        wanted = self.config.precision
-        if wanted == "bf16" or (wanted == "auto" and rounds_well(self.device)):
+        """Of bf16, where it is computed in; what would suffer is in float32 all the same."""
+        if computes_in_bf16(self.config, self.device):
             return torch.autocast(self.device.type, torch.bfloat16)
         return contextlib.nullcontext()
 
@@ -334,6 +324,29 @@ class Training:
         if not self.task.augmentation.active:
             return torch.empty(0, device=self.device)
         return draw_numbers(self.config.batch, self.rng, self.device)[self.photographs.share]
+
+
+def _fresh_networks(config: FitConfig, pictures: Tensor, vision: Vision | None) -> Networks:
+    """By the seed, on the pictures' device; the averages begin as what they are of."""
+    arch = config.architecture
+    torch.manual_seed(config.seed)
+    networks = Networks(
+        make_generator(arch.generator),
+        Critic(arch.critic),
+        make_generator(arch.generator),
+        Critic(arch.critic),
+        vision or _calibrated(config, pictures),
+    )
+    networks.vision.head_weights = config.head_weights or networks.vision.head_weights
+    for average, network in (
+        (networks.generator_average, networks.generator),
+        (networks.critic_average, networks.critic),
+    ):
+        average.load_state_dict(network.state_dict())
+        average.requires_grad_(False).eval()
+    for network in vars(networks).values():
+        network.to(pictures.device, memory_format=torch.channels_last)
+    return networks
 
 
 def _calibrated(config: FitConfig, pictures: Tensor) -> Vision:

@@ -84,7 +84,6 @@ _ADDRESS = re.compile(
 
 _PICTURE = re.compile(r"\s*https://t\.co/\w+$")
 
-_SHOWN = "the text that console.x.com shows"
 _SECRETS = ("x_consumer_key", "x_consumer_secret", "x_access_token", "x_access_token_secret")
 
 

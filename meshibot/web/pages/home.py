@@ -1,86 +1,96 @@
 """What needs a person first, then what comes next, what was, and how things stand."""
 
 from contextlib import closing
-from datetime import timedelta
+from datetime import datetime
+from functools import partial
 from urllib.parse import parse_qsl
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from meshibot import agenda, costs, events, gallery
 from meshibot import undo as undoing
+from meshibot.agenda import Entry
 from meshibot.assembly import publisher_of
 from meshibot.captions import marker
-from meshibot.database import Account, AccountState, Slot, SlotState
-from meshibot.database.queries import last_daemon, lives
+from meshibot.database import Account, AccountState, Event
+from meshibot.database.queries import last_daemon, lives, missed_slots
 from meshibot.errors import UsageError
 from meshibot.gallery import Filter
 from meshibot.needs import pictures_needed
 from meshibot.outbox import people
+from meshibot.outbox.restored import RESTORE
 from meshibot.slots import schedule_of
 from meshibot.stock import inventory, review
 from meshibot.views import posts_for_a_person
 from meshibot.web.pages.notes import joined, note_of
-from meshibot.web.site import BY, Call, go, safe_path
-
-_WEEK = timedelta(days=7)
+from meshibot.web.site import BY, Call, Site, go, safe_path
+from meshibot.web.words import WORDS
 
 
 def show(call: Call) -> Response:
     """The start page."""
     site, now = call.site, call.site.now()
     accounts = site.settings.accounts
-    fingerprint = inventory.fingerprint(site.settings.checkpoint_file) or ""
     with site.database.read() as session:
         names = [account.name for account in accounts]
-        rows = {row.name: row for row in session.scalars(select(Account))}
-        coming = [
-            entry
-            for account in accounts
-            for entry in agenda.upcoming(
-                session,
-                account.name,
-                schedule_of(account),
-                now,
-                4,
-                reviewed=account.review == "required",
-                preferred=fingerprint,
-                takes=site.takes(account.name),
-            )
-        ]
-        missed = session.scalars(
-            select(Slot)
-            .where(
-                Slot.account.in_(names),
-                Slot.state == SlotState.MISSED,
-                Slot.due_at > now - _WEEK,
-                Slot.due_at <= now,
-            )
-            .order_by(Slot.due_at.desc())
-            .limit(6)
-        ).all()
+        rows = session.scalars(select(Account)).all()
         daemon = last_daemon(session, now)
         counts = review.counts(session)
-        reviewed = [account for account in site.settings.accounts if account.review == "required"]
+        reviewed = [account for account in accounts if account.review == "required"]
         needed = pictures_needed(session, reviewed, now)
         return call.render(
             "home.html",
             note=note_of(call, session),
-            unclear=posts_for_a_person(session, list(rows)),
+            unclear=posts_for_a_person(session, [row.name for row in rows]),
             marker=marker,
-            stopped=[row for row in rows.values() if row.state is AccountState.STOPPED and row.name in names],
+            stopped=[row for row in rows if row.state is AccountState.STOPPED and row.name in names],
             needed=needed if needed > counts["approved"] else 0,
             counts=counts,
             target=site.settings.stock_target,
-            coming=sorted(coming, key=lambda entry: entry.due_at)[: max(4, len(accounts) * 3)],
-            missed=missed,
+            coming=_coming(site, session, now),
+            missed=missed_slots(session, names, now, 6),
             recent=gallery.page(session, Filter(), 6),
             months=costs.this_month(session, site.settings, now),
             daemon=daemon,
             daemon_lives=daemon is not None and lives(daemon, now),
             changes=events.recent(session, 8),
+            said_of=partial(_said_of, call),
             can_undo=undoing.can_be_taken_back,
         )
+
+
+def _coming(site: Site, session: Session, now: datetime) -> list[Entry]:
+    """The next slots of all accounts, about three each."""
+    accounts = site.settings.accounts
+    fingerprint = inventory.fingerprint(site.settings.checkpoint_file) or ""
+    coming = [
+        entry
+        for account in accounts
+        for entry in agenda.upcoming(
+            session,
+            account.name,
+            schedule_of(account),
+            now,
+            4,
+            reviewed=account.review == "required",
+            preferred=fingerprint,
+            takes=site.takes(account.name),
+        )
+    ]
+    return sorted(coming, key=lambda entry: entry.due_at)[: max(4, len(accounts) * 3)]
+
+
+def _said_of(call: Call, event: Event) -> str:
+    """What was done, in the language of the answer."""
+    of_account = event.action == RESTORE and event.slot_id is None
+    key = "event_restore_account" if of_account else f"event_{event.action}"
+    if key not in WORDS:
+        return event.action
+    return call.say(
+        key, account=event.account, picture=event.picture_id, post=event.post_id, slot=event.slot_id
+    )
 
 
 def resolve(call: Call) -> Response:

@@ -32,8 +32,8 @@ def note_of(call: Call, session: Session) -> Note | None:
         return None
     if len(found) == 1:
         key = f"did_{found[0].action}"
-        says = call.say(key if found[0].action in (*undo.OF_PICTURES, *undo.OF_SLOTS, "undo", "resolve")
-                        else "did_many", n=1)  # fmt: skip
+        named = undo.can_be_taken_back(found[0]) or found[0].action in ("undo", "resolve")
+        says = call.say(key if named else "did_many", n=1)
     else:
         undone = found and all(event.action == "undo" for event in found)
         says = call.say("did_undo") if undone else call.say("did_many", n=len(found))

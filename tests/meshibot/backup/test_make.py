@@ -11,7 +11,7 @@ from meshibot.config import Settings
 from meshibot.config.models import account_model
 from meshibot.database.migrate import upgrade
 from meshibot.errors import MeshibotError
-from tests.meshibot.ledger import MovableClock
+from testbed.ledger import MovableClock
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshibot.insights.hours import Heard, choose
-from tests.meshibot.insights.worlds import World, live
+from testbed.worlds import World, live
 
 HEARD = st.builds(Heard, st.integers(0, 23), st.integers(0, 1000), st.floats(0, 4000))
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshibot.insights.rates import LEVEL, dispersion, rate
-from tests.meshibot.insights.worlds import reactions
+from testbed.worlds import reactions
 
 COUNTS = st.lists(st.integers(0, 10_000), min_size=1, max_size=30)
 

@@ -17,16 +17,13 @@ from meshibot.insights.first_day import first_days
 from meshibot.insights.reading import Reader, is_due, is_read, spent_this_month
 from meshibot.insights.tables import insights
 from meshibot.publishers.base import Publisher
-from tests.fakes import bluesky, mastodon
-from tests.fakes.network import Fake, Fakes
-from tests.fakes.x import CREDENTIALS, FakeX
-from tests.meshibot import ledger
-from tests.meshibot.ledger import NOON, UTC_ZONE, MovableClock
-from tests.meshibot.publishers.openings import at
+from testbed import ledger
+from testbed.fakes import bluesky, mastodon
+from testbed.fakes.network import Fake, Fakes
+from testbed.fakes.x import CREDENTIALS, FakeX
+from testbed.ledger import NOON, UTC_ZONE, MovableClock
+from testbed.publishers import at
 from tests.meshibot.publishers.test_contract import make_draft
-from tests.postgres import postgres_server, postgres_url
-
-__all__ = ["postgres_server", "postgres_url"]
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 

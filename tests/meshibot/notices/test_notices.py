@@ -31,10 +31,10 @@ from meshibot.notices import conditions as conditions_module
 from meshibot.notices import ways
 from meshibot.notices.notifier import Notifier
 from meshibot.notices.ways import signature
-from tests.meshibot import ledger
-from tests.meshibot.command import ROOT, Command
-from tests.meshibot.homes import ask, locked, stocked
-from tests.meshibot.ledger import NOON, MovableClock
+from testbed import ledger
+from testbed.command import ROOT, Command
+from testbed.homes import ask, locked, stocked
+from testbed.ledger import NOON, MovableClock
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Receiver:
 def receiver(tmp_path: Path) -> Iterator[Receiver]:
     folder = tmp_path / "receiver"
     folder.mkdir()
-    command = [sys.executable, "-m", "tests.fakes.receiver", str(folder)]
+    command = [sys.executable, "-m", "testbed.fakes.receiver", str(folder)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield Receiver(f"http://127.0.0.1:{process.stdout.readline().strip()}", folder)

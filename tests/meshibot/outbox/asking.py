@@ -13,7 +13,7 @@ from meshibot.database import (
     Slot,
 )
 from meshibot.outbox import Outbox
-from tests.meshibot.ledger import (
+from testbed.ledger import (
     MovableClock,
 )
 

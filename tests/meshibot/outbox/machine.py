@@ -24,7 +24,7 @@ from meshibot.outbox import CRASH_POINTS, Outbox, Policy, people
 from meshibot.outbox.claim import is_free
 from meshibot.publishers.base import Sent
 from meshibot.slots import Schedule
-from tests.meshibot.ledger import (
+from testbed.ledger import (
     UTC_ZONE,
     Killed,
     Ledger,

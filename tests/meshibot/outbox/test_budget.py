@@ -13,8 +13,8 @@ from meshibot.errors import NothingToDo
 from meshibot.outbox import Outbox, people
 from meshibot.publishers.base import Price
 from meshibot.slots import Schedule
-from tests.meshibot import ledger
-from tests.meshibot.ledger import NOON, Ledger, LedgerPublisher, MovableClock, channel
+from testbed import ledger
+from testbed.ledger import NOON, Ledger, LedgerPublisher, MovableClock, channel
 
 TOKYO = ZoneInfo("Asia/Tokyo")
 

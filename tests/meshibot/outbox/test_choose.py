@@ -28,11 +28,12 @@ from meshibot.kinds import Mix
 from meshibot.outbox import Outbox, Words, people
 from meshibot.quiet import QuietHours
 from meshibot.slots import Schedule
-from tests.meshibot.ledger import (
+from testbed.ledger import (
     NOON,
     UTC_ZONE,
     LedgerPublisher,
     MovableClock,
+    OneDue,
     channel,
     outbox,
     slot,
@@ -319,12 +320,10 @@ def test_missed_slots_are_told_with_their_reasons(
 
 
 def test_a_picture_whose_post_was_missed_is_posted_by_the_next(
-    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+    one_due: OneDue, database: Database, publisher: LedgerPublisher, clock: MovableClock
 ) -> None:
     """It looks like that post's own, which nobody saw."""
-    stock(database, tmp_path, 1)
-    box = outbox(database, tmp_path, publisher)
-    slot(database, NOON)
+    box = one_due(publisher)
     publisher.faults["upload"].append("later")
     box.step("main")
     clock.move(hours=3)

@@ -22,12 +22,13 @@ from meshibot.errors import DatabaseFailure
 from meshibot.outbox import Order, Outbox, Policy, Words, people
 from meshibot.outbox.claim import is_free
 from meshibot.publishers.base import Draft, Fence, MediaRef, Sent, unfenced
-from tests.meshibot.ledger import (
+from testbed.ledger import (
     NOON,
     Killed,
     Ledger,
     LedgerPublisher,
     MovableClock,
+    OneDue,
     channel,
     outbox,
     slot,
@@ -37,11 +38,9 @@ from tests.meshibot.outbox.asking import attempts, look_until_settled, only_post
 
 
 def test_an_answer_that_comes_after_a_takeover_still_counts(
-    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+    one_due: OneDue, database: Database, publisher: LedgerPublisher, clock: MovableClock
 ) -> None:
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
-    first, second = (outbox(database, tmp_path, publisher) for _ in range(2))
+    first, second = (one_due(publisher) for _ in range(2))
 
     def meanwhile() -> None:
         clock.move(minutes=6)
@@ -56,12 +55,10 @@ def test_an_answer_that_comes_after_a_takeover_still_counts(
 
 
 def test_a_claim_that_was_taken_over_changes_nothing(
-    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+    one_due: OneDue, database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
 ) -> None:
     """The first worker comes back from its upload after the second has posted: it must not send."""
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
-    second = outbox(database, tmp_path, publisher)
+    second = one_due(publisher)
     good = channel(tmp_path, publisher)
 
     def slow(order: Order, words: Words) -> Path:
@@ -113,11 +110,9 @@ def test_a_lease_ends_by_itself_and_none_is_longer_than_two(
 
 
 def test_a_lease_is_as_long_again_after_each_commit_under_it(
-    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+    one_due: OneDue, database: Database, publisher: LedgerPublisher, clock: MovableClock
 ) -> None:
     """Or a slow upload would leave the request no time."""
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
     lease = Policy().lease
     ends = []
 
@@ -127,17 +122,15 @@ def test_a_lease_is_as_long_again_after_each_commit_under_it(
 
     publisher.during["upload"] = upload_slowly
     publisher.during["send"] = lambda: ends.append(the_account(database).lease_expires_at)
-    outbox(database, tmp_path, publisher).step("main")
+    one_due(publisher).step("main")
     assert ends == [NOON + lease, NOON + timedelta(minutes=4) + lease]
 
 
 def test_who_lost_a_post_gives_the_account_back(
-    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+    one_due: OneDue, database: Database, publisher: LedgerPublisher, clock: MovableClock
 ) -> None:
     """The first answer comes late, while another process looks for the post."""
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
-    first, second = (outbox(database, tmp_path, publisher) for _ in range(2))
+    first, second = (one_due(publisher) for _ in range(2))
 
     def land() -> None:
         with database.write() as session:
@@ -176,12 +169,10 @@ def test_waits_and_leases_survive_a_clock_that_was_wrong(
 
 @pytest.mark.parametrize("woken", ["by a lease that is over", "by another's work"])
 def test_a_worker_that_was_suspended_before_its_request_sends_nothing(
-    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock, woken: str
+    one_due: OneDue, database: Database, publisher: LedgerPublisher, clock: MovableClock, woken: str
 ) -> None:
     """A paused machine, a closed lid: it wakes between the commit of `sending` and the request's bytes."""
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
-    asleep, awake = (outbox(database, tmp_path, LedgerPublisher(publisher.ledger, clock)) for _ in range(2))
+    asleep, awake = (one_due(LedgerPublisher(publisher.ledger, clock)) for _ in range(2))
 
     def suspend() -> None:
         clock.move(minutes=6)
@@ -212,32 +203,28 @@ def test_a_worker_that_was_suspended_before_its_request_sends_nothing(
     ids=["the clock stood still", "the clock was set ahead", "the clock was set back"],
 )
 def test_either_clock_closes_the_fence(
+    one_due: OneDue,
     database: Database,
-    tmp_path: Path,
     publisher: LedgerPublisher,
     clock: MovableClock,
     real: timedelta,
     shown: timedelta,
 ) -> None:
     """The wall clock, as anybody else would judge the lease; the other one where that was set wrong."""
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
 
     def suspend() -> None:
         clock.elapsed += real.total_seconds()
         clock.time += shown
 
     publisher.during["fence"] = suspend
-    outbox(database, tmp_path, publisher).step("main")
+    one_due(publisher).step("main")
     assert publisher.ledger.posts() == []
     assert "suspended" in str(only_post(database).reason)
 
 
 def test_a_request_has_less_time_than_its_lease(
-    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+    one_due: OneDue, publisher: LedgerPublisher, clock: MovableClock
 ) -> None:
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
     given: list[float] = []
 
     class Asking(LedgerPublisher):
@@ -246,20 +233,18 @@ def test_a_request_has_less_time_than_its_lease(
             given.append(fence())
             return super().send(draft, media, fence)
 
-    outbox(database, tmp_path, Asking(publisher.ledger, clock)).step("main")
+    one_due(Asking(publisher.ledger, clock)).step("main")
     lease = Policy().lease.total_seconds()
     assert 60 <= given[0] <= lease - 30 - 30
 
 
 @pytest.mark.parametrize("left", [0.5, 0.0])
 def test_a_request_leaves_while_any_of_its_time_is_left(
-    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock, left: float
+    one_due: OneDue, publisher: LedgerPublisher, clock: MovableClock, left: float
 ) -> None:
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
     within = Policy().request_within.total_seconds()
     publisher.during["fence"] = lambda: clock.move(seconds=within - left)
-    outbox(database, tmp_path, publisher).step("main")
+    one_due(publisher).step("main")
     assert len(publisher.ledger.posts()) == (left > 0)
 
 
@@ -290,18 +275,16 @@ class ElsewherePublisher(LedgerPublisher):
 
 
 def test_what_was_not_sent_yet_goes_where_its_account_posts_now(
-    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+    one_due: OneDue, database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
 ) -> None:
     """The picture that the other network has is of no use there."""
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
     publisher.faults["send"].extend(["later", "later"])
     for expected in (["upload", "send"], ["upload", "send", "send"]):
-        outbox(database, tmp_path, publisher).step("main")
+        one_due(publisher).step("main")
         assert publisher.calls == expected
         clock.move(minutes=2)
     elsewhere = ElsewherePublisher(Ledger(tmp_path / "elsewhere"), clock)
-    outbox(database, tmp_path, elsewhere).step("main")
+    one_due(elsewhere).step("main")
     assert elsewhere.calls == ["upload", "send"]
     assert (only_post(database).state, only_post(database).publisher) == (PostState.POSTED, "elsewhere")
 
@@ -335,11 +318,9 @@ def test_who_is_interrupted_gives_all_back_and_says_how_far_it_came(
 
 
 def test_a_database_that_is_away_at_the_last_look_sends_nothing(
-    database: Database, tmp_path: Path, publisher: LedgerPublisher, monkeypatch: pytest.MonkeyPatch
+    one_due: OneDue, database: Database, publisher: LedgerPublisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
-    box = outbox(database, tmp_path, publisher)
+    box = one_due(publisher)
 
     def away() -> None:
         def fail() -> None:
@@ -369,20 +350,18 @@ def answering_late(
 
 
 def test_a_late_answer_takes_its_picture_out_of_the_stock_again(
-    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+    one_due: OneDue, database: Database, publisher: LedgerPublisher, clock: MovableClock
 ) -> None:
     """It was given up meanwhile, for no look saw it."""
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
 
     def give_up() -> None:
         clock.move(hours=3)
-        look_until_settled(outbox(database, tmp_path, publisher), clock)
+        look_until_settled(one_due(publisher), clock)
         assert only_post(database).state is PostState.MISSED
         assert picture_states(database) == ["approved"]
 
     late = answering_late(publisher, clock, Sent("r9", "https://ledger.example/r9"), give_up)
-    outbox(database, tmp_path, late).step("main")
+    one_due(late).step("main")
     post = only_post(database)
     assert (post.state, post.remote_id) == (PostState.POSTED, "r9")
     assert picture_states(database) == ["posted"]
@@ -408,14 +387,12 @@ def test_a_late_answer_that_names_another_post_of_ours_says_nothing(
 
 
 def test_a_late_answer_leaves_a_picture_that_another_post_has_taken(
-    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+    one_due: OneDue, database: Database, publisher: LedgerPublisher, clock: MovableClock
 ) -> None:
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
 
     def give_up_and_use_it_again() -> None:
         clock.move(hours=3)
-        other = outbox(database, tmp_path, publisher)
+        other = one_due(publisher)
         look_until_settled(other, clock)
         slot(database, clock.now())
         publisher.faults["send"].append("later")
@@ -423,28 +400,26 @@ def test_a_late_answer_leaves_a_picture_that_another_post_has_taken(
         assert picture_states(database) == ["reserved"]
 
     late = answering_late(publisher, clock, Sent("r9", ""), give_up_and_use_it_again)
-    outbox(database, tmp_path, late).step("main")
+    one_due(late).step("main")
     assert picture_states(database) == ["reserved"]
 
 
 def test_a_second_post_that_a_late_answer_names_is_told_and_kept(
+    one_due: OneDue,
     database: Database,
-    tmp_path: Path,
     publisher: LedgerPublisher,
     clock: MovableClock,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """It overwrites nothing: a person must see both."""
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
 
     def send_again() -> None:
         clock.move(minutes=6)
-        look_until_settled(outbox(database, tmp_path, publisher), clock)
+        look_until_settled(one_due(publisher), clock)
         assert only_post(database).remote_id == "r1"
 
     late = answering_late(publisher, clock, Sent("r9", "https://ledger.example/r9"), send_again)
-    outbox(database, tmp_path, late).step("main")
+    one_due(late).step("main")
     post = only_post(database)
     assert (post.state, post.remote_id) == (PostState.POSTED, "r1")
     assert post.reason == (
@@ -459,27 +434,23 @@ def test_a_second_post_that_a_late_answer_names_is_told_and_kept(
 
 
 def test_a_late_answer_that_names_the_same_post_changes_nothing(
-    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+    one_due: OneDue, database: Database, publisher: LedgerPublisher, clock: MovableClock
 ) -> None:
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
 
     def send_again() -> None:
         clock.move(minutes=6)
-        look_until_settled(outbox(database, tmp_path, publisher), clock)
+        look_until_settled(one_due(publisher), clock)
 
     late = answering_late(publisher, clock, Sent("r1", "https://elsewhere.example"), send_again)
-    outbox(database, tmp_path, late).step("main")
+    one_due(late).step("main")
     post = only_post(database)
     assert (post.url, post.reason) == ("https://ledger.example/r1", None)
 
 
 def test_a_machine_that_was_paused_with_its_clocks_sends_nothing(
-    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+    one_due: OneDue, database: Database, publisher: LedgerPublisher, clock: MovableClock
 ) -> None:
     """As a virtual one is: none of its clocks knows, but the database does that another looks for it."""
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
     elsewhere = MovableClock(NOON + timedelta(minutes=5, seconds=10), 310.0)
     awake = LedgerPublisher(publisher.ledger, elsewhere)
     awake.faults["find"].append("killed")
@@ -487,14 +458,14 @@ def test_a_machine_that_was_paused_with_its_clocks_sends_nothing(
     def pause() -> None:
         clock.move(seconds=30)
         with pytest.raises(Killed):
-            outbox(database, tmp_path, awake).step("main")
+            one_due(awake).step("main")
 
     publisher.during["fence"] = pause
-    outbox(database, tmp_path, publisher).step("main")
+    one_due(publisher).step("main")
     assert publisher.ledger.posts() == []
     owner = the_account(database).lease_owner
     assert owner is not None, "the other's lease is not given back"
     assert (only_post(database).state, only_post(database).lease_owner) == (PostState.UNKNOWN, owner)
     elsewhere.move(minutes=6)
-    look_until_settled(outbox(database, tmp_path, awake), elsewhere)
+    look_until_settled(one_due(awake), elsewhere)
     assert len(publisher.ledger.posts()) == 1

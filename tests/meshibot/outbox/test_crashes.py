@@ -20,9 +20,9 @@ from meshibot.publishers.base import Publisher
 from meshibot.publishers.folder import FolderPublisher
 from meshibot.publishers.x import XPublisher
 from meshibot.slots import Schedule
-from tests.fakes.network import Fake, Fakes
-from tests.fakes.x import CREDENTIALS, FakeX
-from tests.meshibot.ledger import (
+from testbed.fakes.network import Fake, Fakes
+from testbed.fakes.x import CREDENTIALS, FakeX
+from testbed.ledger import (
     UTC_ZONE,
     Ledger,
     LedgerPublisher,
@@ -33,7 +33,7 @@ from tests.meshibot.ledger import (
     slot,
     stock,
 )
-from tests.meshibot.publishers.openings import at
+from testbed.publishers import at
 
 NETWORKS = ("bluesky", "mastodon", "misskey")
 PUBLISHERS = ("reconciling", "record", "folder", "x", *NETWORKS)

@@ -37,7 +37,7 @@ from meshibot.publishers.base import (
     Unclear,
     WordsRejected,
 )
-from tests.meshibot.ledger import NOON
+from testbed.ledger import NOON
 
 SENT = Sent("r1", "https://ledger.example/r1")
 SOON = NOON + timedelta(minutes=10)

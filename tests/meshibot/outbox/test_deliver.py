@@ -26,13 +26,14 @@ from meshibot.outbox.claim import Claim
 from meshibot.outbox.deliver import may_repeat
 from meshibot.publishers.base import Draft, Fence, MediaGone, MediaRef, RetryLater, Sent, unfenced
 from meshibot.slots import Schedule
-from tests.meshibot.ledger import (
+from testbed.ledger import (
     NOON,
     UTC_ZONE,
     Killed,
     Ledger,
     LedgerPublisher,
     MovableClock,
+    OneDue,
     RecordPublisher,
     channel,
     outbox,
@@ -293,12 +294,10 @@ class ForgetfulPublisher(LedgerPublisher):
 
 
 def test_media_that_the_network_lost_are_uploaded_again(
-    database: Database, tmp_path: Path, clock: MovableClock
+    one_due: OneDue, database: Database, tmp_path: Path, clock: MovableClock
 ) -> None:
     publisher = ForgetfulPublisher(Ledger(tmp_path / "ledger"), clock)
-    stock(database, tmp_path, 1)
-    box = outbox(database, tmp_path, publisher)
-    slot(database, NOON)
+    box = one_due(publisher)
     box.step("main")
     box.step("main")
     assert publisher.calls == ["upload", "upload", "send"]
@@ -306,16 +305,14 @@ def test_media_that_the_network_lost_are_uploaded_again(
 
 
 def test_a_claim_is_handed_back_when_the_daemon_stops(
-    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+    one_due: OneDue, database: Database, publisher: LedgerPublisher, clock: MovableClock
 ) -> None:
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
-    stopping = replace(outbox(database, tmp_path, publisher), stopping=lambda: True)
+    stopping = replace(one_due(publisher), stopping=lambda: True)
     stopping.step("main")
     assert publisher.calls == ["upload"]
     assert the_account(database).lease_owner is None
     assert (only_post(database).state, only_post(database).lease_owner) == (PostState.UPLOADED, None)
-    assert outbox(database, tmp_path, publisher).step("main") == 1  # at once, no lease to wait for
+    assert one_due(publisher).step("main") == 1  # at once, no lease to wait for
     assert publisher.calls == ["upload", "send"]
 
 
@@ -373,13 +370,11 @@ def test_what_was_uploaded_is_sent_within_the_grace_and_by_an_account_that_sends
 
 @pytest.mark.parametrize("stopped", [True, False])
 def test_a_repetition_that_must_not_be_made_leaves_the_post_to_be_looked_for(
-    database: Database, tmp_path: Path, clock: MovableClock, stopped: bool
+    one_due: OneDue, database: Database, tmp_path: Path, clock: MovableClock, stopped: bool
 ) -> None:
     publisher = RecordPublisher(Ledger(tmp_path / "ledger"), clock)
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
     publisher.faults["send"].append("lost")
-    box = outbox(database, tmp_path, publisher)
+    box = one_due(publisher)
     box.step("main")
     clock.move(minutes=1)
     unclear = only_post(database)
@@ -409,6 +404,7 @@ def test_a_repetition_that_must_not_be_made_leaves_the_post_to_be_looked_for(
     ],
 )
 def test_an_unclear_post_is_sent_again_only_under_a_name_in_time_and_not_too_often(
+    one_due: OneDue,
     database: Database,
     tmp_path: Path,
     clock: MovableClock,
@@ -420,10 +416,8 @@ def test_an_unclear_post_is_sent_again_only_under_a_name_in_time_and_not_too_oft
 ) -> None:
     kind = RecordPublisher if by_name else LedgerPublisher
     publisher = kind(Ledger(tmp_path / "ledger"), clock)
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
     publisher.faults["send"].append("lost")
-    box = outbox(database, tmp_path, publisher)
+    box = one_due(publisher)
     box.step("main")
     with database.write() as session:
         post = session.get_one(Post, 1)
@@ -469,12 +463,10 @@ def test_each_step_of_a_post_is_told(
 
 
 def test_words_are_fixed_at_the_first_try(
-    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+    one_due: OneDue, database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
 ) -> None:
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
     publisher.faults["send"].append("later")
-    outbox(database, tmp_path, publisher).step("main")
+    one_due(publisher).step("main")
     clock.move(minutes=1)
     other = replace(channel(tmp_path, publisher), describe=lambda order: Words("other", "other"))
     Outbox(database, channels=[other], clock=clock).step("main")
@@ -482,10 +474,8 @@ def test_words_are_fixed_at_the_first_try(
 
 
 def test_rate_limits_of_the_past_do_not_make_a_hot_loop(
-    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+    one_due: OneDue, database: Database, publisher: LedgerPublisher, clock: MovableClock
 ) -> None:
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
 
     class Confused(LedgerPublisher):
         def send(self, draft: Draft, media: tuple[MediaRef, ...], fence: Fence = unfenced) -> Sent:
@@ -493,7 +483,7 @@ def test_rate_limits_of_the_past_do_not_make_a_hot_loop(
             raise RetryLater("Too many.", self.clock.now() - timedelta(hours=1))
 
     confused = Confused(publisher.ledger, clock)
-    box = outbox(database, tmp_path, confused)
+    box = one_due(confused)
     assert box.step("main") == 1
     assert box.step("main") is None
     assert only_post(database).not_before == NOON + timedelta(seconds=1)

@@ -10,7 +10,7 @@ import pytest
 from meshibot.database import Database, Picture, PictureState, Post, PostState
 from meshibot.outbox import Outbox, Words
 from meshibot.publishers.base import Draft, Fence, MediaRef, Sent, WordsRejected, unfenced
-from tests.meshibot.ledger import (
+from testbed.ledger import (
     NOON,
     Ledger,
     LedgerPublisher,

@@ -12,7 +12,7 @@ from meshibot.database import Account, Database, Picture, PictureState, Post, Po
 from meshibot.outbox import Group, Outbox
 from meshibot.publishers.base import Identity
 from meshibot.views import recent_posts
-from tests.meshibot.ledger import (
+from testbed.ledger import (
     NOON,
     Ledger,
     LedgerPublisher,
@@ -105,6 +105,20 @@ def test_history_shows_them_together(band: Band) -> None:
         assert posts[0].group_key == posts[1].group_key
         assert str(posts[0].group_key).startswith("night|2026-11-24T12:00")
         assert posts[2].group_key is None
+
+
+@pytest.mark.parametrize(("approved", "shown"), [(1, 1), (3, 3)])
+def test_an_account_that_posts_only_what_was_approved_takes_no_other_choice(
+    band: Band, approved: int, shown: int
+) -> None:
+    for name in ACCOUNTS:
+        slot(band.database, NOON, name)
+    with band.database.write() as session:
+        session.get_one(Picture, approved).verdict = Verdict.APPROVED
+    channels = [replace(band.box.channel(name), reviewed=name == "toot") for name in ACCOUNTS]
+    band.box = Outbox(band.database, clock=band.clock, elapsed=lambda: band.clock.elapsed, channels=channels)
+    band.work()
+    assert band.pictures() == {"sky": [1], "toot": [shown], "note": [1]}
 
 
 @pytest.mark.parametrize("fault", ["rejected", "stopped", "limited", "unclear"])

@@ -10,11 +10,12 @@ from meshibot.database import Account, AccountState, Database, Event, Post, Post
 from meshibot.errors import NeedsPerson
 from meshibot.outbox import Outbox, Policy, people
 from meshibot.publishers.base import AccountStopped, Draft, Identity, PublishError, RetryLater, Sent
-from tests.meshibot.ledger import (
+from testbed.ledger import (
     NOON,
     Ledger,
     LedgerPublisher,
     MovableClock,
+    OneDue,
     channel,
     new_database,
     outbox,
@@ -100,11 +101,9 @@ def test_the_network_is_asked_once_in_a_process(
 
 
 def test_a_slot_waits_until_it_is_known_whose_account_it_is(
-    database: Database, tmp_path: Path, doorkeeper: Doorkeeper, clock: MovableClock
+    one_due: OneDue, database: Database, doorkeeper: Doorkeeper, clock: MovableClock
 ) -> None:
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
-    box = outbox(database, tmp_path, doorkeeper)
+    box = one_due(doorkeeper)
     doorkeeper.refusal = RetryLater("The network is busy.")
     assert box.step("main") is None
     assert box.step("main") is None
@@ -119,11 +118,9 @@ def test_a_slot_waits_until_it_is_known_whose_account_it_is(
 
 
 def test_a_network_that_names_a_time_is_not_asked_before(
-    database: Database, tmp_path: Path, doorkeeper: Doorkeeper, clock: MovableClock
+    one_due: OneDue, doorkeeper: Doorkeeper, clock: MovableClock
 ) -> None:
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
-    box = outbox(database, tmp_path, doorkeeper)
+    box = one_due(doorkeeper)
     doorkeeper.refusal = RetryLater("Its rate limit is used up.", NOON + timedelta(minutes=15))
     for _ in range(14):
         box.step("main")
@@ -135,11 +132,9 @@ def test_a_network_that_names_a_time_is_not_asked_before(
 
 
 def test_a_slot_that_waited_for_it_in_vain_is_missed_with_that_reason(
-    database: Database, tmp_path: Path, doorkeeper: Doorkeeper, clock: MovableClock
+    one_due: OneDue, database: Database, doorkeeper: Doorkeeper, clock: MovableClock
 ) -> None:
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
-    box = outbox(database, tmp_path, doorkeeper)
+    box = one_due(doorkeeper)
     doorkeeper.refusal = RetryLater("The network is busy.")
     box.step("main")
     clock.move(hours=3)
@@ -209,20 +204,18 @@ class Remembering(LedgerPublisher):
     ],
 )
 def test_what_is_older_than_the_post_is_left_to_a_person(
+    one_due: OneDue,
     database: Database,
-    tmp_path: Path,
     publisher: LedgerPublisher,
     clock: MovableClock,
     age: timedelta | None,
     state: PostState,
 ) -> None:
     """It is not believed; nor is the post sent again, for clocks may deceive."""
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
     remembering = Remembering(publisher.ledger, clock)
     remembering.older = Sent("r99", "https://ledger.example/r99", age)
     remembering.faults["send"].append("unclear")
-    look_until_settled(outbox(database, tmp_path, remembering), clock)
+    look_until_settled(one_due(remembering), clock)
     post = only_post(database)
     assert post.state is state
     if state is PostState.NEEDS_PERSON:
@@ -231,14 +224,12 @@ def test_what_is_older_than_the_post_is_left_to_a_person(
 
 
 def test_a_clock_that_was_set_back_makes_no_post_seem_older(
-    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+    one_due: OneDue, database: Database, publisher: LedgerPublisher, clock: MovableClock
 ) -> None:
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
     remembering = Remembering(publisher.ledger, clock)
     remembering.older = Sent("r1", "https://ledger.example/r1", timedelta(minutes=2))
     remembering.faults["send"].append("lost")
-    box = outbox(database, tmp_path, remembering)
+    box = one_due(remembering)
     box.step("main")
     clock.jump(days=-2)
     look_until_settled(box, clock)
@@ -254,13 +245,11 @@ def refused(*, may_mend: bool) -> AccountStopped:
 
 @pytest.mark.parametrize("may_mend", [True, False])
 def test_an_account_that_is_refused_before_its_first_post_is_stopped(
-    database: Database, tmp_path: Path, doorkeeper: Doorkeeper, clock: MovableClock, may_mend: bool
+    one_due: OneDue, database: Database, doorkeeper: Doorkeeper, clock: MovableClock, may_mend: bool
 ) -> None:
     """It is asked again each hour where that may mend itself, and only then."""
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
     doorkeeper.refusal = refused(may_mend=may_mend)
-    box = outbox(database, tmp_path, doorkeeper)
+    box = one_due(doorkeeper)
     assert box.step("main") is None
     account = the_account(database)
     assert account.state is AccountState.STOPPED
@@ -306,14 +295,12 @@ class Refusing(Doorkeeper):
 
 
 def test_one_refusal_of_credentials_costs_half_a_minute(
-    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+    one_due: OneDue, database: Database, publisher: LedgerPublisher, clock: MovableClock
 ) -> None:
     """There are hours in which a network refuses everybody."""
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
     refusing = Refusing(publisher.ledger, clock)
     refusing.times = 1
-    box = outbox(database, tmp_path, refusing)
+    box = one_due(refusing)
     box.step("main")
     assert the_account(database).state is AccountState.ACTIVE
     clock.move(minutes=1)
@@ -353,12 +340,10 @@ def test_an_account_that_is_refused_for_hours_goes_on_by_itself_when_it_is_accep
 
 
 def test_an_account_that_only_a_person_can_mend_is_not_asked_about(
-    database: Database, tmp_path: Path, doorkeeper: Doorkeeper, clock: MovableClock
+    one_due: OneDue, database: Database, doorkeeper: Doorkeeper, clock: MovableClock
 ) -> None:
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
     doorkeeper.faults["upload"].append("stopped")
-    box = outbox(database, tmp_path, doorkeeper)
+    box = one_due(doorkeeper)
     box.step("main")
     asked = list(doorkeeper.asked)
     for _ in range(10):

@@ -10,9 +10,6 @@ from meshibot.database import Database
 from meshibot.database.migrate import upgrade
 from meshibot.database.models import Base
 from tests.meshibot.outbox.machine import OutboxMachine, RecordMachine
-from tests.postgres import postgres_server, postgres_url
-
-__all__ = ["postgres_server", "postgres_url"]
 
 SHORT = settings(
     max_examples=50, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)

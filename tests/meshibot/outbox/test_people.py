@@ -21,7 +21,7 @@ from meshibot.errors import ChangedMeanwhile, Interrupted, NothingToDo, UsageErr
 from meshibot.outbox import Outbox, people
 from meshibot.publishers.base import Publisher, Sent
 from meshibot.publishers.folder import FolderPublisher
-from tests.meshibot.ledger import (
+from testbed.ledger import (
     NOON,
     LedgerPublisher,
     MovableClock,

@@ -19,12 +19,13 @@ from meshibot.database import (
 from meshibot.outbox import Outbox, Policy, people
 from meshibot.publishers.base import Draft, Fence, MediaRef, Sent, unfenced
 from meshibot.publishers.folder import FolderPublisher
-from tests.meshibot.ledger import (
+from testbed.ledger import (
     NOON,
     Killed,
     Ledger,
     LedgerPublisher,
     MovableClock,
+    OneDue,
     RecordPublisher,
     channel,
     outbox,
@@ -50,13 +51,11 @@ def test_an_unclear_send_that_landed_is_found(
 
 
 def test_a_request_that_a_jump_of_the_clock_made_late_is_still_under_way(
-    database: Database, tmp_path: Path, clock: MovableClock
+    one_due: OneDue, database: Database, tmp_path: Path, clock: MovableClock
 ) -> None:
     """The look is the truth, and yet too early: another process's request has not ended."""
     publishers = [RecordPublisher(Ledger(tmp_path / "ledger"), clock) for _ in range(2)]
-    first, second = (outbox(database, tmp_path, publisher) for publisher in publishers)
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
+    first, second = (one_due(publisher) for publisher in publishers)
     publishers[0].faults["send"].append("lost")
 
     def another_process_works_a_day_later() -> None:
@@ -91,19 +90,17 @@ def test_an_unclear_send_is_repeated_only_after_several_looks_spread_over_a_minu
 
 @pytest.mark.parametrize(("spread", "finds"), [(timedelta(), 4), (timedelta(minutes=5), 11)])
 def test_a_post_is_absent_after_so_many_looks_and_so_long_a_time(
+    one_due: OneDue,
     database: Database,
-    tmp_path: Path,
     publisher: LedgerPublisher,
     clock: MovableClock,
     spread: timedelta,
     finds: int,
 ) -> None:
     """Looks are half a minute apart."""
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
     publisher.faults["send"].append("unclear")
     policy = Policy(looks=4, look_spread=spread)
-    box = outbox(database, tmp_path, publisher, policy)
+    box = one_due(publisher, policy)
     while only_post_or_none(database) is None or only_post(database).state is not PostState.POSTED:
         assert clock.now() < NOON + timedelta(minutes=9)
         if box.step("main") is None:
@@ -252,26 +249,22 @@ class Watched(LedgerPublisher):
 
 
 def test_a_look_begins_a_day_before_the_post(
-    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+    one_due: OneDue, publisher: LedgerPublisher, clock: MovableClock
 ) -> None:
     """The clock may have been wrong when it was made."""
     watched = Watched(publisher.ledger, clock)
     watched.since = []
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
     watched.faults["send"].append("lost")
-    look_until_settled(outbox(database, tmp_path, watched), clock)
+    look_until_settled(one_due(watched), clock)
     assert watched.since == [NOON - timedelta(days=1)]
 
 
 def test_of_several_with_its_number_the_one_that_was_made_first_is_ours(
-    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+    one_due: OneDue, database: Database, publisher: LedgerPublisher, clock: MovableClock
 ) -> None:
     """A person may have said it again."""
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
     publisher.faults["send"].append("lost")
-    box = outbox(database, tmp_path, publisher)
+    box = one_due(publisher)
     box.step("main")
     (line,) = publisher.ledger.posts()
     again = json.dumps({**line, "id": "r2", "text": f"Look: {line['text']}", "key": "another"})
@@ -293,8 +286,8 @@ class Dated(LedgerPublisher):
 @pytest.mark.parametrize("ago", [timedelta(), timedelta(minutes=5)])
 @pytest.mark.parametrize("beyond", [timedelta(seconds=-1), timedelta(), timedelta(seconds=1)])
 def test_what_is_an_hour_older_than_the_post_is_not_taken_for_it(
+    one_due: OneDue,
     database: Database,
-    tmp_path: Path,
     publisher: LedgerPublisher,
     clock: MovableClock,
     ago: timedelta,
@@ -303,10 +296,8 @@ def test_what_is_an_hour_older_than_the_post_is_not_taken_for_it(
     """The clock here may have been set right since the post was begun, by less than that."""
     dated = Dated(publisher.ledger, clock)
     dated.age = ago + timedelta(hours=1) + beyond
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
     dated.faults["send"].append("lost")
-    box = outbox(database, tmp_path, dated)
+    box = one_due(dated)
     box.step("main")
     clock.move(seconds=ago.total_seconds())
     box.step("main")
@@ -314,13 +305,11 @@ def test_what_is_an_hour_older_than_the_post_is_not_taken_for_it(
 
 
 def test_a_look_needs_no_picture(
-    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+    one_due: OneDue, database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
 ) -> None:
     """It can't be made where the stock is away, and what exists is to be found all the same."""
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
     publisher.faults["send"].append("lost")
-    box = outbox(database, tmp_path, publisher)
+    box = one_due(publisher)
     box.step("main")
     (tmp_path / "main-1.jpg").unlink()
     (tmp_path / "picture-0-0.png").unlink()
@@ -350,13 +339,11 @@ def test_a_look_is_told_and_its_repetition_is_not(
 
 
 def test_looks_for_an_earlier_send_do_not_count_for_a_later_one(
-    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+    one_due: OneDue, database: Database, publisher: LedgerPublisher, clock: MovableClock
 ) -> None:
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
     publisher.faults["send"].extend(["unclear", "lost"])
     publisher.lag = 70
-    box = outbox(database, tmp_path, publisher)
+    box = one_due(publisher)
     look_until_settled(box, clock, 4)
     assert publisher.calls.count("find") == 3
     people.resolve(database, 1, clock=clock)
@@ -367,10 +354,8 @@ def test_looks_for_an_earlier_send_do_not_count_for_a_later_one(
 
 
 def test_an_account_that_is_stopped_during_the_upload_sends_nothing(
-    database: Database, tmp_path: Path, publisher: LedgerPublisher, clock: MovableClock
+    one_due: OneDue, database: Database, publisher: LedgerPublisher, clock: MovableClock
 ) -> None:
-    stock(database, tmp_path, 1)
-    slot(database, NOON)
 
     def stop() -> None:
         with database.write() as session:
@@ -378,7 +363,7 @@ def test_an_account_that_is_stopped_during_the_upload_sends_nothing(
             account.state, account.stopped_reason = AccountState.STOPPED, "No credits."
 
     publisher.during["upload"] = stop
-    box = outbox(database, tmp_path, publisher)
+    box = one_due(publisher)
     box.step("main")
     assert publisher.calls == ["upload"]
     assert only_post(database).state is PostState.RETRY

@@ -31,7 +31,7 @@ from meshibot.publishers.base import (
     Sent,
     Unclear,
 )
-from tests.meshibot.ledger import NOON
+from testbed.ledger import NOON
 
 LATER = NOON + timedelta(minutes=1)
 

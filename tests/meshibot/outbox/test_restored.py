@@ -8,9 +8,9 @@ from sqlalchemy import select
 
 from meshibot.database import Database, Post, PostState
 from meshibot.outbox import Outbox
-from tests.fakes.network import Fake, Fakes
-from tests.meshibot.ledger import MovableClock, channel, new_database, slot, stock
-from tests.meshibot.publishers.openings import at
+from testbed.fakes.network import Fake, Fakes
+from testbed.ledger import MovableClock, channel, new_database, slot, stock
+from testbed.publishers import at
 
 DUE = datetime(2026, 11, 24, 23, 30, tzinfo=UTC)
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.fakes.network import Fakes
-from tests.fakes.x import FakeX
+from testbed.fakes.network import Fakes
+from testbed.fakes.x import FakeX
 from tests.meshibot.outbox.wire import ENDPOINTS, machine_for
 
 SHORT = settings(

@@ -13,10 +13,7 @@ from sqlalchemy import select
 from meshibot.database import Account, Attempt, Database, Phase, Post, PostState, Slot, SlotState
 from meshibot.database.migrate import upgrade
 from meshibot.outbox import Outbox, Policy
-from tests.meshibot.ledger import Ledger, LedgerPublisher, ShiftedClock, channel, new_database, slot, stock
-from tests.postgres import postgres_server, postgres_url
-
-__all__ = ["postgres_server", "postgres_url"]
+from testbed.ledger import Ledger, LedgerPublisher, ShiftedClock, channel, new_database, slot, stock
 
 ACCOUNTS = ("main", "two")
 SLOTS = 12

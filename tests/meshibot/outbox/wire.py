@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from meshibot.publishers.base import Draft, Fence, MediaRef, Publisher, Sent, unfenced
-from tests.fakes.network import Fake
-from tests.meshibot.ledger import STARTED, Killed, MovableClock
+from testbed.fakes.network import Fake
+from testbed.ledger import STARTED, Killed, MovableClock
+from testbed.publishers import at
 from tests.meshibot.outbox.machine import OutboxMachine
-from tests.meshibot.publishers.openings import at
 
 ENDPOINTS: Mapping[str, Mapping[str, str]] = {
     "bluesky": {"upload": "upload", "send": "put", "find": "get"},

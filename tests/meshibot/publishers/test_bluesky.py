@@ -32,8 +32,8 @@ from meshibot.publishers.bluesky import (
     rkey_of,
 )
 from meshibot.publishers.text import facets
-from tests.fakes.bluesky import DID, HANDLE, PASSWORD
-from tests.fakes.network import Fake, Fakes
+from testbed.fakes.bluesky import DID, HANDLE, PASSWORD
+from testbed.fakes.network import Fake, Fakes
 from tests.meshibot.publishers.trials import NOW, QUICK, a_draft, outcome, post, without_tls
 
 

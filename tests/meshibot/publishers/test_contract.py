@@ -28,9 +28,10 @@ from meshibot.publishers.base import (
 )
 from meshibot.publishers.settings import PublisherSettings
 from meshibot.publishers.x import XPublisher, XSettings
-from tests.fakes.network import Fakes
-from tests.fakes.x import FakeX
-from tests.meshibot.publishers.openings import OPENINGS, at
+from testbed.fakes.network import Fakes
+from testbed.fakes.x import FakeX
+from testbed.publishers import at
+from tests.meshibot.publishers.openings import OPENINGS
 
 SINCE = datetime.now(UTC) - timedelta(minutes=1)
 

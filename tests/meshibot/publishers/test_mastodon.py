@@ -23,8 +23,8 @@ from meshibot.publishers.base import (
 )
 from meshibot.publishers.mastodon import MastodonPublisher, MastodonSettings
 from meshibot.publishers.server import Notes
-from tests.fakes.mastodon import CONFIGURATION, TOKEN
-from tests.fakes.network import Fake, Fakes
+from testbed.fakes.mastodon import CONFIGURATION, TOKEN
+from testbed.fakes.network import Fake, Fakes
 from tests.meshibot.publishers.trials import QUICK, a_draft, outcome, post, without_tls
 
 SINCE = datetime.now(UTC) - timedelta(minutes=5)

@@ -20,8 +20,8 @@ from meshibot.publishers.base import (
 )
 from meshibot.publishers.misskey import MisskeyPublisher, MisskeySettings
 from meshibot.publishers.server import Notes
-from tests.fakes.misskey import TOKEN
-from tests.fakes.network import Fake, Fakes
+from testbed.fakes.misskey import TOKEN
+from testbed.fakes.network import Fake, Fakes
 from tests.meshibot.publishers.trials import QUICK, a_draft, outcome, post, without_tls
 
 SINCE = datetime.now(UTC) - timedelta(minutes=5)

@@ -11,8 +11,8 @@ from meshibot.database import Kind
 from meshibot.display import show_post
 from meshibot.errors import UsageError
 from meshibot.publishers import PUBLISHERS
-from tests.meshibot.command import Command
-from tests.meshibot.homes import stocked
+from testbed.command import Command
+from testbed.homes import stocked
 from tests.meshibot.publishers.toy import ToyPublisher
 
 TOKEN = "s3cr3t-planted-toy-token"

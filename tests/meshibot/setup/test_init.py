@@ -8,13 +8,11 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
+from testbed.command import Command
+from testbed.fakes import bluesky, mastodon, misskey
+from testbed.fakes.network import Fakes
+from testbed.fakes.x import CREDENTIALS, FakeX
 from tests.checkpoints import make_checkpoint
-from tests.fakes import bluesky, mastodon, misskey
-from tests.fakes.network import Fakes, fakes
-from tests.fakes.x import CREDENTIALS, FakeX
-from tests.meshibot.command import Command
-
-__all__ = ["fakes"]
 
 X_ANSWERS = "\n".join(
     (

@@ -1,6 +1,7 @@
 """What a person does with slots, and how it is taken back."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -11,14 +12,26 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from meshibot import agenda, undo
-from meshibot.database import Account, Database, Picture, PictureState, Post, PostState, Slot, SlotState
+from meshibot.database import (
+    Account,
+    Database,
+    Kind,
+    Picture,
+    PictureState,
+    Post,
+    PostPicture,
+    PostState,
+    Slot,
+    SlotState,
+    Verdict,
+)
 from meshibot.errors import ChangedMeanwhile, NothingToDo, UsageError
 from meshibot.outbox import people
 from meshibot.quiet import QuietHours
 from meshibot.slots import Schedule, changes
 from meshibot.slots.changes import Desk, Words
 from meshibot.slots.planner import write_slots
-from tests.meshibot.ledger import NOON, Ledger, LedgerPublisher, MovableClock, new_database, outbox, stock
+from testbed.ledger import NOON, Ledger, LedgerPublisher, MovableClock, new_database, outbox, stock
 
 TOKYO = ZoneInfo("Asia/Tokyo")
 SCHEDULE = Schedule("0 23 * * *", TOKYO, quiet=QuietHours(time(2), time(7)))
@@ -184,6 +197,20 @@ def test_without_a_picture_the_next_of_the_stock_is_put_in(desk: Desk) -> None:
     assert pictures(desk.database) == ["approved", "approved", "reserved", "approved", "approved"]
 
 
+def test_the_next_picture_is_the_one_that_would_be_posted(desk: Desk) -> None:
+    """Those of the present checkpoint first; and where a person has to approve, none that nobody did."""
+    with desk.database.write() as session:
+        session.get_one(Picture, 4).checkpoint = "new"
+        session.get_one(Picture, 2).verdict = Verdict.APPROVED
+    tomorrow = TONIGHT + timedelta(days=1)
+    changes.put(replace(desk, preferred=lambda: "new"), TONIGHT, words=Words("Words only"))
+    reviewing = replace(desk, reviewed=True)
+    changes.put(reviewing, tomorrow)
+    assert shown(desk) == {"2026-11-24T23:00": 4, "2026-11-25T23:00": 2}
+    with pytest.raises(NothingToDo, match="No picture in stock was approved"):
+        changes.put(reviewing, TONIGHT + timedelta(days=2))
+
+
 def test_a_picture_that_does_not_wait_is_refused_and_nothing_is_changed(desk: Desk) -> None:
     changes.put(desk, TONIGHT, 3)
     with pytest.raises(UsageError, match="Picture 3 is reserved"):
@@ -191,6 +218,42 @@ def test_a_picture_that_does_not_wait_is_refused_and_nothing_is_changed(desk: De
     with pytest.raises(UsageError, match="no picture 99"):
         changes.put(desk, TONIGHT, 99)
     assert shown(desk) == {"2026-11-24T23:00": 3}
+
+
+@pytest.mark.parametrize(
+    ("others", "stays"),
+    [(PostState.POSTED, "posted"), (PostState.SENDING, "reserved"), (PostState.MISSED, "")],
+)
+def test_a_picture_that_another_of_the_group_shows_does_not_come_back_into_the_stock(
+    desk: Desk, others: PostState, stays: str
+) -> None:
+    changes.put(desk, TONIGHT, 4)
+    with desk.database.write() as session:
+        session.add(Account(name="other", publisher="ledger"))
+        session.flush()
+        shown_there = [PostPicture(picture_id=4, position=0)]
+        session.add(post_of("other", others, shown_there))
+        if others is PostState.POSTED:
+            session.get_one(Picture, 4).state = PictureState.POSTED
+    changes.put(desk, TONIGHT, words=Words("Words only"))  # what it shows stays
+    assert shown(desk) == {"2026-11-24T23:00": 4}
+    changes.clear(desk, TONIGHT)
+    assert pictures(desk.database)[3] == (stays or "approved")
+
+
+def post_of(account: str, state: PostState, shown_there: list[PostPicture]) -> Post:
+    return Post(
+        account=account,
+        publisher="ledger",
+        kind=Kind.SINGLE,
+        state=state,
+        serial=1,
+        created_at=NOON,
+        due_at=NOON,
+        not_before=NOON,
+        deadline=NOON,
+        pictures=shown_there,
+    )
 
 
 def test_two_slots_exchange_what_they_show(desk: Desk) -> None:

@@ -15,7 +15,7 @@ from meshibot.database import Account, Database, Kind, Post, PostMetrics, PostSt
 from meshibot.quiet import QuietHours
 from meshibot.slots import Auto, Schedule, at_hours
 from meshibot.slots.planner import HORIZON, heard_of, write_slots
-from tests.meshibot.ledger import new_database
+from testbed.ledger import new_database
 
 TOKYO = ZoneInfo("Asia/Tokyo")
 BERLIN = ZoneInfo("Europe/Berlin")

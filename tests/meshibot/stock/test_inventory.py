@@ -13,7 +13,7 @@ from meshibot.database.migrate import upgrade
 from meshibot.errors import UsageError
 from meshibot.stock.inventory import clear, drop, fault_of, find, of_others, waiting
 from meshibot.stock.stock import Stock
-from tests.meshibot.homes import draw_stock
+from testbed.homes import draw_stock
 
 NONE_OF_OURS = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
 

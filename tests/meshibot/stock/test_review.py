@@ -21,9 +21,9 @@ from meshibot.slots import Schedule, changes
 from meshibot.slots.changes import Desk
 from meshibot.stock import inventory, review
 from meshibot.stock.review import Judged
-from tests.meshibot.command import Command
-from tests.meshibot.homes import stocked
-from tests.meshibot.ledger import (
+from testbed.command import Command
+from testbed.homes import stocked
+from testbed.ledger import (
     NOON,
     Ledger,
     LedgerPublisher,

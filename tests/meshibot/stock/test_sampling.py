@@ -21,10 +21,11 @@ from meshibot.stock.sampler import SamplingRequest, SamplingResult, sample_in_ch
 from meshibot.stock.sampling import sample
 from meshibot.stock.selection import distance
 from meshibot.thresholds import LOOK_ALIKE
+from testbed.command import ROOT
 from tests.checkpoints import make_checkpoint
-from tests.meshibot.command import ROOT
-from trainer.checkpoint import Checkpoint, load, read_metadata
+from trainer.checkpoint import Checkpoint, load
 from trainer.hashes import perceptual_hash
+from trainer.metadata import read_metadata
 
 
 @pytest.fixture(scope="module")

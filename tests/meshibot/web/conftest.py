@@ -16,8 +16,8 @@ from meshibot.web.app import make_app
 from meshibot.web.guard import Rate
 from meshibot.web.server import OWN_NAMES, open_site
 from meshibot.web.site import Site
-from tests.meshibot.homes import draw_stock
-from tests.meshibot.web import browser as driver
+from testbed import browser as driver
+from testbed.homes import draw_stock
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -29,9 +29,9 @@ from meshibot.database import (
     Slot,
     SlotState,
 )
-from tests.meshibot.command import Command
-from tests.meshibot.homes import address, ask, due, stocked, wait_for
-from tests.meshibot.web.browser import served
+from testbed.browser import served
+from testbed.command import Command
+from testbed.homes import address, ask, due, stocked, wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 

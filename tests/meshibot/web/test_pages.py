@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select, text
 from starlette.testclient import TestClient
 
+from meshibot.agenda import upcoming
 from meshibot.database import (
     Account,
     AccountState,
@@ -35,7 +36,7 @@ from meshibot.kinds import Mix
 from meshibot.web.app import PAGES
 from meshibot.web.pictures import MISSING
 from meshibot.web.site import Site
-from tests.meshibot.homes import locked
+from testbed.homes import locked
 
 EVIL = "\"><script>alert('飯')</script><img src=x onerror=alert(1)>"
 
@@ -156,6 +157,30 @@ def test_every_state_of_a_post_can_be_looked_at(client: TestClient, site: Site, 
     make_post(site, state)
     for path in ("/", "/gallery", "/pictures/1", "/calendar", "/slot?account=main&slot=1"):
         assert client.get(path).status_code == 200, path
+
+
+@pytest.mark.parametrize(
+    ("of", "english", "japanese"),
+    [
+        ({"action": "write", "picture_id": 1}, "wrote words for picture 1", "画像 1 の文を編集"),
+        ({"action": "restore", "slot_id": 1}, "planned slot 1 again", "枠 1 を予定に戻した"),
+        ({"action": "restore"}, "restored main from a backup", "main をバックアップから復元"),
+        ({"action": "take in"}, "took in what main had posted", "main のその後の投稿を取り込み"),
+        ({"action": "resume"}, "let main go on", "main を再開"),
+        ({"action": "cancel", "post_id": 1}, "withdrew post 1", "投稿 1 を取り下げ"),
+        ({"action": "second post", "post_id": 1}, "saw post 1 twice", "投稿 1 が二重に"),
+        ({"action": "of another version"}, "of another version", "of another version"),
+    ],
+    ids=lambda value: value["action"] if isinstance(value, dict) else "",
+)
+def test_what_people_did_is_told_in_words(
+    client: TestClient, site: Site, of: dict[str, Any], english: str, japanese: str
+) -> None:
+    make_post(site, PostState.POSTED)
+    with site.database.write() as session:
+        session.add(Event(at=site.now(), actor="somebody", account="main", **of))
+    for language, says in (("en", english), ("ja", japanese)):
+        assert says in client.get("/", headers={"Accept-Language": language}).text
 
 
 # ---- other people's text ------------------------------------------------------------------------
@@ -287,6 +312,24 @@ def test_a_picture_gets_its_words_for_a_slot(client: TestClient, site: Site) -> 
         assert (post.caption, post.alt_text, post.state) == ("Mine.\nTwo", None, PostState.APPROVED)
     refused = client.post("/slot", data=words | {"picture": 3, "caption": "hello @somebody"})
     assert (refused.status_code, "take the @ out" in refused.text) == (400, True)
+
+
+def test_words_that_are_saved_for_a_slot_are_said_of_the_picture_that_is_shown(
+    client: TestClient, site: Site
+) -> None:
+    """Not of the first one of the stock: an earlier slot shows that."""
+    with site.database.read() as session:
+        now = site.now()
+        schedule = site.schedule("main")
+        coming = upcoming(session, "main", schedule, now, 2, reviewed=False)
+    later = coming[1]
+    page = client.get("/slot", params={"account": "main", "slot": later.reference}).text
+    words = next(form for form in re.findall(r"<form.*?</form>", page, re.S) if 'name="caption"' in form)
+    fields = token_fields(words, "/slot")
+    client.post("/slot", data=fields | {"do": "put", "caption": "Mine.", "alt_text": ""})
+    with site.database.read() as session:
+        post = session.scalars(select(Post)).one()
+        assert [link.picture_id for link in post.pictures] == [later.pictures[0].id] == [2]
 
 
 # ---- calendar -----------------------------------------------------------------------------------

@@ -10,12 +10,9 @@ from meshibot.config import load_settings
 from meshibot.database import Account, PostState
 from meshibot.web.app import PAGES
 from meshibot.web.server import open_site
-from tests.meshibot.homes import draw_stock
+from testbed.homes import draw_stock
 from tests.meshibot.web.conftest import SAME, client_of
 from tests.meshibot.web.test_pages import make_post, token_fields
-from tests.postgres import postgres_server, postgres_url
-
-__all__ = ["postgres_server", "postgres_url"]
 
 
 @pytest.mark.postgres

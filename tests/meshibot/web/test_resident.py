@@ -14,9 +14,9 @@ from meshibot.database.migrate import HEAD
 from meshibot.web.app import PAGES
 from meshibot.web.shrinker import Shrinker
 from meshibot.web.site import Site
-from tests.meshibot.command import Command
-from tests.meshibot.homes import ask, free_port, stocked, wait_for
-from tests.meshibot.web.browser import served
+from testbed.browser import served
+from testbed.command import Command
+from testbed.homes import ask, free_port, stocked, wait_for
 
 LEFT_OUT = {
     "PIL", "numpy", "torch",  # pictures are made by children

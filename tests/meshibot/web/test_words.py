@@ -1,10 +1,13 @@
 """English and Japanese say the same things, with the same places to fill in."""
 
 import re
+from pathlib import Path
 from string import Formatter
 
 import pytest
 
+import meshibot
+from meshibot.web import words
 from meshibot.web.words import WORDS, preferred
 
 
@@ -30,6 +33,16 @@ def test_every_text_of_a_template_is_there() -> None:
     }
     assert used
     assert used <= set(WORDS)
+
+
+def test_every_text_is_used() -> None:
+    """By its name, or by one that is put together, such as `'slot_' ~ state` and f"did_{action}"."""
+    files = [file for file in Path(meshibot.__file__).parent.rglob("*.*") if file.suffix in (".html", ".py")]
+    text = "\n".join(file.read_text("utf-8") for file in files if file != Path(words.__file__))
+    together = tuple(re.findall(r"""['"]([a-z]+_)(?:' ~|\{)""", text))
+    assert "slot_" in together
+    named = set(re.findall(r"""['"]([a-z0-9_-]+)['"]""", text))
+    assert [key for key in WORDS if key not in named and not key.startswith(together)] == []
 
 
 @pytest.mark.parametrize(

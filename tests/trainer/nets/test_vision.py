@@ -1,10 +1,13 @@
 """What sees: views of the right shapes, equally far apart, moved at random, and never trained."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from tests.drawings import bowls
 from trainer.nets.architecture import SEEN_AT
@@ -198,3 +201,27 @@ def test_there_is_nothing_to_train(vision: PretrainedVision) -> None:
 
 def test_maps_are_finer_first() -> None:
     assert list(MAP_CHANNELS) == sorted(MAP_CHANNELS)
+
+
+class _WithoutFloat64(TorchDispatchMode):
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            assert not isinstance(tensor, torch.Tensor) or tensor.dtype != torch.float64, func
+        return result
+
+
+def test_where_there_is_no_float64_all_is_seen_without(
+    vision: PretrainedVision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Apple's GPUs, which raise TypeError at the first one."""
+    exact = vision(photographs(4))
+    other = PretrainedVision(vision.net)
+    other.draw(seed=3)
+    monkeypatch.setattr("trainer.nets.vision.widest", lambda device: torch.float32)
+    with _WithoutFloat64():  # type: ignore[no-untyped-call]
+        other.calibrate(photographs(24))
+        views = other(photographs(4))
+        other.describe(photographs(4))
+    for view, wanted in zip(views, exact, strict=True):
+        torch.testing.assert_close(view, wanted, rtol=1e-3, atol=1e-3)

@@ -15,6 +15,7 @@ from trainer.nets.architecture import CriticKind, GeneratorKind
 from trainer.training import compiled
 from trainer.training.compiled import compile_arithmetic, greatest_difference, worth_it
 from trainer.training.fit import _choose_arithmetic
+from trainer.training.state import TrainingCopy
 from trainer.training.step import Arithmetic, eager
 from trainer.training.training import Training
 
@@ -46,6 +47,25 @@ def test_an_example_leaves_the_training_as_it_was() -> None:
     assert torch.equal(one.rng.get_state(), other.rng.get_state())
     for a, b in zip(one.networks.critic.parameters(), other.networks.critic.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_timing_leaves_batch_norms_statistics_as_they_were() -> None:
+    """Those of DCGAN's critic as well, and of a generator whose compiling fails."""
+    config = make_config(Path("none"), "modern", "dcgan", resolution=32, batch=4, width=4, latent_size=8,
+                         generator="plain", critic="plain")  # fmt: skip
+    rng = torch.Generator().manual_seed(0)
+    run = Training(config, torch.randint(0, 256, (16, 3, 32, 32), dtype=torch.uint8, generator=rng))
+    before = TrainingCopy(run).tensors
+    assert any(name.startswith("critic.") and name.endswith("running_mean") for name in before)
+    compiled.cycle_seconds(run.networks, [run.arithmetic], 1, run.example())
+
+    def fail(*batch: object) -> Any:
+        raise RuntimeError("No working C++ compiler found")
+
+    with pytest.raises(RuntimeError, match="compiler"):
+        compiled.cycle_seconds(run.networks, [replace(run.arithmetic, critic=fail)], 1, run.example())
+    after = TrainingCopy(run).tensors
+    assert [name for name, tensor in before.items() if not torch.equal(tensor, after[name])] == []
 
 
 def test_a_critic_with_batch_norm_is_not_compiled() -> None:
@@ -154,6 +174,23 @@ def test_what_was_refused_is_not_recorded_as_compiled(monkeypatch: pytest.Monkey
         _choose_arithmetic(run, lambda text: None)
         assert run.config.compile == wanted
         assert (run.arithmetic is found) is not refused
+
+
+def test_what_is_captured_is_compiled_only_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cycle without its graph is five times as long on a GPU: compiling would seem to pay."""
+    monkeypatch.setattr(compiled, "cycle_seconds", lambda *arguments: [1.0])
+    monkeypatch.setattr(compiled, "compile_arithmetic", lambda networks, task, *rest: eager(networks, task))
+    for device, graph, setting, wanted in (
+        ("cuda", True, "auto", "off"),
+        ("cuda", True, "on", "on"),
+        ("cuda", False, "auto", "on"),
+        ("cpu", True, "auto", "on"),
+    ):
+        run = training(compile=setting, graph=graph, steps=10_000, precision="float32")
+        monkeypatch.setattr(run, "example", lambda: None)
+        monkeypatch.setattr(run, "device", torch.device(device))
+        _choose_arithmetic(run, lambda text: None)
+        assert run.config.compile == wanted, (device, graph, setting)
 
 
 @pytest.mark.long

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,12 @@ from typer.testing import CliRunner
 
 from tests.drawings import write_bowls
 from trainer.cli import app
+from trainer.config import make_config
+from trainer.data.dataset import load_dataset
 from trainer.errors import TrainerError, UsageError
 from trainer.nets.layers import BatchNorm
 from trainer.training.distributed import Workers, joined
+from trainer.training.fit import fit
 
 OPTIONS = ["--resolution", "32", "--width", "4", "--batch", "8", "--device", "cpu"]
 OPTIONS += ["--generator", "plain", "--critic", "plain"]
@@ -81,7 +85,7 @@ def test_two_processes_have_the_losses_of_one(
             _, errors = other.communicate(timeout=200)
         finally:
             other.kill()
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 0, result.output + errors
     assert other.returncode == 0, errors
     assert "Done at step 12" in result.output
     assert "Done" not in errors
@@ -161,9 +165,12 @@ def torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
     begin = dist.init_process_group
 
-    def alone(backend: str) -> None:
+    def alone(backend: str, *, timeout: timedelta) -> None:
+        assert timeout > timedelta(
+            hours=1
+        )  # to decode many photographs takes longer than NCCL waits by itself
         monkeypatch.setenv("WORLD_SIZE", "1")
-        begin(backend)
+        begin(backend, timeout=timeout)
 
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(dist, "init_process_group", alone)
@@ -189,6 +196,31 @@ def test_only_the_loss_of_another_process_is_told_as_such(error: RuntimeError, t
         assert isinstance(caught.value, TrainerError)
         assert told in str(caught.value)
         assert caught.value.__cause__ is error
+
+
+def test_more_processes_than_gpus_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UsageError, match="this machine has 2: start as many"), joined(torch.device("cuda")):
+        pass
+
+
+@pytest.mark.usefixtures("torchrun")
+def test_a_process_that_comes_later_finds_the_run_begun(photographs: Path, tmp_path: Path) -> None:
+    """And is no second run: the first one may have written before this one has read its photographs."""
+    run, config = tmp_path / "run", make_config(
+        photographs, "modern", "wgan-gp", resolution=32, width=4, batch=8, device="cpu", critic="plain",
+        steps=2, eval_every=0,
+    )  # fmt: skip
+    (run / "state").mkdir(parents=True)
+    (run / "state" / "state-00000000.safetensors").write_bytes(b"")
+    dataset = load_dataset(photographs, 32, cache=tmp_path / "cache")
+    with joined(torch.device("cpu")) as workers:
+        later = Workers(rank=1, size=workers.size)
+        assert fit(config, dataset, run, resume=False, say=print, workers=later).step == 2
+        with pytest.raises(UsageError, match="holds a run already"):
+            fit(config, dataset, run, resume=False, say=print, workers=workers)
 
 
 @pytest.mark.usefixtures("torchrun")

@@ -8,8 +8,9 @@ import torch
 
 from tests.drawings import bowls
 from trainer import checkpoint
-from trainer.checkpoint import Checkpoint, Metadata
+from trainer.checkpoint import Checkpoint
 from trainer.config import FitConfig, make_config, shape_settings
+from trainer.metadata import Metadata
 from trainer.pictures import to_device
 from trainer.training.initial import begin_as, initial_vision, load_initial
 from trainer.training.training import Training

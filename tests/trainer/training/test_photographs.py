@@ -98,6 +98,22 @@ def test_as_many_are_kept_as_fit_and_are_used(seeing: PretrainedVision) -> None:
         assert given.keep_looks(sides * one_side / 1e9, most=most, show=False) == wanted
 
 
+def test_all_looks_are_of_one_shape(seeing: PretrainedVision) -> None:
+    """For each other one a GPU would try all its kernels; the last photographs are kept all the same."""
+    pictures = to_device(bowls(19, 32), torch.device("cpu"))
+    given = Photographs(pictures, seeing, batch=BATCH, seed=0, mirrored=False)
+    shapes = set[tuple[int, ...]]()
+    with seeing.register_forward_pre_hook(lambda module, inputs: shapes.add(tuple(inputs[0].shape))):
+        assert given.keep_looks(1.0, most=1, show=False) == 1
+    assert shapes == {(16, 3, 32, 32)}
+    chosen = torch.tensor([0, 3, 15, 18])
+    picture, *maps = given.views(chosen, rng(), unchanged)
+    with torch.no_grad():
+        wanted = seeing(picture, torch.tensor(OFFSETS[0]))[1:]
+    for ours, theirs in zip(maps, wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0.01, atol=0.01)
+
+
 def test_a_worker_gets_its_share_of_the_same_batch(seeing: PretrainedVision) -> None:
     whole = photographs(seeing).views(CHOSEN, rng(), unchanged)
     for rank in range(2):

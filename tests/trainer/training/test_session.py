@@ -17,6 +17,7 @@ from trainer.config import make_config
 from trainer.data.dataset import Dataset
 from trainer.data.parts import parts_of
 from trainer.grids import contact_sheet
+from trainer.metadata import read_metadata
 from trainer.metrics.metric import Metric
 from trainer.metrics.quick import SHARPEST, QuickFigures
 from trainer.metrics.realism import Realism
@@ -132,7 +133,7 @@ class _Figures:
 
     def best_step(self) -> int:
         path = self.session.snapshots.checkpoints / "best.safetensors"
-        return checkpoint.read_metadata(path).step
+        return read_metadata(path).step
 
 
 def test_near_ties_go_to_the_later_step(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,5 +216,5 @@ def test_what_chooses_does_not_calibrate(held_out: int, apart: bool, tmp_path: P
     assert np.array_equal(session.evaluator.held_out, data.held_out[parts.choosing])
     wanted = to_device(data.held_out[parts.calibrating], CPU)
     assert torch.equal(session.snapshots.calibrated_on, wanted)
-    metadata = checkpoint.read_metadata(session.snapshots.checkpoints / "last.safetensors")
+    metadata = read_metadata(session.snapshots.checkpoints / "last.safetensors")
     assert metadata.held_out_apart is apart

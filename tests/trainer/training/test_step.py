@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.naive import NaiveStep
+from testbed.naive import NaiveStep
 from tests.shapes import critic_shape, generator_shape
 from trainer.config import make_config
 from trainer.nets.architecture import CriticKind, GeneratorKind, GeneratorNorm

@@ -24,6 +24,10 @@ CONFIG = make_config(
     generator="plain", critic="plain",
 )  # fmt: skip
 
+SEEING = make_config(
+    Path("bowls"), "modern", "wgan-gp", resolution=32, width=4, batch=2, latent_size=8, steps=8
+)  # fmt: skip
+
 
 def start(config: FitConfig = CONFIG) -> Training:
     return Training(config, to_device(bowls(10, 32), torch.device("cpu")))
@@ -271,7 +275,7 @@ def test_a_step_computes_in_the_precision_that_is_asked_for(
 ) -> None:
     """bf16 in both networks' convolutions, by itself where it is the device's own; else in neither."""
     monkeypatch.setattr(training_module, "rounds_well", lambda device: rounds_well)
-    training = start(replace(CONFIG, precision=precision))
+    training = start(replace(SEEING, precision=precision))
     kinds: dict[str, torch.dtype] = {}
 
     def note(name: str) -> Any:
@@ -283,6 +287,14 @@ def test_a_step_computes_in_the_precision_that_is_asked_for(
         convolution.register_forward_hook(note(name))
     training.cycle()
     assert kinds == {"generator": wanted, "critic": wanted}
+
+
+def test_small_plain_networks_are_not_rounded_by_themselves_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_module, "rounds_well", lambda device: True)
+    with start(CONFIG).autocast():
+        assert not torch.is_autocast_enabled("cpu")
+    with start(replace(CONFIG, precision="bf16")).autocast():
+        assert torch.is_autocast_enabled("cpu")
 
 
 @pytest.mark.parametrize("objective", ["wgan-gp", "wgan", "dcgan"])

@@ -34,7 +34,7 @@ from meshibot.publishers.credentials import OAuth1Credentials
 from meshibot.publishers.transport import Timeouts
 from meshibot.publishers.x import XPublisher
 from meshibot.publishers.x.client import Client
-from tests.fakes.x import CREDENTIALS, FakeX
+from testbed.fakes.x import CREDENTIALS, FakeX
 from tests.meshibot.publishers.test_contract import make_draft, make_gif
 
 QUICK = Timeouts(connect=5.0, answer=1.0)

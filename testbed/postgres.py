@@ -1,4 +1,4 @@
-"""A PostgreSQL cluster of the tests' own: in a temporary folder, on a Unix socket, gone afterwards."""
+"""A PostgreSQL cluster of our own: in a temporary folder, on a Unix socket, gone afterwards."""
 
 import os
 import pwd
@@ -6,10 +6,9 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 from sqlalchemy import create_engine, text
 
 USER = "meshibot"
@@ -73,34 +72,16 @@ def cluster(*options: str) -> Iterator[str]:
         shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
-    """A server for all tests of a session; what is written there need not survive a power cut."""
-    with ExitStack() as stack:
-        try:
-            address = stack.enter_context(cluster("-c fsync=off"))
-        except NoServerError as error:
-            pytest.skip(str(error))
-        yield address
-
-
 @contextmanager
-def empty_database(postgres_server: str) -> Iterator[str]:
+def empty_database(server: str) -> Iterator[str]:
     """The address of an empty database; it is dropped in the end."""
     name = f"test_{os.urandom(6).hex()}"
-    administration = create_engine(postgres_server.format(name="postgres"), isolation_level="AUTOCOMMIT")
+    administration = create_engine(server.format(name="postgres"), isolation_level="AUTOCOMMIT")
     try:
         with administration.connect() as connection:
             connection.execute(text(f"CREATE DATABASE {name}"))
-        yield postgres_server.format(name=name)
+        yield server.format(name=name)
         with administration.connect() as connection:
             connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
     finally:
         administration.dispose()
-
-
-@pytest.fixture
-def postgres_url(postgres_server: str) -> Iterator[str]:
-    """The address of an empty database."""
-    with empty_database(postgres_server) as address:
-        yield address

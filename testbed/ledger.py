@@ -318,6 +318,10 @@ def outbox(
     )
 
 
+OneDue = Callable[..., Outbox]
+"""Makes a worker over a network (and by a policy) for a stock of one picture and a slot that is due."""
+
+
 @cache
 def _empty_database() -> bytes:
     """An upgraded database, made once: each test starts from a copy."""

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from tests.fakes import gif
-from tests.fakes.serving import JPEG_OR_SO, Answer, Call, Network, Refused, serve
+from testbed.fakes import gif
+from testbed.fakes.serving import JPEG_OR_SO, Answer, Call, Network, Refused, serve
 
 TOKEN = "misskey-token-planted-8c77e1"
 USER = "9fakefakefake001"

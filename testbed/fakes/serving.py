@@ -1,6 +1,6 @@
 """What the fakes of all networks share: HTTP, faults at will and at random, and a ledger that only grows.
 
-    python -m tests.fakes.mastodon --port 0 --ledger FILE
+    python -m testbed.fakes.mastodon --port 0 --ledger FILE
 
 prints its port. A network is a subclass of `Network`: its endpoints, what each does, and the shape of its
 errors. It shares no code with the publisher that it tests.

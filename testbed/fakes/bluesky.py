@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
-from tests.fakes.serving import JPEG_OR_SO, Answer, Call, Network, Refused, serve
+from testbed.fakes.serving import JPEG_OR_SO, Answer, Call, Network, Refused, serve
 
 HANDLE = "ramen.fake.example"
 PASSWORD = "abcd-efgh-planted-jklm"

@@ -1,33 +1,25 @@
-"""What a seeing critic's checkpoint scores pictures by: the critic's word, and how typical their layout is.
+"""How typical a picture's layout is, which a seeing critic's checkpoint scores by beside the critic's word.
 
 A critic tells textures well and compositions badly: three bowls that flow together may be as sharp as one.
 Where in a picture a pretrained network sees what tells the other half. Counted blind on 100 pictures that the
 critic had chosen and 100 that nobody had, layouts alone rank a good picture above a bad one in 98 and 93 of a
-hundred pairs, the critic alone in 58 and 80, the critic with half of layouts' weight in 99 and 96
-(docs/experiments.md).
+hundred pairs, the critic alone in 58 and 80 (docs/experiments.md).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from trainer.metrics.distances import distances
-
-CRITIC_WEIGHT = 0.5
-"""Where typicality has 1. Among pictures whose layout is typical, the critic's word says little
-(docs/experiments.md)."""
 COMPONENTS = 32
 """Directions in which photographs vary most; of 16 to 256 they rank best, and 50 photographs give 16."""
 FEWEST = 4
 """Photographs: of fewer nothing is typical."""
 _LEAST_DEVIATION = 1e-3
 _LEAST_VARIANCE = 1e-6
-_NEIGHBOURS = 10
 
 
 @dataclass(frozen=True)
@@ -90,47 +82,3 @@ class Layout:
         if any(bool((each <= 0).any()) for each in (layout.deviation, layout.variances, layout.rest)):
             raise ValueError("what layouts are told by has no width")
         return layout
-
-
-def nearness(components: Tensor, training: Tensor) -> Tensor:
-    """What stood in for the layout in checkpoints until it was found (n,): minus the mean distance of each
-    row (n, k) to its nearest of the photographs' (t, k)."""
-    nearest = distances(components, training).topk(min(_NEIGHBOURS, len(training)), largest=False).values
-    return -nearest.mean(1)
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Means and deviations of both over held-out photographs, and how much the critic counts."""
-
-    critic_mean: float
-    critic_deviation: float
-    typicality_mean: float
-    typicality_deviation: float
-    critic_weight: float = 1.0
-    """Where typicality has 1, as it was before there was a weight."""
-
-    def __post_init__(self) -> None:
-        if not all(map(math.isfinite, astuple(self))):
-            raise ValueError("the scale of its scores is not finite")
-        if min(self.critic_deviation, self.typicality_deviation, self.critic_weight) <= 0:
-            raise ValueError("the scale of its scores has a deviation or a weight that is not positive")
-
-    @classmethod
-    def of(cls, critic: Tensor, typical: Tensor) -> Scale | None:
-        """By held-out photographs' own values, (h,) each; None where they are all alike."""
-        if len(critic) < 2:
-            return None
-        (mean, deviation), (other_mean, other_deviation) = (
-            (part.double().mean().item(), part.double().std().item()) for part in (critic, typical)
-        )
-        if not min(deviation, other_deviation) > 0:
-            return None
-        return cls(mean, deviation, other_mean, other_deviation, CRITIC_WEIGHT)
-
-    def score(self, critic: Tensor, typical: Tensor) -> Tensor:
-        """The weighted mean of both in units of their deviations, (n,) as each of them."""
-        of_critic = (critic - self.critic_mean) / self.critic_deviation
-        of_typicality = (typical - self.typicality_mean) / self.typicality_deviation
-        weight = self.critic_weight
-        return ((weight * of_critic + of_typicality) / (weight + 1)).to(critic.dtype)

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 PRELOADED = (
     *("alembic.command", "PIL.Image", "requests", "rich.console", "rich.table", "sqlalchemy.dialects.sqlite"),
     *("meshibot.cli", "meshibot.assembly", "meshibot.database.migrate", "meshibot.posting", "meshibot.views"),
@@ -36,7 +36,7 @@ class Zygote:
         self._socket, theirs = socket.socketpair()
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MESHIBOT_")}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.meshibot.zygote", str(theirs.fileno())],
+            [sys.executable, "-m", "testbed.zygote", str(theirs.fileno())],
             cwd=ROOT,
             env=environment | {"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"},
             stdin=subprocess.DEVNULL,

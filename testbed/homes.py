@@ -20,10 +20,10 @@ from meshibot.database import Daemon as DaemonRow
 from meshibot.database import Database, Picture
 from meshibot.database.migrate import upgrade
 from meshibot.database.queries import ALIVE
-from tests.fakes import bluesky, mastodon, misskey
-from tests.fakes.x import CREDENTIALS, FakeX
-from tests.meshibot import ledger
-from tests.meshibot.command import Command
+from testbed import ledger
+from testbed.command import Command
+from testbed.fakes import bluesky, mastodon, misskey
+from testbed.fakes.x import CREDENTIALS, FakeX
 
 
 def draw_stock(database: Database, home: Path, count: int) -> None:

@@ -1,20 +1,18 @@
-"""How typical a picture is, and what it and the critic's word come to together."""
+"""How typical a picture is, and that a checkpoint scores by it."""
 
-import math
-from dataclasses import astuple, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
 from tests.checkpoints import make_checkpoint
 from trainer import checkpoint
-from trainer.checkpoint import CheckpointError
+from trainer.layout import COMPONENTS, FEWEST, Layout
+from trainer.metadata import CheckpointError
 from trainer.nets.vision import PretrainedVision
-from trainer.typicality import COMPONENTS, FEWEST, Layout, Scale, nearness
+from trainer.scale import Scale
 
 
 def maps(count: int, size: int = 60, seed: int = 0) -> torch.Tensor:
@@ -91,7 +89,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rewrite(path: Path, to: Path, layout: Layout | None) -> Path:
     """The same checkpoint with another layout, and a scale by which both parts of the score count."""
     loaded = checkpoint.load(path)
-    document = replace(loaded.metadata, score_scale=(0.0, 1.0, -50.0, 10.0))
+    document = replace(loaded.metadata, score_scale=Scale(0.0, 1.0, -50.0, 10.0))
     parts = (loaded.generator, loaded.critic, loaded.vision, loaded.photographs, document)
     checkpoint.save(to, *parts, layout=layout)
     return to
@@ -131,56 +129,3 @@ def test_one_that_lacks_a_part_is_none() -> None:
     del parts["rest"]
     with pytest.raises(ValueError, match="lacks a part"):
         Layout.from_tensors(parts)
-
-
-def test_nearness_is_the_mean_distance_of_the_ten_nearest() -> None:
-    rng = torch.Generator().manual_seed(0)
-    photographs, pictures = torch.randn(200, 8, generator=rng), torch.randn(6, 8, generator=rng)
-    expected = [-(photographs - row).norm(dim=1).sort().values[:10].mean().item() for row in pictures]
-    assert nearness(pictures, photographs).tolist() == pytest.approx(expected, rel=1e-5)
-    assert nearness(pictures, photographs[:3]).shape == (6,)
-
-
-@settings(deadline=None, max_examples=40)
-@given(st.floats(0.01, 100), st.floats(-100, 100), st.floats(0.01, 100), st.floats(-100, 100))
-def test_units_of_neither_count(a: float, b: float, c: float, d: float) -> None:
-    rng = torch.Generator().manual_seed(2)
-    critic, typical = torch.randn(2, 50, generator=rng, dtype=torch.float64)
-    plain, moved = Scale.of(critic, typical), Scale.of(a * critic + b, c * typical + d)
-    assert plain is not None
-    assert moved is not None
-    scores = plain.score(critic, typical)
-    assert torch.allclose(moved.score(a * critic + b, c * typical + d), scores, atol=1e-6)
-    assert scores.mean().item() == pytest.approx(0, abs=1e-9)
-
-
-def test_a_score_is_the_mean_of_both_in_their_units() -> None:
-    scale = Scale(critic_mean=1, critic_deviation=2, typicality_mean=10, typicality_deviation=5)
-    critic, typical = torch.tensor([5.0, 1.0]), torch.tensor([20.0, 5.0])
-    assert scale.score(critic, typical).tolist() == [2.0, -0.5]
-    halved = replace(scale, critic_weight=0.25)
-    assert halved.score(critic, typical).tolist() == pytest.approx([(0.25 * 2 + 2) / 1.25, -1 / 1.25])
-
-
-def test_two_photographs_are_enough_for_a_scale() -> None:
-    scale = Scale.of(torch.tensor([0.0, 2.0]), torch.tensor([5.0, 1.0]))
-    assert scale is not None
-    assert astuple(scale) == pytest.approx((1.0, math.sqrt(2), 3.0, math.sqrt(8), 0.5))
-
-
-def test_photographs_that_are_all_alike_have_no_scale() -> None:
-    assert Scale.of(torch.ones(5), torch.arange(5.0)) is None
-    assert Scale.of(torch.arange(5.0), torch.ones(5)) is None
-    assert Scale.of(torch.zeros(1), torch.zeros(1)) is None
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        *((0, 0, 0, 1), (0, 1, 0, -1), (math.nan, 1, 0, 1), (0, math.inf, 0, 1)),
-        *((0, 1, 0, 1, 0), (0, 1, 0, 1, math.nan)),
-    ],
-)
-def test_a_scale_that_is_none_is_refused(values: tuple[float, ...]) -> None:
-    with pytest.raises(ValueError, match="scale of its scores"):
-        Scale(*values)

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 import requests
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.meshibot.command import Command
-from tests.meshibot.homes import free_port, wait_for
+from testbed.command import Command
+from testbed.homes import free_port, wait_for
 
 FLAGS = (
     "--disable-gpu",

@@ -1,19 +1,12 @@
-"""A fake network from a test's side: start it, arrange faults, read its ledger.
-
-Use the fixture `fakes`, or `Fake.start("mastodon", folder)` where a process of one's own is needed. The same
-helpers serve the benchmarks.
-"""
+"""A fake network from a test's side: start it, arrange faults, read its ledger."""
 
 import json
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
-
-import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 class Fake:
     """A running fake network."""
 
-    module: ClassVar[str] = "tests.fakes.{network}"
+    module: ClassVar[str] = "testbed.fakes.{network}"
 
     def __init__(self, process: "subprocess.Popen[str]", url: str, ledger: Path) -> None:
         self.process = process
@@ -32,7 +25,7 @@ class Fake:
     def start(cls, network: str, folder: Path, port: int = 0, **options: object) -> Self:
         """Start a process whose ledger is `folder`/ledger.jsonl; an existing one is taken up again.
 
-        `options` are those of the network's module in `tests.fakes`.
+        `options` are those of the network's module in `testbed.fakes`.
         """
         folder.mkdir(parents=True, exist_ok=True)
         ledger = folder / "ledger.jsonl"
@@ -110,32 +103,3 @@ class Fake:
 
 Fakes = Callable[..., Fake]
 """From a network's name, and what it is to play, to an empty fake of it."""
-
-
-@pytest.fixture(scope="session")
-def fake_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Fake]]:
-    """One process a network for all tests of a session, begun when it is asked for."""
-    begun: dict[str, Fake] = {}
-    with ExitStack() as stack:
-
-        def process(network: str) -> Fake:
-            if network not in begun:
-                folder = tmp_path_factory.mktemp(f"fake-{network}")
-                begun[network] = stack.enter_context(Fake.start(network, folder))
-            return begun[network]
-
-        yield process
-
-
-@pytest.fixture
-def fakes(fake_processes: Callable[[str], Fake], tmp_path: Path) -> Fakes:
-    """Empty fakes, each with a ledger of the test's own."""
-
-    def fake(network: str, **options: object) -> Fake:
-        found = fake_processes(network)
-        ledger = tmp_path / f"{network}-ledger.jsonl"
-        ledger.unlink(missing_ok=True)
-        found.reset(ledger, **options)
-        return found
-
-    return fake

@@ -1,6 +1,6 @@
 """Whoever is told something: a process that writes down what it is sent, and answers as a file says.
 
-    python -m tests.fakes.receiver FOLDER
+    python -m testbed.fakes.receiver FOLDER
 
 prints its port. `FOLDER/requests.jsonl` has a line for each request; `FOLDER/status`, where it is there, the
 status that is answered (`hang`: none).

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
-from tests.fakes import gif
-from tests.fakes.serving import JPEG_OR_SO, Answer, Call, Network, Refused, serve
+from testbed.fakes import gif
+from testbed.fakes.serving import JPEG_OR_SO, Answer, Call, Network, Refused, serve
 
 OFFICIAL = "https://api.twitter.com"
 USER_ID = "1700000000000000001"
@@ -86,10 +86,10 @@ PROBLEMS: Mapping[str, Refused] = {
 }
 
 
-def invalid(detail: str, status: int = 400) -> Refused:
+def invalid(detail: str) -> Refused:
     """A refusal as X words it: a general detail outside, the real one in `errors`."""
     return Refused(
-        status,
+        400,
         {
             "errors": [{"message": detail}],
             "title": "Invalid Request",

@@ -36,10 +36,10 @@ from meshibot.publishers.bluesky import KeptSession
 from meshibot.publishers.transport import Timeouts
 from meshibot.slots import Schedule, plan
 from meshibot.slots.planner import HORIZON
-from tests.fakes.network import Fake
-from tests.fakes.x import FakeX
-from tests.meshibot.ledger import UTC_ZONE, channel, stock
-from tests.meshibot.publishers.openings import at
+from testbed.fakes.network import Fake
+from testbed.fakes.x import FakeX
+from testbed.ledger import UTC_ZONE, channel, stock
+from testbed.publishers import at
 
 POLICY = Policy(
     backoff=timedelta(seconds=0.3),
@@ -66,7 +66,7 @@ NO_PROGRESS = 180.0
 """Seconds without a slot that ended, after which what is left counts as stuck."""
 
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["meshibot.daemon", "meshibot.publishers.x.client", "tests.meshibot.ledger"])
+processes.set_forkserver_preload(["meshibot.daemon", "meshibot.publishers.x.client", "testbed.ledger"])
 
 
 @dataclass(frozen=True)
