@@ -1,5 +1,6 @@
 """Writing files so that a crash or a full disk leaves the old one or the new one, never half of one."""
 
+import errno
 import os
 import secrets
 from pathlib import Path
@@ -40,6 +41,8 @@ def replace_file(path: Path, data: bytes) -> None:
     Who may read it is for the umask to say.
     Raises OSError with the reason; the old file is then untouched.
     """
+    if not path.name:  # the folder that one is in, or the root
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:

@@ -37,6 +37,14 @@ def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["bowl", "inside"]
 
 
+@pytest.mark.parametrize("name", [".", "", "/", ".."])
+def test_a_folder_by_a_name_that_is_none(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OSError, match=r"irectory|busy"):
+        replace_file(Path(name), b"new")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     """Killed between the write and the rename, which is where half a file would show."""
     target = tmp_path / "bowl.jpg"

@@ -114,6 +114,8 @@ def prepare(
     a disk is full, or the pretrained network is missing that tells what is typical. Either way `out` is whole
     or not there.
     """
+    if not out.name:  # the folder that one is in, or the root
+        raise UsageError(f"{out} exists already: choose another --out.")
     page = out.with_name(f"{out.name.removesuffix('.zip')}-report.html")
     with closing(open_source(source)) as opened:
         _check_out(source, out, page)

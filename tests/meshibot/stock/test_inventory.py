@@ -10,7 +10,8 @@ from PIL import Image
 
 from meshibot.database import Database, PictureState
 from meshibot.database.migrate import upgrade
-from meshibot.stock.inventory import clear, fault_of, find, of_others, waiting
+from meshibot.errors import UsageError
+from meshibot.stock.inventory import clear, drop, fault_of, find, of_others, waiting
 from meshibot.stock.stock import Stock
 from testbed.homes import draw_stock
 
@@ -71,6 +72,15 @@ def test_a_file_that_can_not_be_posted_has_a_fault(tmp_path: Path, damage: Calla
     said = fault_of(file)
     assert said is not None
     assert said.startswith("Its file ")
+
+
+@pytest.mark.parametrize("number", [0, -1, 1 << 63, 10**20])
+def test_a_number_that_no_database_takes_is_no_picture(stock: Stock, number: int) -> None:
+    with pytest.raises(UsageError, match=f"There is no picture {number}:"):
+        find(stock.database, number)
+    with pytest.raises(UsageError, match=f"Picture {number} does not wait, so none was taken out"):
+        drop(stock.database, [waiting(stock.database)[0].id, number])
+    assert len(waiting(stock.database)) == 4
 
 
 def test_what_is_missing_is_taken_out_and_what_is_damaged_before_a_post(stock: Stock) -> None:

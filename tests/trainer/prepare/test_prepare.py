@@ -289,6 +289,9 @@ def test_what_exists_is_never_overwritten(tmp_path: Path, scenes: Path) -> None:
     for name in ("full", "taken.zip", "other"):
         with pytest.raises(UsageError, match="exists already"):
             run(scenes, tmp_path / name)
+    for nameless in (Path(), Path("/")):
+        with pytest.raises(UsageError, match="exists already"):
+            run(scenes, nameless)
     (tmp_path / "empty").mkdir()
     assert run(scenes, tmp_path / "empty").written == 5
 
