@@ -140,6 +140,12 @@ def _backup_rows(url: str, target: Path) -> Path:
     return target
 
 
+def _is_of_its_place(error: Exception) -> bool:
+    """Whether it is where the copy is written that fails, and not what is copied (sqlite.org/rescode.html)."""
+    name = getattr(error, "sqlite_errorname", "")
+    return isinstance(error, OSError) or name.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN"))
+
+
 @contextmanager
 def _appearing(target: Path) -> Iterator[Path]:
     """Where a copy is made that takes the place of the target once it is whole; or nothing is left."""
@@ -153,7 +159,9 @@ def _appearing(target: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         unfinished.replace(target)
     except (OSError, sqlite3.Error) as error:
-        raise DatabaseFailure(f"The backup to {target} failed: {error}.") from error
+        why = getattr(error, "strerror", None) or error
+        advice = ": make room there, or give another place" if _is_of_its_place(error) else ""
+        raise DatabaseFailure(f"The backup to {target} failed ({why}){advice}.") from error
     finally:
         for ending in ("", "-wal", "-shm", "-journal"):
             unfinished.with_name(unfinished.name + ending).unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 import os
 import random
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -384,9 +385,21 @@ def test_what_cannot_be_backed_up_is_one_sentence(tmp_path: Path) -> None:
             backup(url, taken)
     assert (tmp_path / ".env").read_text() == "MESHIBOT_PUBLISHER=x"
     (tmp_path / "broken.sqlite").write_bytes(b"not a database at all" * 100)
-    with pytest.raises(DatabaseFailure, match="failed"):
+    with pytest.raises(DatabaseFailure, match=r"failed \(.*not a database\)\.$"):
         backup(f"sqlite:///{tmp_path / 'broken.sqlite'}", tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
+
+
+def test_a_backup_without_room_says_what_to_do_and_leaves_nothing(tmp_path: Path) -> None:
+    new_database(tmp_path).close()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8_192, before[1]))
+    try:
+        with pytest.raises(DatabaseFailure, match=r"failed \(.*\): make room there, or give another place"):
+            backup(f"sqlite:///{tmp_path / 'bot.sqlite'}", tmp_path / "copies" / "copy")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list((tmp_path / "copies").iterdir())
 
 
 # ---- questions ----------------------------------------------------------------------------------
