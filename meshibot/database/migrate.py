@@ -141,7 +141,7 @@ def _backup_rows(url: str, target: Path) -> Path:
 
 
 def _is_of_its_place(error: Exception) -> bool:
-    """Whether it is where the copy is written that fails, and not what is copied (sqlite.org/rescode.html)."""
+    """Whether it is where the copy is written that fails, not what is copied (sqlite.org/rescode.html)."""
     name = getattr(error, "sqlite_errorname", "")
     return isinstance(error, OSError) or name.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN"))
 
