@@ -350,25 +350,6 @@ def test_a_database_that_came_back_by_other_means_is_held(bot: Command) -> None:
     assert ask(bot, "SELECT next_serial FROM accounts") == [(2,)]
 
 
-def test_a_slot_that_is_planned_again_is_not_taken_for_a_restore(bot: Command) -> None:
-    """Events of both are called restore: the account was stopped for good, and undo had a traceback."""
-    bot = stocked(bot, 3)
-    bot("post-now")
-    now = datetime.now(UTC)
-    since = (now - timedelta(hours=1)).isoformat(timespec="seconds")
-    bot("db", "hold", "--since", since)
-    (event,) = bot.json("events")
-    assert (event["action"], event["undo"]) == ("restore", False)
-    refused = bot("undo", str(event["id"]))
-    assert (refused.returncode, "can't be taken back" in refused.stderr) == (2, True)
-    soon = (now + timedelta(days=2)).strftime("%Y-%m-%dT%H:%M")
-    for change in ("add", "skip", "restore"):
-        assert bot("slots", change, soon).returncode == 0
-    assert bot("resume").returncode == 0
-    assert ask(bot, "SELECT next_serial FROM accounts") == [(2,)]
-    assert bot("undo", str(bot.json("events")[-1]["id"])).returncode == 2
-
-
 def sampling(bot: Command) -> Command:
     """The bot with a checkpoint: a restore puts the stock aside."""
     checkpoint = make_checkpoint(bot.folder / "tiny.safetensors")
