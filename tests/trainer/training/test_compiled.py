@@ -23,7 +23,8 @@ from trainer.training.training import Training
 def training(critic: CriticKind = "plain", lr: float = 6e-4, **changes: object) -> Training:
     options = {
         "resolution": 32, "batch": 4, "width": 4, "latent_size": 8, "generator": "plain", "critic": critic,
-        "device": "cpu", "n_critic": 2, "critic_lr": lr, "generator_lr": lr, **changes,
+        "device": "cpu", "precision": "float32", "n_critic": 2, "critic_lr": lr, "generator_lr": lr,
+        **changes,
     }  # fmt: skip
     config = make_config(Path("none"), "modern", "wgan-gp", **options)
     rng = torch.Generator().manual_seed(0)
