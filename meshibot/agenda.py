@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
 from meshibot.database import Account, Picture, PictureState, Post, PostPicture, Slot, SlotState, Verdict
-from meshibot.database.queries import RECENT_POSTS, recent_hashes
+from meshibot.database.queries import RECENT_POSTS, by_id, recent_hashes
 from meshibot.slots import Schedule, plan
 from meshibot.slots.planner import QUIET
 from meshibot.stock.selection import nearest
@@ -126,7 +126,7 @@ def _at_most(found: Sequence[Entry], most: int) -> Iterator[Entry]:
 
 def entry_of(session: Session, slot_id: int, schedule: Schedule) -> Entry | None:
     """One slot that is written."""
-    slot = session.get(Slot, slot_id) if 0 < slot_id < 1 << 63 else None
+    slot = by_id(session, Slot, slot_id)
     if slot is None:
         return None
     return _entry(slot, _posts(session, [slot.id]).get(slot.id), schedule)

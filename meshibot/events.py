@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from meshibot.database.models import Event
+from meshibot.database.queries import by_id
 from meshibot.errors import ChangedMeanwhile, UsageError
 
 Json = dict[str, Any]
@@ -47,7 +48,7 @@ def recent(session: Session, limit: int) -> Sequence[Event]:
 
 def find(session: Session, event: int) -> Event:
     """An event by its id. UsageError where there is none."""
-    row = session.get(Event, event) if 0 < event < 1 << 63 else None
+    row = by_id(session, Event, event)
     if row is None:
         raise UsageError(f"There is no event {event}: see `meshibot events`.")
     return row

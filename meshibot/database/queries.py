@@ -6,6 +6,7 @@ Nothing is changed here; what is asked for a change is locked, where the databas
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from sqlalchemy import Select, and_, bindparam, exists, func, or_, select
 from sqlalchemy.orm import Session
@@ -15,6 +16,7 @@ from meshibot.database.models import (
     OPEN_STATES,
     Account,
     AccountState,
+    Base,
     Daemon,
     Kind,
     Picture,
@@ -28,6 +30,11 @@ from meshibot.database.models import (
     Verdict,
 )
 from meshibot.thresholds import LOOK_ALIKE
+
+Row = TypeVar("Row", bound=Base)
+
+LARGEST_ID = (1 << 63) - 1
+"""Of any row: a database takes no greater number."""
 
 LONGEST_WAIT = timedelta(hours=24)
 """Rate limits go up to a day."""
@@ -127,6 +134,16 @@ def lock_account_with_work(session: Session, name: str, now: datetime) -> Accoun
 def anything_due(session: Session, account: str, now: datetime) -> bool:
     """Whether it is worth a write lock to look for work."""
     return bool(session.scalar(_ANYTHING_DUE, _moment(account, now)))
+
+
+def is_id(number: int) -> bool:
+    """Whether a row may have it."""
+    return 0 < number <= LARGEST_ID
+
+
+def by_id(session: Session, kind: type[Row], number: int, *, lock: bool = False) -> Row | None:
+    """The row of this number, whatever a person typed; None where there is none."""
+    return session.get(kind, number, with_for_update=lock or None) if is_id(number) else None
 
 
 def missed_slots(session: Session, accounts: Collection[str], now: datetime, most: int) -> Sequence[Slot]:

@@ -44,7 +44,7 @@ COMMAND_LINE = "command line"
 def load_post(database: Database, post_id: int) -> Post:
     """A post as it is now. UsageError if there is none of this number."""
     with database.read() as session:
-        post = session.get(Post, post_id) if 0 < post_id < 1 << 63 else None
+        post = queries.by_id(session, Post, post_id)
         if post is None:
             raise UsageError(f"There is no post {post_id}: see `meshibot history`.")
         return post

@@ -28,7 +28,7 @@ from meshibot.database import (
     SlotState,
 )
 from meshibot.database.models import Event
-from meshibot.database.queries import choose_pictures, is_shown_by_others, post_of_slot
+from meshibot.database.queries import by_id, choose_pictures, is_shown_by_others, post_of_slot
 from meshibot.errors import ChangedMeanwhile, NothingToDo, UsageError
 from meshibot.slots.schedule import Schedule, plan
 
@@ -276,7 +276,7 @@ def _account(session: Session, desk: Desk) -> Account:
 def _slot(session: Session, desk: Desk, which: Reference) -> Slot:
     """The slot, written now where the schedule has it and nobody wrote it yet."""
     if isinstance(which, int):
-        slot = session.get(Slot, which, with_for_update=True) if 0 < which < 1 << 63 else None
+        slot = by_id(session, Slot, which, lock=True)
         if slot is None or slot.account != desk.account:
             raise UsageError(f"{desk.account} has no slot {which}: see `meshibot slots list`.")
         return slot
@@ -342,7 +342,7 @@ def _are_its_own(session: Session, contents: dict[str, Any]) -> bool:
 
 
 def _put_in(session: Session, desk: Desk, slot: Slot, number: int, words: Words | None) -> None:
-    picture = session.get(Picture, number, with_for_update=True) if 0 < number < 1 << 63 else None
+    picture = by_id(session, Picture, number, lock=True)
     if picture is None:
         raise UsageError(f"There is no picture {number}: see `meshibot stock list`.")
     if picture.state is not PictureState.APPROVED:

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from meshibot.database import Database, Picture, PictureState
+from meshibot.database.queries import by_id, is_id
 from meshibot.errors import UsageError
 
 DROPPED = "A person took it out of the stock."
@@ -31,7 +32,7 @@ def of_others(database: Database, checkpoint: str) -> int:
 def find(database: Database, picture: int) -> Picture:
     """A picture by its id, whatever became of it. UsageError where there is none."""
     with database.read() as session:
-        row = session.get(Picture, picture) if 0 < picture < 1 << 63 else None
+        row = by_id(session, Picture, picture)
     if row is None:
         raise UsageError(f"There is no picture {picture}: see `meshibot stock list`.")
     return row
@@ -43,8 +44,7 @@ def drop(database: Database, pictures: Collection[int]) -> int:
     Raises UsageError for one that does not wait: it was posted, say, or is being posted.
     """
     with database.write() as session:
-        can_be = [number for number in pictures if 0 < number < 1 << 63]  # all that a database takes
-        found = _rejected(session, Picture.id.in_(can_be), DROPPED)
+        found = _rejected(session, Picture.id.in_(filter(is_id, pictures)), DROPPED)
         missing = sorted(set(pictures) - {picture.id for picture in found})
         if missing:
             raise UsageError(

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from meshibot import events
 from meshibot.database import Database, Picture, PictureState
 from meshibot.database.models import Event, Verdict
+from meshibot.database.queries import by_id
 from meshibot.errors import ChangedMeanwhile, UsageError
 from meshibot.stock.inventory import DROPPED
 
@@ -68,7 +69,7 @@ def _judge(
     now: datetime,
     by: str,
 ) -> Judged:
-    picture = session.get(Picture, number, with_for_update=True) if 0 < number < 1 << 63 else None
+    picture = by_id(session, Picture, number, lock=True)
     if picture is None:
         return Judged(number, None, f"There is no picture {number}: see `meshibot stock list`.")
     if (refused := _refusal(picture, version, verdict)) is not None:
@@ -117,7 +118,7 @@ def write(
     for one that is not as it was looked at.
     """
     with database.write() as session:
-        picture = session.get(Picture, number, with_for_update=True) if 0 < number < 1 << 63 else None
+        picture = by_id(session, Picture, number, lock=True)
         if picture is None:
             raise UsageError(f"There is no picture {number}: see `meshibot stock list`.")
         if picture.state not in _IN_STOCK:

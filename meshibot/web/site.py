@@ -16,6 +16,7 @@ from meshibot import __version__
 from meshibot.agenda import Taking
 from meshibot.config import Account, Settings
 from meshibot.database import Database, Kind
+from meshibot.database.queries import LARGEST_ID
 from meshibot.errors import UsageError
 from meshibot.gallery import Likeness
 from meshibot.metrics import Metrics
@@ -32,7 +33,6 @@ from meshibot.web.words import LANGUAGES, NAMES, Language, preferred, say
 BY = "web page"
 """Who acts, in the events."""
 LANGUAGE_COOKIE = "meshibot_language"
-LARGEST_ID = (1 << 63) - 1
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from sqlalchemy.orm import Session
 
 from meshibot import undo
 from meshibot.database import Event, Picture
-from meshibot.web.site import LARGEST_ID, Call
+from meshibot.database.queries import LARGEST_ID
+from meshibot.web.site import Call
 
 _MOST = 200
 

@@ -11,11 +11,12 @@ from starlette.responses import Response
 from meshibot import gallery
 from meshibot.assembly import require_postable_everywhere
 from meshibot.database import Picture
+from meshibot.database.queries import LARGEST_ID
 from meshibot.errors import MeshibotError, NothingToDo, UsageError
 from meshibot.stock import again, review
 from meshibot.web.pages.notes import note_of
 from meshibot.web.pages.review import can_be_judged, free_slots, usual_alt_text, words_of
-from meshibot.web.site import BY, LARGEST_ID, Call, go
+from meshibot.web.site import BY, Call, go
 
 _one_at_a_time = Lock()
 """The sampling child needs some hundred MB."""
