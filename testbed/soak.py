@@ -15,9 +15,11 @@ import random
 import re
 import signal
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -291,6 +293,9 @@ class Crew:
         self._asleep: ForkServerProcess | None = None
         self._turn = time.monotonic() + self.rng.uniform(*SLEEPS)
         """When the one that is suspended wakes, or else when the next one is."""
+        self._dismissed = threading.Event()
+        self._thread = ThreadPoolExecutor(1)
+        self._tending = self._thread.submit(self._tend)
 
     def _start(self) -> ForkServerProcess:
         worker = processes.Process(target=work, args=self.arguments)
@@ -309,9 +314,15 @@ class Crew:
             self.suspensions += _signal(self._asleep, signal.SIGSTOP)
             self._turn = time.monotonic() + self.rng.uniform(*ASLEEP)
 
-    def tend(self) -> None:
-        """Kill one, and suspend or wake one, where it is time; and replace the dead."""
-        self._suspend_or_wake()
+    def _tend(self) -> None:
+        # In a thread of its own: a worker may be suspended while it holds SQLite's lock, and the person's
+        # thread, which waits for that lock, could not wake it.
+        while not self._dismissed.wait(0.05):
+            self._suspend_or_wake()
+            self._replace()
+
+    def _replace(self) -> None:
+        """Kill one where it is time, and replace the dead."""
         if time.monotonic() >= self._next:
             victim = self.rng.randrange(self.size)
             self._workers[victim].kill()
@@ -329,6 +340,8 @@ class Crew:
 
         SIGTERM itself may end one that has only just been started: it has nothing under way.
         """
+        self._dismissed.set()
+        self._thread.shutdown()
         for worker in self._workers:
             _signal(worker, signal.SIGCONT)
             worker.terminate()
@@ -338,6 +351,7 @@ class Crew:
                 self.deaths += 1
                 worker.kill()
                 worker.join()
+        self._tending.result()
 
 
 def _signal(worker: ForkServerProcess, number: signal.Signals) -> bool:
@@ -398,10 +412,7 @@ def wait_for_the_end(database: Database, crew: Crew, result: Result, last: datet
     """Until no slot is open any more, or nothing has moved for long. The person looks in every second."""
     left, since = -1, time.monotonic()
     while time.monotonic() - since < NO_PROGRESS:
-        until = time.monotonic() + 1.0
-        while time.monotonic() < until:
-            crew.tend()
-            time.sleep(0.05)
+        time.sleep(1)
         with database.read() as session:
             stopped = select(Account.name).where(Account.state == AccountState.STOPPED)
             for name in session.scalars(stopped).all():
