@@ -57,7 +57,7 @@ def pictures_were(count: int) -> str:
 
 def required(database: Database | None) -> Database:
     if database is None:
-        raise UsageError("There is no database yet, and so no post: see `meshibot history`.")
+        raise UsageError("There is no database yet: `meshibot run` makes it, or `meshibot post-now`.")
     return database
 
 

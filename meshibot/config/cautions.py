@@ -12,7 +12,7 @@ from meshibot.config.models import (
     passwords,
     secret_names,
 )
-from meshibot.config.places import Places, cut_at_hash, names_without_prefix, read_dotenv
+from meshibot.config.places import Places, cut_at_hash, names_without_prefix, read_dotenv, said_twice
 from meshibot.config.zones import agrees_with_machine
 from meshibot.layered import variable
 
@@ -31,6 +31,8 @@ def without_effect(places: Places) -> Iterator[str]:
     for name in map(str.upper, (*_OURS, *sorted(networks))):
         if os.environ.get(name) and not os.environ.get(variable(name)):
             yield f"{name} in the environment has no effect: did you mean {variable(name)}?"
+    for name in said_twice(places.dotenv):
+        yield f"{name} stands in {places.dotenv} more than once, and the last line counts: keep one."
     for name in cut_at_hash(places.dotenv):
         yield (
             f"{name} in {places.dotenv} ends before the #, which begins a comment: put the value in "

@@ -3,6 +3,7 @@
 import os
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -97,7 +98,7 @@ class Places:
 
 def find_places() -> Places:
     """`.env` and `meshibot.toml`, each from the current folder or else from the home that is then known."""
-    here = Path.cwd()
+    here = _current_folder()
     dotenv = _existing(here / DOTENV_NAME)
     toml_file = _existing(here / TOML_NAME)
     toml = _read_toml(toml_file)
@@ -121,6 +122,13 @@ def find_places() -> Places:
         toml_file = _existing(home / TOML_NAME)
         toml = _read_toml(toml_file)
     return Places(dotenv, toml_file, toml, credentials, handed, tuple(passed_over))
+
+
+def _current_folder() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise UsageError("The current folder was removed: change to another one, then try again.") from None
 
 
 def _expanded(home: object) -> Path:
@@ -155,6 +163,14 @@ def read_dotenv(file: Path | None) -> dict[str, str]:
 def names_without_prefix(file: Path | None) -> tuple[str, ...]:
     """The names in `.env` that are not the bot's, as they are written."""
     return tuple(name for name in _dotenv_values(file) if not name.upper().startswith(PREFIX))
+
+
+def said_twice(file: Path | None) -> tuple[str, ...]:
+    """The bot's names in `.env` that stand on several lines, of which the last counts."""
+    if file is None:
+        return ()
+    names = Counter((binding.key or "").upper() for binding in _bindings(file))
+    return tuple(name for name, times in names.items() if times > 1 and name.startswith(PREFIX))
 
 
 def cut_at_hash(file: Path | None) -> tuple[str, ...]:

@@ -315,6 +315,22 @@ def test_a_value_that_a_hash_cuts_is_said(place: Path, line: str, cut: bool) -> 
     assert len(said) == cut
 
 
+def test_a_name_that_stands_twice_is_said(place: Path) -> None:
+    """Of two schedules only the last posted, and nothing said so."""
+    (place / ".env").write_text(
+        "MESHIBOT_SCHEDULE=0 12 * * *\n# MESHIBOT_GRACE=1h\nMESHIBOT_GRACE=2h\nmeshibot_schedule=0 23 * * *\n"
+    )
+    settings = load_settings()
+    assert settings.accounts[0].schedule == "0 23 * * *"
+    (warning,) = settings.warnings
+    assert warning.startswith(f"MESHIBOT_SCHEDULE stands in {place / '.env'} more than once")
+
+
+def test_a_current_folder_that_is_gone_is_said(place: Path) -> None:
+    place.rmdir()
+    assert refusal().startswith("The current folder was removed: change to another one")
+
+
 def test_a_second_dotenv_is_said_not_to_be_read(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
