@@ -33,6 +33,7 @@ from meshibot.database import (
 )
 from meshibot.errors import MeshibotError
 from meshibot.kinds import Mix
+from meshibot.slots import changes
 from meshibot.web.app import PAGES
 from meshibot.web.pictures import MISSING
 from meshibot.web.site import Site
@@ -417,6 +418,24 @@ def test_a_pictures_page_tells_posts_reactions_and_the_nearest(client: TestClien
     assert "Nothing is posted yet." in page  # besides itself
     assert "of 64 bits differ" in client.get("/pictures/2").text
     assert client.get("/pictures/99").status_code == 404
+
+
+def test_the_nearest_is_found_where_a_posts_id_was_another_ones_before(
+    client: TestClient, site: Site
+) -> None:
+    """What is written ahead is deleted when another picture is put in its place, which then has its id."""
+    make_post(site, PostState.POSTED, picture=1)
+    desk = site.desk("main")
+    slot = changes.add(desk, datetime.now() + timedelta(days=2)).slot
+    for picture in (2, 3):
+        changes.put(desk, slot, picture)
+        assert "of 64 bits differ" in client.get("/pictures/4").text
+    with site.database.write() as session:
+        post = session.scalars(select(Post).where(Post.slot_id == slot)).one()
+        assert post.id == 2, "as before"
+        post.serial, post.state = 2, PostState.POSTED
+        session.get_one(Picture, 4).phash = session.get_one(Picture, 3).phash ^ 1
+    assert re.search(r"\b1 of 64 bits differ", client.get("/pictures/4").text)
 
 
 @pytest.mark.parametrize(("kind", "shown"), [("single", 1), ("grid", 4), ("grid9", 0)])
