@@ -1,5 +1,7 @@
 """What pages show and do, asked without a browser."""
 
+import json
+import math
 import re
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
@@ -493,6 +495,29 @@ def test_insights_are_drawn_to_one_scale(client: TestClient, site: Site) -> None
     japanese = client.get("/insights", headers={"Accept-Language": "ja"}).text
     assert "一枚" in japanese
     assert client.get("/insights?account=nobody").status_code == 400
+
+
+def test_a_training_that_went_back_is_drawn_as_it_goes_on(
+    client: TestClient, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what is no number is left out: JSON as Python writes it may have some."""
+    monkeypatch.setitem(vars(site), "run", tmp_path)
+    assert "The run has written nothing yet." in client.get("/training").text
+    losses = [(100, 3.0), (200, math.inf), (300, 9.0)]
+    lines: list[dict[str, object]] = [_tick(step, loss) for step, loss in losses]
+    lines += [{"kind": "guard", "step": 300, "decision": "go back", "to_step": 100}, _tick(200, 2.0)]
+    (tmp_path / "metrics.jsonl").write_text(
+        "".join(f"{json.dumps(line)}\n" for line in lines) + '{"kind": "ti'
+    )
+    page = client.get("/training").text
+    (curve,) = re.findall(r'<polyline class="line-1" points="([^"]*)"', page)
+    assert [float(point.partition(",")[0]) for point in curve.split()] == [160, 320]
+    assert "from 3 at step 100 to 2 at step 200" in page
+    assert "Step 200 of ?" in page
+
+
+def _tick(step: int, loss: float) -> dict[str, object]:
+    return {"kind": "tick", "step": step, "images_per_s": 8.0, "critic_loss": loss}
 
 
 def test_a_file_is_made_once_kept_for_good_and_answered_by_its_tag(client: TestClient, site: Site) -> None:
