@@ -122,6 +122,7 @@ def test_a_database_that_came_back_is_no_slot_that_was_planned_again(client: Tes
     assert "planned slot" not in page
     assert 'action="/undo"' not in page
     assert client.post("/undo", data={"event": 1, "next": "/"}).status_code == 400
+    assert client.post("/undo", data={"event": "9" * 5000, "next": "/"}).status_code == 400
 
 
 def test_a_stopped_account_and_a_dead_daemon_are_said(client: TestClient, site: Site) -> None:
