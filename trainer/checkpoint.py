@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from trainer.device import told_faults
+from trainer.device import rounds_well, told_faults
 from trainer.files import atomic_write
 from trainer.metadata import METADATA_KEY, CheckpointError, Metadata, fingerprint_of, read_metadata
 from trainer.nets import earlier
@@ -58,6 +59,9 @@ class Checkpoint:
     """By which a seeing critic's checkpoint knows copies of training photographs."""
     layout: Layout | None = None
     """By which it knows where photographs have what."""
+    rounded: bool = False
+    """Whether a seeing critic looks in bf16 where the device has a bf16 of its own: in half the time, and
+    near enough to choose by."""
 
     def sample(self, seeds: Sequence[int]) -> Tensor:
         """Pictures (n, 3, r, r) in [-1, 1], each from its own seed and independent of the others."""
@@ -92,8 +96,10 @@ class Checkpoint:
         with torch.inference_mode(), told_faults():
             if not isinstance(self.vision, PretrainedVision):
                 return self._realism(self.critic.features(self.vision(images)).float())
-            views, described = self.vision.look(images)
-            scores = self.vision.weighed(self.critic(views))
+            with self._looking():
+                views, described = self.vision.look(images)
+                by_head: Tensor = self.critic(views)
+            scores = self.vision.weighed(by_head.float())
             near = None if self.copies is None else self.copies.nearness(described.content)
             # in files of before layouts content stood in for them
             typical = near if self.layout is None else self.layout.typicality(described.layout)
@@ -109,8 +115,14 @@ class Checkpoint:
 
         if self.copies is None or not isinstance(self.vision, PretrainedVision):
             return np.zeros(len(pictures), dtype=np.bool_)
-        with told_faults():
+        with told_faults(), self._looking():
             return self.copies.finds(self.vision, pictures)
+
+    def _looking(self) -> AbstractContextManager[object]:
+        import torch
+
+        device = torch.device(self.device)
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.rounded and rounds_well(device))
 
     @cached_property
     def _realism(self) -> Realism:
@@ -157,7 +169,7 @@ def save(
     return hashlib.sha256(data).hexdigest()
 
 
-def load(path: Path, device: str = "cpu") -> Checkpoint:
+def load(path: Path, device: str = "cpu", *, rounded: bool = False) -> Checkpoint:
     """Both networks, built from the metadata and filled from the file, in evaluation mode.
 
     Raises CheckpointError for everything `read_metadata` refuses, and where names or shapes of the tensors
@@ -194,7 +206,16 @@ def load(path: Path, device: str = "cpu") -> Checkpoint:
             f"{path} lacks the photographs that its scores compare content with: train or copy it again."
         )
     return Checkpoint(
-        generator, critic, vision, photographs, metadata, fingerprint_of(path), device, copies, layout
+        generator,
+        critic,
+        vision,
+        photographs,
+        metadata,
+        fingerprint_of(path),
+        device,
+        copies,
+        layout,
+        rounded,
     )
 
 

@@ -184,6 +184,23 @@ class TestRoundTrip:
             checkpoint.save(tmp_path / "file" / "x.safetensors", *networks(), PHOTOGRAPHS, metadata())
 
 
+class TestRounded:
+    """What chooses among many looks in bf16, where that is the device's own."""
+
+    @pytest.mark.parametrize("own", [True, False])
+    def test_scores_are_near_enough_to_choose_by(
+        self, made_seeing: Path, monkeypatch: pytest.MonkeyPatch, own: bool
+    ) -> None:
+        monkeypatch.setattr("trainer.checkpoint.rounds_well", lambda device: own)
+        exact, rounded = (checkpoint.load(made_seeing, rounded=each) for each in (False, True))
+        pictures = exact.sample(range(12))
+        scores = exact.score(pictures)
+        off = rounded.score(pictures) - scores
+        assert off.dtype == torch.float32
+        assert off.any() == own
+        assert off.std() < 0.1 * scores.std()
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         "content", [b"", b"abc", b"\x80\x04" * 40, b"PK\x03\x04" + b"\0" * 100, b"\xff" * 64]
