@@ -257,6 +257,7 @@ def _believe(session: Session, account: Account, post: Post, seen: Seen, now: da
     with session.no_autoflush:
         if queries.another_post_at(session, post, seen.sent.remote_id) is not None:
             return
+    post.sent_at = post.sent_at or seen.at
     _settle(session, account, post, Published(seen.sent, FOUND), now)
     post.posted_at = seen.at.astimezone(UTC)
 

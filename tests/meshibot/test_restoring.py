@@ -27,6 +27,7 @@ from meshibot.database import (
     Slot,
     SlotState,
     carry,
+    queries,
 )
 from meshibot.database.models import OPEN_STATES, Base
 from meshibot.errors import DatabaseFailure
@@ -186,12 +187,15 @@ def test_a_month_after_a_restore_nothing_is_double_and_nothing_lost(
     world.end()
 
 
-@pytest.mark.parametrize("lists", [True, False])
-def test_a_post_that_waited_when_the_backup_was_made_is_looked_for(tmp_path: Path, lists: bool) -> None:
+@pytest.mark.parametrize(("lists", "call"), [(True, "send"), (True, "upload"), (False, "upload")])
+def test_a_post_that_waited_when_the_backup_was_made_is_looked_for(
+    tmp_path: Path, lists: bool, call: str
+) -> None:
+    """And counts as one that was sent, also where the backup is from before that."""
     world = World(tmp_path, 7)
     world._refill()
     ledger.slot(world.database, NOON)
-    world.publisher.faults["send"].append("later")
+    world.publisher.faults[call].append("later")
     world.outbox.step("main")
     file = tmp_path / name_of(NOON)
     make(world.settings, file, NOON)
@@ -208,6 +212,8 @@ def test_a_post_that_waited_when_the_backup_was_made_is_looked_for(tmp_path: Pat
         world.clock.move(seconds=31)
     with world.database.read() as session:
         assert [post.state for post in session.scalars(select(Post))] == [PostState.POSTED]
+        day = (NOON - timedelta(hours=12), NOON + timedelta(hours=12))
+        assert queries.begun_between(session, "main", *day) == 1
     assert len(world.publisher.ledger.posts()) == 1
     world.end()
 

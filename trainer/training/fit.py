@@ -200,7 +200,8 @@ def _restore(training: Training, dataset: Dataset, run: Path, say: Callable[[str
 def stop_on_interrupt() -> Iterator[Callable[[], int | None]]:
     """Ctrl-C, SIGTERM and a terminal that goes away ask the loop to end after the step in hand.
 
-    Gives what tells the signal, once there was one. A second Ctrl-C does not wait.
+    Gives what tells the signal, once there was one. A second Ctrl-C does not wait. Under `nohup`, which has
+    the process ignore that its terminal goes away, it goes on.
     """
     asked: int | None = None
 
@@ -210,7 +211,11 @@ def stop_on_interrupt() -> Iterator[Callable[[], int | None]]:
             raise KeyboardInterrupt
         asked = number
 
-    before = {number: signal.signal(number, ask) for number in _STOPPING}
+    before = {
+        number: signal.signal(number, ask)
+        for number in _STOPPING
+        if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN
+    }
     try:
         yield lambda: asked
     finally:

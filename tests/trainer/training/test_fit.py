@@ -459,6 +459,26 @@ def test_every_polite_signal_asks_for_an_end_after_the_step(number: signal.Signa
     assert signal.getsignal(number) is before
 
 
+def test_under_nohup_it_goes_on_without_its_terminal() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_on_interrupt() as stopped:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stopped()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_it_goes_on_when_nobody_reads_what_it_says(photographs: Path) -> None:
+    """It ended with status 1 where standard error's reader was gone."""
+    run = photographs.parent / "run"
+    with start("--data", photographs, "--out", run, *OPTIONS, "--steps", "2", "--log-every", "1") as process:
+        assert process.stderr is not None
+        process.stderr.close()
+    assert process.returncode == 0
+    assert [line["step"] for line in metrics(run) if line["kind"] == "tick"] == [1, 2]
+
+
 def test_a_resume_takes_its_calibration_from_the_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
