@@ -17,6 +17,7 @@ from trainer.errors import TrainerError
 from trainer.layout import Layout
 from trainer.metadata import CheckpointError, fingerprint_of, read_metadata
 from trainer.metrics.realism import Realism
+from trainer.nets import efficientnet
 from trainer.nets.critic import Critic
 from trainer.nets.generator import Generator, make_generator
 from trainer.nets.vision import PretrainedVision, Vision
@@ -182,6 +183,20 @@ class TestRoundTrip:
         (tmp_path / "file").write_text("in the way")
         with pytest.raises(TrainerError, match="can't be written"):
             checkpoint.save(tmp_path / "file" / "x.safetensors", *networks(), PHOTOGRAPHS, metadata())
+
+
+class TestAlone:
+    def test_a_file_carries_what_its_critic_looks_through(
+        self, made_seeing: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A machine that only posts needs no other file to score by."""
+        loaded = checkpoint.load(made_seeing)
+        scores = loaded.score(loaded.sample(range(2)))
+        monkeypatch.setattr(efficientnet, "PACKAGE", "no_such_package")
+        with pytest.raises(TrainerError):
+            efficientnet.read_weights()
+        alone = checkpoint.load(made_seeing)
+        assert torch.equal(alone.score(alone.sample(range(2))), scores)
 
 
 class TestRounded:
