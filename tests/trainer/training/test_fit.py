@@ -158,6 +158,7 @@ def test_a_run_folder_has_what_the_design_says(photographs: Path, fit: Fit) -> N
     assert len(document.training_hashes) == document.training_pictures
     loaded = load(run / LAST)
     assert loaded.sample([1]).shape == (1, 3, 32, 32)
+    assert loaded.photographs is not None
     assert len(loaded.photographs) == document.held_out_pictures
 
 
