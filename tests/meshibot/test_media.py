@@ -12,8 +12,9 @@ import pytest
 from PIL import Image, ImageSequence
 
 from meshibot.clock import SystemClock
-from meshibot.database import Kind, Picture
+from meshibot.database import Picture
 from meshibot.errors import MeshibotError, NothingToDo, UsageError
+from meshibot.kinds import Kind
 from meshibot.media import Studio
 from meshibot.pictures import TRAINED_ALGORITHMIC_MEDIA, read_digital_source_type
 from meshibot.publishers.base import Limits, Moving, RetryLater

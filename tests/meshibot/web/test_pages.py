@@ -22,7 +22,6 @@ from meshibot.database import (
     AccountState,
     Daemon,
     Event,
-    Kind,
     Picture,
     PictureState,
     Post,
@@ -34,7 +33,7 @@ from meshibot.database import (
     Verdict,
 )
 from meshibot.errors import MeshibotError
-from meshibot.kinds import Mix
+from meshibot.kinds import Kind, Mix
 from meshibot.slots import changes
 from meshibot.web.app import PAGES
 from meshibot.web.pictures import MISSING
@@ -441,9 +440,9 @@ def test_the_nearest_is_found_where_a_posts_id_was_another_ones_before(
     assert re.search(r"\b1 of 64 bits differ", client.get("/pictures/4").text)
 
 
-@pytest.mark.parametrize(("kind", "shown"), [("single", 1), ("grid", 4), ("grid9", 0)])
+@pytest.mark.parametrize(("kind", "shown"), [(Kind.SINGLE, 1), (Kind.GRID, 4), (Kind.GRID_OF_NINE, 0)])
 def test_the_next_slots_show_all_that_they_will_take(
-    client: TestClient, site: Site, monkeypatch: pytest.MonkeyPatch, kind: str, shown: int
+    client: TestClient, site: Site, monkeypatch: pytest.MonkeyPatch, kind: Kind, shown: int
 ) -> None:
     account = site.settings.accounts[0].model_copy(update={"kinds": Mix(kind)})
     monkeypatch.setitem(site.settings.__dict__, "accounts", (account,))
