@@ -39,6 +39,12 @@ STUCK = timedelta(minutes=10)
 """An account whose thread did not come round for so long hangs: the requests of a post take half of it."""
 
 
+def ending_signals() -> tuple[signal.Signals, ...]:
+    """The signals by which a daemon is asked for its end: also that its terminal goes away, but for `nohup`."""
+    told = (signal.SIGTERM, signal.SIGINT)
+    return told if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (*told, signal.SIGHUP)
+
+
 @dataclass(frozen=True)
 class Task:
     """What is done at once, whenever its bell rings, and again after a while in any case."""
@@ -90,7 +96,7 @@ class Daemon:
         )
 
     def run(self) -> None:
-        """Work until SIGTERM, SIGINT or `stop`; what is under way is finished or handed back.
+        """Work until a signal of `ending_signals` or `stop`; what is under way is finished or handed back.
 
         Raises MeshibotError for what makes a start impossible: a schedule that can't be read, a database that
         can't be written.
@@ -101,9 +107,7 @@ class Daemon:
         for account in self._posting:
             at = self._outbox.next_slot(account)
             log.info("account %s: %s", account, f"the next slot is {at}" if at else "no slot is planned")
-        before = {
-            number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)
-        }
+        before = {number: signal.signal(number, self._on_signal) for number in ending_signals()}
         threads = [threading.Thread(target=self._keep, args=(task,), name=task.name) for task in self._tasks]
         try:
             self._alarm.start()

@@ -82,11 +82,11 @@ class Checkpoint:
         return draw(self.generator, latents_from_seeds(list(seeds), self.metadata.latent_size), self.device)
 
     def score(self, images: Tensor) -> Tensor:
-        """How much like photographs the critic finds pictures (n, 3, r, r) in [-1, 1]: scores (n,).
+        """How much like photographs pictures (n, 3, r, r) in [-1, 1] are: their critic scores (n,).
 
-        A seeing critic's own scores tell good pictures from bad ones, and better with `trainer.layout`. A
-        plain one's don't, and there it is by how near a picture lies to photographs in the critic's features
-        (docs/experiments.md).
+        A seeing critic's has three parts (`trainer.scale`): what its heads say, and how typical layout and
+        content are in what it looks through. What a plain one says tells nothing; there it is by how near a
+        picture lies to photographs in the critic's features (docs/experiments.md).
         """
         import torch
 

@@ -40,7 +40,7 @@ def run() -> None:
 
     from meshibot.assembly import open_bot
     from meshibot.chores import chores
-    from meshibot.daemon import Daemon
+    from meshibot.daemon import Daemon, ending_signals
     from meshibot.insights.reading import Reader
     from meshibot.stock.stock import Restocker
 
@@ -55,7 +55,7 @@ def run() -> None:
         )
         restocker.stopping = reader.stopping = daemon.stopping
         daemon.run()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in ending_signals():
             signal.signal(number, signal.SIG_IGN)  # it ends as it is
 
 

@@ -50,7 +50,7 @@ class Filling:
 
     @property
     def acceptance(self) -> float | None:
-        """The share of candidates that the critic believed in; None where none was looked at."""
+        """The share of candidates that scored high enough; None where none was looked at."""
         return self.believed / self.candidates if self.candidates else None
 
 

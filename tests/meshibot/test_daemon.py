@@ -15,7 +15,7 @@ from sqlalchemy import select
 
 from meshibot import daemon as daemon_module
 from meshibot.clock import SystemClock
-from meshibot.daemon import Daemon
+from meshibot.daemon import Daemon, ending_signals
 from meshibot.database import Account, Database, Post, PostState, Slot, SlotState
 from meshibot.database import Daemon as DaemonRow
 from meshibot.errors import UsageError
@@ -24,7 +24,7 @@ from testbed.homes import living_daemons, run_beside, wait_for
 from testbed.ledger import UTC_ZONE, Ledger, LedgerPublisher, channel, new_database, slot, stock
 
 DAEMON = """
-import logging, sys
+import logging, signal, sys
 from datetime import timedelta
 from pathlib import Path
 from meshibot.daemon import Daemon
@@ -34,6 +34,7 @@ from meshibot.slots import Schedule
 from testbed.ledger import UTC_ZONE, Ledger, LedgerPublisher, ShiftedClock, channel, stock
 
 folder, cron, clock = Path(sys.argv[1]), sys.argv[2], ShiftedClock(timedelta(seconds=float(sys.argv[3])))
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup
 logging.basicConfig(level=logging.INFO)
 publisher = LedgerPublisher(Ledger(folder / "ledger"), clock)
 with Database.open(f"sqlite:///{folder / 'bot.sqlite'}") as database:
@@ -67,7 +68,7 @@ def lives(database: Database, now: datetime) -> bool:
         return bool(living_daemons(session, now))
 
 
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_it_posts_when_a_slot_comes_due_and_ends_cleanly(
     database: Database, tmp_path: Path, end: signal.Signals
 ) -> None:
@@ -101,6 +102,14 @@ def test_it_posts_when_a_slot_comes_due_and_ends_cleanly(
         assert all(post.sent_at is not None and post.sent_at >= due for post in posts)
         assert session.scalars(select(DaemonRow)).one().stopped_at is not None
     assert len(Ledger(tmp_path / "ledger").posts()) == 2
+
+
+def test_under_nohup_it_goes_on_without_its_terminal() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert signal.SIGHUP not in ending_signals()
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def in_process(database: Database, folder: Path, cron: str, fill: Callable[[], object]) -> Daemon:

@@ -84,7 +84,7 @@ def fit(
             loop = _restore(training, dataset, run, say)
         clock = _clock(training)
         if not training.done:
-            training.keep_looks(show=workers.lead)
+            _keep_looks(training, say)
             _choose_arithmetic(training, say)
             graph_cycles(training, say)
         with stop_on_interrupt() as stopped, _companion(training, dataset, run, loop) as companion:
@@ -112,6 +112,14 @@ def _begin(
     taken, fresh = begin_as(training.networks, initial)
     say(f"Began as {config.init}: {taken} tensors taken over, {fresh} new ones.")
     return training
+
+
+def _keep_looks(training: Training, say: Callable[[str], None]) -> None:
+    """Look at the photographs ahead where that pays, and say what it takes of the memory."""
+    looks = training.keep_looks(show=training.workers.lead)
+    if looks:
+        size = training.photographs.kept_bytes / 1e9
+        say(f"Keeps what the critic sees in the photographs, {looks} looks at each: {size:.2g} GB.")
 
 
 def _clock(training: Training) -> Callable[[], None]:
@@ -192,7 +200,8 @@ def _restore(training: Training, dataset: Dataset, run: Path, say: Callable[[str
 def stop_on_interrupt() -> Iterator[Callable[[], int | None]]:
     """Ctrl-C, SIGTERM and a terminal that goes away ask the loop to end after the step in hand.
 
-    Gives what tells the signal, once there was one. A second Ctrl-C does not wait.
+    Gives what tells the signal, once there was one. A second Ctrl-C does not wait. Under `nohup`, which has
+    the process ignore that its terminal goes away, it goes on.
     """
     asked: int | None = None
 
@@ -202,7 +211,11 @@ def stop_on_interrupt() -> Iterator[Callable[[], int | None]]:
             raise KeyboardInterrupt
         asked = number
 
-    before = {number: signal.signal(number, ask) for number in _STOPPING}
+    before = {
+        number: signal.signal(number, ask)
+        for number in _STOPPING
+        if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN
+    }
     try:
         yield lambda: asked
     finally:

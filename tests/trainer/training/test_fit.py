@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,22 +21,24 @@ from PIL import Image
 from safetensors import safe_open
 
 import trainer
-from tests.drawings import write_bowls
+from tests.drawings import bowls, write_bowls
 from tests.trainer.photographs import broken_files, odd_files, write_files
 from trainer import cli
 from trainer.checkpoint import load
 from trainer.config import make_config
 from trainer.metadata import read_metadata
 from trainer.nets.vision import PretrainedVision
+from trainer.pictures import to_device
 from trainer.training import state
 from trainer.training.distributed import ALONE
-from trainer.training.fit import _begin, stop_on_interrupt
+from trainer.training.fit import _begin, _keep_looks, stop_on_interrupt
 from trainer.training.guard import Guard
 from trainer.training.training import Training
 
 OPTIONS = ["--resolution", "32", "--width", "4", "--batch", "4", "--snap", "5", "--eval-every", "5"]
 OPTIONS += ["--generator", "plain", "--critic", "plain"]
 SEEING = pytest.param("wgan-gp", "seeing", marks=pytest.mark.long)
+CPU = torch.device("cpu")
 LAST = Path("checkpoints") / "last.safetensors"
 
 pytestmark = pytest.mark.usefixtures("few_fakes")
@@ -279,6 +282,20 @@ def test_looking_more_often_does_not_change_the_training(photographs: Path, fit:
     assert weights(runs[0] / LAST) == weights(runs[1] / LAST)
 
 
+def test_what_is_kept_of_the_photographs_is_bounded_and_said() -> None:
+    """119,808 numbers of each of four, in half precision: as many looks as fit, of both sides."""
+    options = {"resolution": 32, "width": 2, "batch": 4, "precision": "float32"}
+    training = Training(
+        make_config(Path("bowls"), "modern", "wgan-gp", **options), to_device(bowls(4, 32), CPU)
+    )
+    told: list[str] = []
+    for cache_gb in (0.0, 0.005):
+        training.config = replace(training.config, cache_gb=cache_gb)
+        _keep_looks(training, told.append)
+        assert training.photographs.kept_bytes <= cache_gb * 1e9
+    assert told == ["Keeps what the critic sees in the photographs, 4 looks at each: 0.0038 GB."]
+
+
 def test_out_of_memory_is_one_sentence_that_says_what_to_lower(
     photographs: Path, fit: Fit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -409,6 +426,26 @@ def test_every_polite_signal_asks_for_an_end_after_the_step(number: signal.Signa
         os.kill(os.getpid(), number)
         assert stopped()
     assert signal.getsignal(number) is before
+
+
+def test_under_nohup_it_goes_on_without_its_terminal() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_on_interrupt() as stopped:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stopped()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_it_goes_on_when_nobody_reads_what_it_says(photographs: Path) -> None:
+    """It ended with status 1 where standard error's reader was gone."""
+    run = photographs.parent / "run"
+    with start("--data", photographs, "--out", run, *OPTIONS, "--steps", "2", "--log-every", "1") as process:
+        assert process.stderr is not None
+        process.stderr.close()
+    assert process.returncode == 0
+    assert [line["step"] for line in metrics(run) if line["kind"] == "tick"] == [1, 2]
 
 
 def test_a_resume_takes_its_calibration_from_the_state(
