@@ -20,7 +20,7 @@ from meshibot.kinds import PICTURES, Kind
 from meshibot.media import Studio, still
 from meshibot.outbox import Channel, Group, Order, Outbox, Words
 from meshibot.publishers import publisher_class
-from meshibot.publishers.base import Publisher, lacks, stands_still, too_long
+from meshibot.publishers.base import Publisher, lacks, reactions_at_once, stands_still, too_long
 from meshibot.slots import AUTO, schedule_of
 from meshibot.stock.inventory import fault_of, fingerprint
 from meshibot.stock.stock import Stock
@@ -171,12 +171,18 @@ def cautions(settings: Settings) -> Iterator[str]:
         if account.schedule == AUTO and not is_read(account):
             yield (
                 f"MESHIBOT_SCHEDULE of {account.name} is auto, and nobody asks how people answer there: its "
-                "hours are drawn blindly (see MESHIBOT_REACTIONS)."
+                f"hours are drawn blindly ({_instead_of_blindly(account)})."
             )
     yield from _twins(settings)
     for account in settings.accounts:
         with suppress(UsageError):  # said by whoever posts
             yield from captions_of(account, publisher_class(account.publisher)).cautions()
+
+
+def _instead_of_blindly(account: Account) -> str:
+    if reactions_at_once(publisher_class(account.publisher)):
+        return "see MESHIBOT_REACTIONS"
+    return "nobody can answer there: give it cron lines"
 
 
 def one_account(names: Iterable[str], title: str) -> str:

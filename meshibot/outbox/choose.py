@@ -87,7 +87,7 @@ class Turn:
             # To the day's end: what was sent under a clock that ran ahead is none of it.
             day = day_of(self.now, schedule.tz)
             if queries.begun_between(self.session, self.account.name, *day) >= schedule.daily_budget:
-                return f"The daily budget of {schedule.daily_budget} posts is used up."
+                return f"The daily budget (posts: {schedule.daily_budget}) is used up."
         if schedule.monthly_budget is not None:
             month = month_of(self.now, schedule.tz)
             captions = queries.captions_begun_between(self.session, self.account.name, *month)

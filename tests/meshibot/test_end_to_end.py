@@ -385,7 +385,7 @@ def test_people_read_tables(stocked: Command) -> None:
     assert check.returncode == 1, "this checkpoint has no hashes"
     assert "ok\tdisk\t" in check.stdout
     filled = stocked("stock", "fill", "--target", "6")
-    assert "1 pictures added, 6 of 6 wait." in filled.stderr
+    assert "1 picture added, 6 of 6 wait." in filled.stderr
     assert stocked("stock", "list").stdout.splitlines()[1].endswith(".png")
 
 

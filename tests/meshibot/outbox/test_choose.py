@@ -173,8 +173,8 @@ def test_quiet_hours_and_daily_budget(
     assert box.step("main") is None
     with database.read() as session:
         missed = session.scalars(select(Slot).where(Slot.state == SlotState.MISSED)).one()
-    assert missed.reason == "The daily budget of 2 posts is used up."
-    with pytest.raises(NothingToDo, match="daily budget of 2"):
+    assert missed.reason == "The daily budget (posts: 2) is used up."
+    with pytest.raises(NothingToDo, match=r"daily budget \(posts: 2\)"):
         people.post_now(box, "main")
     clock.move(hours=11)
     assert people.post_now(box, "main").state is PostState.POSTED
@@ -192,7 +192,7 @@ def test_a_post_that_is_tried_again_later_counts_in_the_budget(
     slot(database, NOON + timedelta(seconds=1))
     clock.move(seconds=1)
     assert box.step("main") is None
-    with pytest.raises(NothingToDo, match="daily budget of 1"):
+    with pytest.raises(NothingToDo, match=r"daily budget \(posts: 1\)"):
         people.post_now(box, "main")
     clock.move(minutes=1)
     assert box.step("main") == 1
@@ -233,7 +233,7 @@ def test_a_post_that_was_or_may_have_been_made_counts_in_the_budget(
     if state is PostState.DELETED:
         people.delete(database, 1, lambda row: publisher, clock=clock)
     assert people.load_post(database, 1).state is state
-    with pytest.raises(NothingToDo, match="daily budget of 1"):
+    with pytest.raises(NothingToDo, match=r"daily budget \(posts: 1\)"):
         people.post_now(box, "main")
 
 
