@@ -1,6 +1,6 @@
 """The checkpoint: one `.safetensors` file of EMA generator, critic, photographs' features and JSON metadata.
 
-Never a pickle, and no photograph: of those held out it keeps what the critic sees in them, to compare by.
+Never a pickle, and no photograph: of photographs it keeps what a network sees in them, to compare by.
 What it says of itself is `trainer.metadata`. Torch is imported when something is called: who calls can then
 say in words of its own that there was no memory for it.
 """
@@ -50,8 +50,8 @@ class Checkpoint:
     generator: Generator
     critic: Critic
     vision: Vision
-    photographs: Tensor
-    """The critic's features (m, d) of the held-out photographs."""
+    photographs: Tensor | None
+    """A plain critic's features (m, d) of the held-out photographs, by which its pictures are scored."""
     metadata: Metadata
     fingerprint: str
     device: str
@@ -128,6 +128,7 @@ class Checkpoint:
     def _realism(self) -> Realism:
         from trainer.metrics.realism import Realism
 
+        assert self.photographs is not None  # noqa: S101 (asked of a plain critic alone)
         return Realism(self.photographs)
 
 
@@ -136,7 +137,7 @@ def save(
     generator: Generator,
     critic: Critic,
     vision: Vision,
-    photographs: Tensor,
+    photographs: Tensor | None,
     metadata: Metadata,
     copies: CopyTest | None = None,
     layout: Layout | None = None,
@@ -145,13 +146,13 @@ def save(
 ) -> str:
     """Write the checkpoint atomically (temporary file, fsync, rename); returns its SHA-256.
 
-    `photographs`: the critic's features (m, d) of the held-out ones. With `half` weights and features are
+    `photographs`: a plain critic's features (m, d) of the held-out ones. With `half` weights and features are
     stored as float16; they are computed with in float32 all the same. What a seeing critic looks through
     always is, being the larger part and no result of the training."""
     import torch
     from safetensors.torch import save as serialise
 
-    tensors = {_PHOTOGRAPHS: photographs}
+    tensors = {} if photographs is None else {_PHOTOGRAPHS: photographs}
     if copies is not None:
         tensors |= {_COPIES + name: tensor for name, tensor in copies.to_tensors().items()}
     if layout is not None:
@@ -197,7 +198,7 @@ def load(path: Path, device: str = "cpu", *, rounded: bool = False) -> Checkpoin
         for prefix, network in _parts(generator, critic, vision).items():
             _fill(network, prefix, tensors, path)
             network.requires_grad_(False).eval().to(device)
-        photographs = _photographs(tensors, critic, path).to(device)
+        photographs = None if sees else _photographs(tensors, critic, path).to(device)
         copies = _made_of(CopyTest.from_tensors, _COPIES, tensors, path, device)
         layout = _made_of(Layout.from_tensors, _LAYOUT, tensors, path, device)
     scale = metadata.score_scale

@@ -85,6 +85,7 @@ class TestRoundTrip:
             photographs = critic.features((torch.rand(12, 3, 32, 32) * 2 - 1,))
         checkpoint.save(path, generator, critic, vision, photographs, metadata())
         loaded = checkpoint.load(path)
+        assert loaded.photographs is not None
         assert torch.equal(loaded.photographs, photographs)
         pictures = loaded.sample([1, 2, 3])
         with torch.inference_mode():
@@ -112,7 +113,7 @@ class TestRoundTrip:
         scores = loaded.score(pictures)
         assert scores.shape == (2,)
         torch.testing.assert_close(loaded.score(pictures[:1]), scores[:1], rtol=1e-3, atol=1e-3)
-        assert loaded.photographs.shape[1] == loaded.critic.feature_size()
+        assert loaded.photographs is None
 
     def test_heads_count_in_the_score_as_the_file_says_and_in_older_ones_as_they_did_then(
         self, seeing: Path

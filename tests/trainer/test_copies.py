@@ -131,8 +131,7 @@ def write(
         architecture=asdict(ARCH), objective="wgan-gp", preset="modern", step=1, images_seen=1,
         data_fingerprint="0" * 64, training_pictures=70, held_out_pictures=40, score_quantiles=(0.0, 1.0),
     )  # fmt: skip
-    features = torch.zeros(1, critic.feature_size())
-    checkpoint.save(path, generator, critic, vision, features, metadata, copies, half=half)
+    checkpoint.save(path, generator, critic, vision, None, metadata, copies, half=half)
     return path
 
 

@@ -6,6 +6,7 @@ Runs that are stopped or killed are processes of their own; the others share thi
 import ast
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -157,6 +158,7 @@ def test_a_run_folder_has_what_the_design_says(photographs: Path, fit: Fit) -> N
     assert len(document.training_hashes) == document.training_pictures
     loaded = load(run / LAST)
     assert loaded.sample([1]).shape == (1, 3, 32, 32)
+    assert loaded.photographs is not None
     assert len(loaded.photographs) == document.held_out_pictures
 
 
@@ -280,6 +282,36 @@ def test_looking_more_often_does_not_change_the_training(photographs: Path, fit:
         ]
         assert fit(*options, "--log-every", "1", "--snap", every)[0] == 0
     assert weights(runs[0] / LAST) == weights(runs[1] / LAST)
+
+
+def test_a_run_begins_as_another_checkpoint_and_goes_on_without_it(photographs: Path, fit: Fit) -> None:
+    """Of half its resolution, and with the checkpoint's shape; what it begins with is in its first state."""
+    first, second = photographs.parent / "first", photographs.parent / "second"
+    assert fit("--data", photographs, "--out", first, "--steps", "1", *OPTIONS)[0] == 0
+    small = ["--batch", "4", "--resolution", "64", "--eval-every", "0", "--critic-lr", "1e-9"]
+    start: list[str | Path] = [
+        "--data",
+        photographs,
+        "--out",
+        second,
+        "--init",
+        first / LAST,
+        "--generator-lr",
+        "1e-9",
+    ]
+    status, said = fit(*start, *small, "--steps", "1")
+    assert status == 0, said
+    assert re.search(r"Began as \S+: \d+ tensors taken over, \d+ new ones", said)
+    before, after = (weights(run / LAST) for run in (first, second))
+    taken = [name for name, values in before.items() if name.startswith("generator.blocks.16.conv")]
+    assert taken
+    for name in taken:
+        assert after[name] == pytest.approx(before[name], abs=1e-6)
+    assert any(name.startswith("generator.blocks.64") for name in after)
+    (first / LAST).unlink()
+    status, said = fit("--resume", "--out", second, "--steps", "2")
+    assert status == 0, said
+    assert "Resumed at step 1" in said
 
 
 def test_what_is_kept_of_the_photographs_is_bounded_and_said() -> None:
