@@ -40,7 +40,7 @@ STUCK = timedelta(minutes=10)
 
 
 def ending_signals() -> tuple[signal.Signals, ...]:
-    """The signals by which a daemon is asked for its end: also that its terminal goes away, but for `nohup`."""
+    """The signals that ask a daemon for its end: also that its terminal goes away, but under `nohup`."""
     told = (signal.SIGTERM, signal.SIGINT)
     return told if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (*told, signal.SIGHUP)
 

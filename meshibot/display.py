@@ -8,6 +8,8 @@ from datetime import datetime
 from pathlib import PurePath
 from typing import Any, TextIO
 
+from meshibot.plural import counted
+
 Json = dict[str, Any]
 
 _INDENT = 7
@@ -213,9 +215,13 @@ def show_status(status: Json) -> None:
 def show_insights(document: Json) -> None:
     """One account's: how much was counted, what it costs, and the tables."""
     name = f"{document['account']} ({document['publisher']})"
-    if not document["is_read"]:
+    if not document["has_reactions"]:
+        say(f"{name}: nobody can answer to a post there, so there is nothing to count.")
+    elif not document["is_read"]:
         say(f"{name}: reactions are not read here: see MESHIBOT_REACTIONS.")
-    say(f"{name}: {document['counted']} of {document['posts']} posts are counted, when a day old.")
+    if document["has_reactions"] or document["counted"]:  # of where it posted before
+        posts = counted(document["posts"], "post")
+        say(f"{name}: {document['counted']} of {posts} counted, each when it was a day old.")
     if document["most_a_post"] and document["is_read"]:
         say(
             f"{name}: reading cost ${document['spent_this_month']:.3f} this month, and costs up to "

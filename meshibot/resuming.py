@@ -14,6 +14,7 @@ from meshibot.database import AccountState, Database
 from meshibot.database.migrate import open_existing
 from meshibot.errors import MeshibotError
 from meshibot.outbox import people, restored
+from meshibot.plural import counted
 from meshibot.publishers.base import Lists, Publisher
 from meshibot.slots import schedule_of
 from meshibot.views import Json
@@ -67,4 +68,4 @@ def _take_in(account: Account, database: Database, publisher: Publisher) -> str:
     goes_on = f"the next post is {marker(taken.next_serial)}"
     if seen is None:
         return f" {publisher.title} lists no posts: {goes_on}, past all that may be there."
-    return f" {taken.found} posts since the backup were taken in; {goes_on}."
+    return f" Taken in: {counted(taken.found, 'post')} since the backup; {goes_on}."

@@ -30,6 +30,7 @@ from meshibot.display import (
     show_stock,
 )
 from meshibot.errors import NothingToDo, UsageError
+from meshibot.plural import counted
 
 
 @stock_app.command("fill")
@@ -47,7 +48,7 @@ def stock_fill(
 
     with open_bot(settings, ()) as bot:
         filling = bot.stock.fill(target or settings.stock_target)
-    say(f"{filling.added} pictures added, {filling.stock} of {filling.target} wait.")
+    say(f"{counted(filling.added, 'picture')} added, {filling.stock} of {filling.target} wait.")
     if filling.acceptance is not None:
         say(f"{filling.acceptance:.1%} of {filling.candidates} candidates scored high enough.")
     if filling.stock < filling.target:

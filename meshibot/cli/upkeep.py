@@ -17,12 +17,15 @@ from meshibot.cli.settings import read_settings
 from meshibot.cli.shared import (
     current_time,
     parse_date,
+    pictures_were,
 )
 from meshibot.display import (
+    Json,
     print_json,
     say,
 )
 from meshibot.errors import UsageError
+from meshibot.plural import counted
 
 
 @app.command("backup")
@@ -42,9 +45,9 @@ def backup_everything(
     if to is None or to.is_dir():
         to = (to or settings.backups_folder) / name_of(now)
     made = make(settings, to, now)
-    says = [f"{made.pictures} pictures, {made.bytes / 1e6:.1f} MB."]
+    says = [f"{counted(made.pictures, 'picture')}, {made.bytes / 1e6:.1f} MB."]
     if made.missing:
-        says.append(f"{made.missing} pictures are not inside: their files are missing.")
+        says.append(f"Not inside, for their files are missing: {counted(made.missing, 'picture')}.")
     if made.secrets_left_out:
         says.append(f"Left out, keep them elsewhere: {', '.join(made.secrets_left_out)}.")
     say(" ".join(says))
@@ -77,9 +80,9 @@ def restore_everything(
     from meshibot.resuming import resume as resume_accounts
 
     document = restoring.restore(settings, archive, current_time())
-    say(f"Restored as of {document['made_at']}; {document['pictures']} pictures were put in place.")
+    say(f"Restored as of {document['made_at']}; {pictures_were(document['pictures'])} put in place.")
     for each in document["held"]:
-        say(f"{each['account']}: {each['slots']} slots since are held, {each['unclear']} posts are unclear.")
+        say(_what_is_held(each))
     if document["kept"]:
         say(f"What was there before is kept as {document['kept']}.")
     for file in document["settings"]:
@@ -90,6 +93,11 @@ def restore_everything(
     if json:
         print_json(document)
     raise typer.Exit(max((account["exit_status"] for account in document["accounts"]), default=0))
+
+
+def _what_is_held(account: Json) -> str:
+    slots, posts = counted(account["slots"], "slot"), counted(account["unclear"], "post")
+    return f"{account['account']}: held of what came since: {slots}; unclear: {posts}."
 
 
 @db_app.command("hold")
@@ -110,7 +118,7 @@ def db_hold(
         raise UsageError(f"--since is {since!r}: say when the backup was made, in the past.")
     document = restoring.hold(settings, moment.astimezone(UTC), current_time())
     for each in document["held"]:
-        say(f"{each['account']}: {each['slots']} slots since are held, {each['unclear']} posts are unclear.")
+        say(_what_is_held(each))
     say("The accounts are stopped: `meshibot resume` asks their networks what was posted since.")
     if json:
         print_json(document)

@@ -4,6 +4,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_settings.sources import EnvSettingsSource
 
 from meshibot.config.models import Settings, default_home
-from meshibot.config.values import is_caption_file
+from meshibot.config.values import expanded, is_caption_file
 from meshibot.errors import UsageError
 from meshibot.layered import PREFIX
 
@@ -124,7 +125,9 @@ def find_places() -> Places:
 
 def _expanded(home: object) -> Path:
     """The home, before it is known to be a sound value."""
-    return Path(os.path.expanduser(str(home)))  # noqa: PTH111 (Path.expanduser raises for an unknown user)
+    with suppress(ValueError):  # told where the settings are put together
+        return Path(expanded(str(home)))
+    return Path(str(home))
 
 
 def _existing(file: Path) -> Path | None:
@@ -220,7 +223,7 @@ def _make_absolute(table: dict[str, Any], folder: Path) -> None:
     """What is a file or a folder is meant relative to the folder of `meshibot.toml`."""
     for name in ("home", "checkpoint", "run", "captions", "backup_folder"):
         said = table.get(name)
-        if not isinstance(said, str) or said.startswith("~"):
+        if not isinstance(said, str) or said.startswith(("~", "$")):
             continue
         if name != "captions" or is_caption_file(said):
             table[name] = str(folder / said)

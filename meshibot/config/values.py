@@ -1,6 +1,7 @@
 """What is written in a setting, made into what is meant: pure, and ValueError for what can't be meant."""
 
 import math
+import os
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -151,13 +152,24 @@ def finite(value: object) -> object:
     return value
 
 
-def path(value: object) -> Path:
-    """An absolute path; `~` is the user's home. Blanks and line ends around it are none of it."""
-    if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
-        raise ValueError("not a path")
+def expanded(text: str) -> str:
+    """A path with `~`, and with variables of the environment (`$HOME`) as a shell takes them.
+
+    Raises ValueError where one is not set: as a shell takes that, half the path would be missing.
+    """
+    meant = os.path.expandvars(text)
+    if re.search(r"\$(\w|\{)", meant):
+        raise ValueError("no such variable")
     try:
-        meant = Path(str(value).strip()).expanduser().absolute()
+        return str(Path(meant).expanduser())
     except RuntimeError as error:
         raise ValueError("no such user") from error
+
+
+def path(value: object) -> Path:
+    """An absolute path, expanded as above. Blanks and line ends around it are none of it."""
+    if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
+        raise ValueError("not a path")
+    meant = Path(expanded(str(value).strip())).absolute()
     str(meant).encode()  # a name that is not UTF-8 can't be kept in a database; its error is a ValueError
     return meant

@@ -18,7 +18,6 @@ from meshibot.database.models import (
     AccountState,
     Base,
     Daemon,
-    Kind,
     Picture,
     PictureState,
     Post,
@@ -29,6 +28,7 @@ from meshibot.database.models import (
     SlotState,
     Verdict,
 )
+from meshibot.kinds import Kind
 from meshibot.thresholds import LOOK_ALIKE, LOOKED_AT_FOR
 
 Row = TypeVar("Row", bound=Base)

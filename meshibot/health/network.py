@@ -14,6 +14,7 @@ from meshibot.database import AccountState
 from meshibot.database.migrate import open_existing
 from meshibot.errors import MeshibotError
 from meshibot.health.finding import Finding, Level, looked
+from meshibot.plural import counted
 from meshibot.publishers import publisher_class
 from meshibot.publishers.base import Publisher, Tells, Told
 from meshibot.publishers.prices import AS_OF
@@ -186,7 +187,7 @@ def _cost(account: Account, now: datetime) -> tuple[Level, str]:
     with_link = any(publisher.has_link(line) for line in captions_of(account, publisher).lines)
     posts = posts_in(schedule_of(account), now, _MONTH)
     each = publisher.price.of_post(with_link=with_link)
-    says = f"about {posts} posts a month, ${posts * each:.2f} (${each:.3f} each{_as_of(each)})."
+    says = f"about {counted(posts, 'post')} a month, ${posts * each:.2f} (${each:.3f} each{_as_of(each)})."
     if account.monthly_budget is not None and posts * each > account.monthly_budget:
         return "warning", (
             f"{says} MESHIBOT_MONTHLY_BUDGET is ${account.monthly_budget:.2f}, so slots will be missed: "

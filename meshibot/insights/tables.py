@@ -14,6 +14,7 @@ from meshibot.insights.first_day import FirstDay, first_days
 from meshibot.insights.rates import LEVEL, dispersion, rate
 from meshibot.insights.reading import cost_a_post, is_read, spent_this_month
 from meshibot.publishers import publisher_class
+from meshibot.publishers.base import reactions_at_once
 from meshibot.views import instant
 
 Json = dict[str, Any]
@@ -58,6 +59,7 @@ def _summary(
     return {
         "account": account.name,
         "publisher": account.publisher,
+        "has_reactions": bool(reactions_at_once(publisher_class(account.publisher))),
         "is_read": is_read(account),
         "posts": session.scalar(posted) or 0,
         "counted": counted,

@@ -16,7 +16,6 @@ from meshibot.database import queries
 from meshibot.database.models import (
     Account,
     AccountState,
-    Kind,
     Picture,
     PictureState,
     Post,
@@ -26,10 +25,11 @@ from meshibot.database.models import (
     SlotState,
 )
 from meshibot.errors import MeshibotError
+from meshibot.kinds import DRAWN_ANEW, PICTURES, Kind
 from meshibot.outbox import groups, record
 from meshibot.outbox.claim import Claim, is_free, take
 from meshibot.outbox.decide import Interrupted, Late, Result, Situation, decide
-from meshibot.outbox.policy import DRAWN_ANEW, PICTURES, Channel, Policy
+from meshibot.outbox.policy import Channel, Policy
 from meshibot.outbox.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class Turn:
             # To the day's end: what was sent under a clock that ran ahead is none of it.
             day = day_of(self.now, schedule.tz)
             if queries.begun_between(self.session, self.account.name, *day) >= schedule.daily_budget:
-                return f"The daily budget of {schedule.daily_budget} posts is used up."
+                return f"The daily budget (posts: {schedule.daily_budget}) is used up."
         if schedule.monthly_budget is not None:
             month = month_of(self.now, schedule.tz)
             captions = queries.captions_begun_between(self.session, self.account.name, *month)

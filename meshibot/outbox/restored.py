@@ -20,7 +20,6 @@ from meshibot.database.models import (
     Account,
     Daemon,
     Event,
-    Kind,
     Picture,
     PictureState,
     Post,
@@ -28,6 +27,7 @@ from meshibot.database.models import (
     Slot,
     SlotState,
 )
+from meshibot.kinds import Kind
 from meshibot.outbox import record
 from meshibot.outbox.decide import Late, Published, Restored, Result, Situation, decide
 from meshibot.outbox.policy import Policy

@@ -150,7 +150,7 @@ JAPANESE: dict[str, str] = {
     "The checkpoint was changed since its pictures were chosen.": (
         "画像を選んだあとにモデルが変更されました。"
     ),
-    "The daily budget of {posts} posts is used up.": "一日の上限({posts}件)に達しました。",
+    "The daily budget (posts: {posts}) is used up.": "一日の上限({posts}件)に達しました。",
     "The monthly budget of ${dollars} is used up.": "一か月の予算(${dollars})に達しました。",
     "The schedule was changed and no longer has it.": "スケジュールが変更され、この枠はなくなりました。",
     "It lies in the quiet hours {hours}.": "投稿しない時間帯({hours})です。",

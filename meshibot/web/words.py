@@ -261,6 +261,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "No post is a day old and counted yet.",
         "集計できる投稿はまだありません(投稿から一日後に集計します)。",
     ),
+    "no_reactions": (
+        "Nobody can answer to a post of {account} where it is, so there is nothing to count.",
+        "{account} の投稿先には反応の仕組みがないため、集計するものはありません。",
+    ),
     "not_read": (
         "Reactions to the posts of {account} are not asked for: see MESHIBOT_REACTIONS.",
         "{account} への反応は調べていません。MESHIBOT_REACTIONS を参照してください。",

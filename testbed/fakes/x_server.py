@@ -1,9 +1,8 @@
 """A fake X: API v2, strict about signatures and bodies.
 
 It shares no code with the publisher that it tests: signatures (RFC 5849), weighted length and limits are done
-anew here. Bodies are checked against X's OpenAPI document where that is at hand (MESHIBOT_X_OPENAPI, or
-../shared/reference/x-openapi-subset.json beside the checkout). While a share of all requests goes wrong it
-takes the same text twice, so that nothing but the bot prevents it.
+anew here. Bodies are checked against X's OpenAPI document where MESHIBOT_X_OPENAPI names it. While a share of
+all requests goes wrong it takes the same text twice, so that nothing but the bot prevents it.
 
 Options: the four secrets `consumer_key`, `consumer_secret`, `access_token` and `access_token_secret`, and
 `user_id`.

@@ -42,8 +42,9 @@ from meshibot.database.migrate import (
     migrations_folder,
     upgrade,
 )
-from meshibot.database.models import Kind, PostState
+from meshibot.database.models import PostState
 from meshibot.errors import DatabaseFailure, DatabaseNewer, UsageError
+from meshibot.kinds import Kind
 from meshibot.notices.notifier import Notifier
 from meshibot.outbox import people
 from meshibot.slots import Schedule

@@ -7,7 +7,15 @@ import sys
 import pytest
 from rich.cells import cell_len
 
-from meshibot.display import outcome, print_pairs, print_table, show_post, show_posts, show_stock
+from meshibot.display import (
+    outcome,
+    print_pairs,
+    print_table,
+    show_insights,
+    show_post,
+    show_posts,
+    show_stock,
+)
 
 
 class Terminal(io.StringIO):
@@ -43,6 +51,27 @@ def test_a_post_says_its_critic_score_and_what_that_is_among_photographs(
     assert "critic score  -0.250, above 88.1% of held-out photographs\n" in capsys.readouterr().out
     show_post({**post, "score": None, "quantile": None})
     assert "critic" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("has_reactions", "counted", "said"),
+    [
+        (False, 0, "main (n): nobody can answer to a post there, so there is nothing to count.\n"),
+        (True, 0, "main (n): reactions are not read here: see MESHIBOT_REACTIONS.\n"
+                  "main (n): 0 of 1 post counted, each when it was a day old.\n"),
+        (False, 1, "main (n): nobody can answer to a post there, so there is nothing to count.\n"
+                   "main (n): 1 of 1 post counted, each when it was a day old.\n"),
+    ],
+)  # fmt: skip
+def test_insights_name_a_setting_only_where_it_helps(
+    capsys: pytest.CaptureFixture[str], has_reactions: bool, counted: int, said: str
+) -> None:
+    document = {
+        "account": "main", "publisher": "n", "has_reactions": has_reactions, "is_read": False, "posts": 1,
+        "counted": counted, "level": 0.9, "spent_this_month": 0.0, "most_a_post": 0.0, "by": {},
+    }  # fmt: skip
+    show_insights(document)
+    assert capsys.readouterr().err == said
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ from meshibot.assembly import cautions
 from meshibot.backup.archive import name_of
 from meshibot.backup.make import make
 from meshibot.config import Settings, load_settings
-from meshibot.database import Account, Daemon, Database, Kind, Post, PostState
+from meshibot.database import Account, Daemon, Database, Post, PostState
 from meshibot.database.migrate import upgrade
 from meshibot.health import Finding, check, exit_status, machine, network
+from meshibot.kinds import Kind
 from meshibot.status import status
 from testbed.fakes.x import FakeX
 from testbed.homes import x_settings
@@ -107,6 +108,22 @@ def test_a_schedule_that_lies_in_the_quiet_hours_never_posts(configured: pytest.
     assert (schedule.level, exit_status(found)) == ("failed", 2)
     assert "change MESHIBOT_SCHEDULE or MESHIBOT_QUIET_HOURS" in schedule.says
     assert status(load_settings(), NOW)["accounts"][0]["next_slot"] is None
+
+
+def test_one_post_a_month_is_one(configured: pytest.MonkeyPatch) -> None:
+    configured.setenv("MESHIBOT_SCHEDULE", "0 12 1 * *")
+    assert "about 1 post a month," in findings(load_settings())["account main cost"].says
+
+
+def test_hours_that_are_learnt_where_nobody_can_answer_name_no_setting_that_can_not_help(
+    configured: pytest.MonkeyPatch,
+) -> None:
+    configured.setenv("MESHIBOT_SCHEDULE", "auto")
+    (said,) = cautions(load_settings())
+    assert said.endswith("drawn blindly (nobody can answer there: give it cron lines).")
+    configured.setenv("MESHIBOT_PUBLISHER", "x")
+    said = next(iter(cautions(load_settings())))
+    assert said.endswith("drawn blindly (see MESHIBOT_REACTIONS).")
 
 
 def test_a_link_in_the_captions_makes_a_month_dear(configured: pytest.MonkeyPatch) -> None:

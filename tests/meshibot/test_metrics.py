@@ -7,8 +7,9 @@ import pytest
 from sqlalchemy import event
 
 from meshibot.config import load_settings
-from meshibot.database import Account, Database, Kind, Post, PostState
+from meshibot.database import Account, Database, Post, PostState
 from meshibot.database.migrate import upgrade
+from meshibot.kinds import Kind
 from meshibot.metrics import Metrics
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -262,7 +262,7 @@ def test_a_bot_is_saved_lost_and_brought_back(bot: Command) -> None:
     done = bot.json("restore", made["file"])
     assert Path(done["kept"]).read_bytes() == b"no database any more"
     assert (done["pictures"], done["stock_put_aside"]) == (6, 4)
-    assert "2 posts since the backup were taken in; the next post is No.0005" in done["accounts"][0]["says"]
+    assert "Taken in: 2 posts since the backup; the next post is No.0005" in done["accounts"][0]["says"]
     history = bot.json("history")
     assert [(post["serial"], post["state"]) for post in history] == [(n, "posted") for n in (4, 3, 2, 1)]
     assert sorted(path.name for path in (bot.home / "posts").iterdir()) == posts
@@ -388,7 +388,7 @@ def test_postgresql_is_saved_and_brought_back_in_one_step(bot: Command, postgres
     assert schema.startswith("before_restore_2")
     kept = f"SELECT count(*) FROM {schema}.posts"  # noqa: S608 (a name of ours)
     assert ask(bot, kept) == [(4,)]
-    assert "2 posts since the backup were taken in; the next post is No.0005" in done["accounts"][0]["says"]
+    assert "Taken in: 2 posts since the backup; the next post is No.0005" in done["accounts"][0]["says"]
     assert bot.json("post-now")["serial"] == 5
     assert len(rows_of(postgres_url)["posts"]) == len(before["posts"]) + 1
     assert [post["serial"] for post in bot.json("history")] == [5, 4, 3, 2, 1]

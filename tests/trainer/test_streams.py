@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -39,14 +40,14 @@ def unread() -> Iterator[int]:
 @contextmanager
 def full() -> Iterator[int]:
     """A disk that takes nothing."""
-    with open("/dev/full", "wb") as file:
+    with Path("/dev/full").open("wb") as file:
         yield file.fileno()
 
 
 @contextmanager
 def read_only() -> Iterator[int]:
     """What is no place to write to: some shells leave a file of theirs in the place of a closed stream."""
-    with open(os.devnull, "rb") as file:
+    with Path(os.devnull).open("rb") as file:
         yield file.fileno()
 
 

@@ -197,6 +197,7 @@ def test_a_secret_in_toml_is_refused_and_not_repeated(place: Path, line: str, ta
         ("LOG_FORMAT", "xml", "text or json"),
         ("X_API_BASE", "localhost", "an address such as"),
         ("HOME", "~nobody-of-this-name/x", "a folder"),
+        ("BACKUP_FOLDER", "$NOT_SET_ANYWHERE/x", "a folder"),
     ],
 )
 def test_a_wrong_value_is_told_what_is_allowed(

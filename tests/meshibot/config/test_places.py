@@ -56,11 +56,11 @@ def test_a_line_that_is_not_understood_is_refused_where_it_is_read(place: Path) 
 
 def test_a_path_in_toml_may_begin_with_the_users_home(place: Path) -> None:
     (place / "meshibot.toml").write_text(
-        "checkpoint = '~/bowls.safetensors'\nbackup_folder = 'backups'\nrun = 'run'\ncaptions = 'en'\n"
+        "checkpoint = '~/bowls.safetensors'\nbackup_folder = '$HOME/backups'\nrun = 'run'\ncaptions = 'en'\n"
     )
     assert find_places().toml == {
         "checkpoint": "~/bowls.safetensors",
-        "backup_folder": str(place / "backups"),
+        "backup_folder": "$HOME/backups",
         "run": str(place / "run"),
         "captions": "en",
     }

@@ -153,6 +153,17 @@ def test_a_path_is_absolute_and_can_be_kept(tmp_path: Path, monkeypatch: pytest.
             values.path(wrong)
 
 
+def test_variables_in_a_path_are_those_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`$HOME/bot` in .env made a folder of the name `$HOME`."""
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.delenv("NOWHERE", raising=False)
+    assert values.path("$HOME/bot") == values.path("${HOME}/bot") == Path("/home/somebody/bot")
+    assert values.path("/prices/5$") == Path("/prices/5$")
+    for wrong in ("$NOWHERE/bot", "/a/${NOWHERE}", "${HOME"):
+        with pytest.raises(ValueError, match="no such variable"):
+            values.path(wrong)
+
+
 def test_none_keeps_no_backup() -> None:
     assert values.backup_keep(" None ") is None
     assert str(values.backup_keep("7d 4w")) == "7d 4w 0m"

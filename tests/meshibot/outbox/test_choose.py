@@ -14,7 +14,6 @@ from meshibot.captions import load_captions
 from meshibot.database import (
     Account,
     Database,
-    Kind,
     Picture,
     PictureState,
     Post,
@@ -24,7 +23,7 @@ from meshibot.database import (
     SlotState,
 )
 from meshibot.errors import MeshibotError, NothingToDo
-from meshibot.kinds import Mix
+from meshibot.kinds import Kind, Mix
 from meshibot.outbox import Outbox, Words, people
 from meshibot.quiet import QuietHours
 from meshibot.slots import Schedule
@@ -174,8 +173,8 @@ def test_quiet_hours_and_daily_budget(
     assert box.step("main") is None
     with database.read() as session:
         missed = session.scalars(select(Slot).where(Slot.state == SlotState.MISSED)).one()
-    assert missed.reason == "The daily budget of 2 posts is used up."
-    with pytest.raises(NothingToDo, match="daily budget of 2"):
+    assert missed.reason == "The daily budget (posts: 2) is used up."
+    with pytest.raises(NothingToDo, match=r"daily budget \(posts: 2\)"):
         people.post_now(box, "main")
     clock.move(hours=11)
     assert people.post_now(box, "main").state is PostState.POSTED
@@ -193,7 +192,7 @@ def test_a_post_that_is_tried_again_later_counts_in_the_budget(
     slot(database, NOON + timedelta(seconds=1))
     clock.move(seconds=1)
     assert box.step("main") is None
-    with pytest.raises(NothingToDo, match="daily budget of 1"):
+    with pytest.raises(NothingToDo, match=r"daily budget \(posts: 1\)"):
         people.post_now(box, "main")
     clock.move(minutes=1)
     assert box.step("main") == 1
@@ -234,7 +233,7 @@ def test_a_post_that_was_or_may_have_been_made_counts_in_the_budget(
     if state is PostState.DELETED:
         people.delete(database, 1, lambda row: publisher, clock=clock)
     assert people.load_post(database, 1).state is state
-    with pytest.raises(NothingToDo, match="daily budget of 1"):
+    with pytest.raises(NothingToDo, match=r"daily budget \(posts: 1\)"):
         people.post_now(box, "main")
 
 
@@ -474,7 +473,7 @@ def test_what_is_drawn_anew_takes_pictures_of_the_present_checkpoint_alone(
     own = replace(
         channel(tmp_path, publisher),
         preferred=lambda: present[0],
-        mix=Mix(kind.value),
+        mix=Mix(kind),
     )
     box = Outbox(database, clock=clock, channels=[own])
     slot(database, NOON)
@@ -507,7 +506,9 @@ def test_a_caption_is_made_knowing_what_the_last_posts_said(
     captions = load_captions(["one AI", "two AI", "three AI"])
     own = replace(
         channel(tmp_path, publisher),
-        describe=lambda order: Words(captions.caption(order.serial, order.at, "single", order.lately), "alt"),
+        describe=lambda order: Words(
+            captions.caption(order.serial, order.at, Kind.SINGLE, order.lately), "alt"
+        ),
         captions_apart=2,
     )
     box = Outbox(database, clock=clock, channels=[own])
