@@ -286,7 +286,7 @@ def test_a_stopped_restore_asks_nobody_and_resume_does(bot: Command) -> None:
     assert ask(bot, "SELECT state FROM accounts") == [("stopped",)]
     said = bot.json("status")["accounts"][0]["stopped_reason"]
     assert said.startswith("It was restored from a backup of")
-    assert "1 posts since the backup were taken in" in bot("resume").stderr
+    assert "Taken in: 1 post since the backup" in bot("resume").stderr
     assert ask(bot, "SELECT serial, state FROM posts ORDER BY serial") == [(1, "posted"), (2, "posted")]
 
 
@@ -303,7 +303,7 @@ def test_a_slot_that_was_planned_again_is_no_restore_and_a_restore_is_no_slot(bo
     of_slot, of_account = (event for event in bot.json("events") if event["action"] == "restore")
     assert (of_slot["undo"], of_account["undo"]) == (True, False)
     assert "can't be taken back" in bot.refused("undo", str(of_account["id"]), status=2)
-    assert "1 posts since the backup were taken in" in bot("resume").stderr
+    assert "Taken in: 1 post since the backup" in bot("resume").stderr
 
 
 def test_what_can_not_be_restored_changes_nothing(bot: Command, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from meshibot.publishers.x.text import MAX_WEIGHT, has_link, weighted_length
 NIGHT = datetime(2026, 11, 24, 23, 30)
 
 
-@pytest.mark.parametrize("kind", get_args(Kind))
+@pytest.mark.parametrize("kind", list(Kind))
 @pytest.mark.parametrize("language", get_args(Language))
 def test_every_line_of_ours_is_labelled_and_plain(language: Language, kind: Kind) -> None:
     captions = load_captions(language)
@@ -42,7 +42,7 @@ def test_every_line_of_ours_is_labelled_and_plain(language: Language, kind: Kind
         assert weighted_length(text) <= MAX_WEIGHT
 
 
-@pytest.mark.parametrize("kind", get_args(Kind))
+@pytest.mark.parametrize("kind", list(Kind))
 def test_alt_text_says_what_it_is_in_the_language_of_the_caption(kind: Kind) -> None:
     assert "neural network" in load_captions("en").alt_text(kind)
     assert "no real dish" in load_captions("en").alt_text(kind) or "a real dish" in load_captions(
@@ -177,7 +177,7 @@ def test_lines_take_turns() -> None:
     assert len(set(said)) == 3
 
 
-@pytest.mark.parametrize("kind", get_args(Kind))
+@pytest.mark.parametrize("kind", list(Kind))
 def test_another_food_is_named_and_nothing_of_ours_is_about_ramen(kind: Kind) -> None:
     for language, food in (("ja", "カレー"), ("en", "curry")):
         captions = load_captions(language, subject=food)
