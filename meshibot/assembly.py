@@ -94,6 +94,8 @@ def require_possible(
         says = stands_still(publisher)
     if says is not None:
         raise UsageError(f"The account {account.name}: {says}")
+    if kind is None:
+        _require_stock(settings, account)
     away = kind is None and settings.run is not None and not settings.run.exists()
     if Kind.BEFORE_AND_AFTER in kinds and not away:
         studio_of(settings).require_stages()
@@ -238,7 +240,6 @@ def _channel(settings: Settings, account: Account, stack: ExitStack) -> Channel:
     stack.callback(publisher.close)
     require_possible(settings, account, publisher)
     captions = captions_of(account, publisher)
-    _require_stock(settings, account)
     return Channel(
         account.name,
         publisher,

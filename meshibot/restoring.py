@@ -35,7 +35,10 @@ def restore(settings: Settings, file: Path, now: datetime) -> Json:
     """
     _require_no_daemon(settings, now)
     make_home(settings)
-    workshop = Path(tempfile.mkdtemp(prefix=".restore-", dir=settings.home))
+    try:
+        workshop = Path(tempfile.mkdtemp(prefix=".restore-", dir=settings.home))
+    except OSError as error:
+        raise _not_in_place(settings, error) from error
     try:
         manifest = unpack.unpack(file, workshop)
         database = workshop / archive.DATABASE
@@ -47,10 +50,7 @@ def restore(settings: Settings, file: Path, now: datetime) -> Json:
         kept = _put_database(database, settings.database_address, now)
         written = unpack.put_settings(workshop, manifest, settings.home, settings.files)
     except OSError as error:
-        raise MeshibotError(
-            f"The backup can't be put in place ({error.filename or settings.home}: "
-            f"{error.strerror or error}): make room, or mend the folder's rights, then try again."
-        ) from error
+        raise _not_in_place(settings, error) from error
     finally:
         shutil.rmtree(workshop, ignore_errors=True)
     return {
@@ -62,6 +62,13 @@ def restore(settings: Settings, file: Path, now: datetime) -> Json:
         "settings": [str(each) for each in written],
         "held": _held_json(held),
     }
+
+
+def _not_in_place(settings: Settings, error: OSError) -> MeshibotError:
+    return MeshibotError(
+        f"The backup can't be put in place ({error.filename or settings.home}: {error.strerror or error}): "
+        "make room, or make the folder writable, then try again."
+    )
 
 
 def _put_database(new: Path, url: str, now: datetime) -> str | None:

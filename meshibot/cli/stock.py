@@ -37,7 +37,12 @@ from meshibot.plural import counted
 def stock_fill(
     target: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="How many are to wait. (default: MESHIBOT_STOCK_TARGET)"),
+        typer.Option(
+            min=1,
+            max=100_000,
+            metavar="N",
+            help="How many are to wait. (default: MESHIBOT_STOCK_TARGET)",
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:

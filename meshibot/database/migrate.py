@@ -11,7 +11,7 @@ from sqlalchemy import Connection, inspect, text
 
 from meshibot.backup.replaceable import require_replaceable
 from meshibot.backup.unpack import as_one_file
-from meshibot.database.session import Database, parse_url
+from meshibot.database.session import Database, parse_url, sentence
 from meshibot.errors import DatabaseFailure, DatabaseNewer, UsageError
 
 if TYPE_CHECKING:
@@ -117,10 +117,16 @@ def backup(url: str, target: Path) -> Path:
         closing(sqlite3.connect(source_file, timeout=60.0)) as source,
         closing(sqlite3.connect(unfinished)) as copy,
     ):
-        source.backup(copy)
-        copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a WAL beside it
-        if (verdict := copy.execute("PRAGMA quick_check").fetchone()[0]) != "ok":
-            raise DatabaseFailure(f"The backup of {source_file} is not sound: {verdict}.")
+        try:
+            source.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a WAL beside it
+            sound = copy.execute("PRAGMA quick_check").fetchone()[0] == "ok"
+        except sqlite3.DatabaseError as error:
+            if _is_of_its_place(error):
+                raise
+            raise DatabaseFailure(sentence(str(source_file), str(error))) from error
+        if not sound:
+            raise DatabaseFailure(sentence(str(source_file), "malformed"))
     return target
 
 

@@ -131,25 +131,26 @@ class Database:
         except DBAPIError as error:
             # Not OperationalError alone: a damaged file, a server that can only be read and a connection that
             # was closed are other classes.
-            raise DatabaseFailure(_sentence(self.name, str(error.orig))) from error
+            raise DatabaseFailure(sentence(self.name, str(error.orig))) from error
 
 
-def _sentence(name: str, cause: str) -> str:
+def sentence(name: str, cause: str) -> str:
+    """What is wrong with a database, by what its driver says, and what to do."""
     known = {
         "locked": "is locked by another program: end that one, then try again",
         "readonly": "can't be written: make the file and its folder writable",
         "full": "can't grow, the disk is full: make room",
         "unable to open": "can't be opened: create its folder, or make it readable and writable",
-        "malformed": "is damaged: put a backup in its place",
-        "not a database": "is no database: put a backup in its place, or name another file",
+        "malformed": "is damaged: put a backup in its place by `meshibot restore`",
+        "not a database": "is no database: name another file, or put a backup there by `meshibot restore`",
         "permission denied": "refuses this user: grant it the rights to the tables",
         "read-only transaction": "can only be read: name the server that can be written",
         "no such table": "has no tables yet: run `meshibot db upgrade`",
         "disk I/O": "can't be read or written, the disk reports an error: check the disk and its free room",
     }
-    for part, sentence in known.items():
+    for part, says in known.items():
         if part in cause:
-            return f"The database {name} {sentence}."
+            return f"The database {name} {says}."
     said = " ".join(cause.split())
     return f"The database {name} can't be used: {said}{'' if said.endswith(('.', '?')) else '.'}"
 

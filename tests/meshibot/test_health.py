@@ -126,6 +126,17 @@ def test_hours_that_are_learnt_where_nobody_can_answer_name_no_setting_that_can_
     assert said.endswith("drawn blindly (see MESHIBOT_REACTIONS).")
 
 
+def test_a_kind_that_takes_more_than_the_stock_has_is_told_beforehand(
+    configured: pytest.MonkeyPatch,
+) -> None:
+    """Or the daemon alone would say it, and not start."""
+    configured.setenv("MESHIBOT_KINDS", "single, sun grid9")
+    configured.setenv("MESHIBOT_STOCK_TARGET", "8")
+    captions = findings(load_settings())["account main captions"]
+    assert captions.level == "failed"
+    assert captions.says.endswith("takes 9 pictures, and MESHIBOT_STOCK_TARGET is 8: raise it.")
+
+
 def test_a_link_in_the_captions_makes_a_month_dear(configured: pytest.MonkeyPatch) -> None:
     configured.setenv("MESHIBOT_PUBLISHER", "x")
     configured.setenv("MESHIBOT_SCHEDULE", "0 */3 * * *")

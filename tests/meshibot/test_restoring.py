@@ -40,6 +40,7 @@ from testbed.command import Command
 from testbed.homes import ask, due, stocked
 from testbed.ledger import NOON, UTC_ZONE, Killed, Ledger, LedgerPublisher, MovableClock, channel
 from tests.checkpoints import make_checkpoint
+from tests.disks import mounted
 
 CRON = "0 */12 * * *"
 JITTER = timedelta(minutes=30)
@@ -321,6 +322,14 @@ def test_what_can_not_be_restored_changes_nothing(bot: Command, tmp_path: Path) 
     assert "in the past" in bot.refused("db", "hold", "--since", "2999-01-01", status=2)
     assert bot.database.read_bytes() == before
     assert sorted(path.name for path in bot.home.iterdir()) == ["backups", "meshibot.sqlite3", "pictures"]
+
+
+def test_a_home_that_can_not_be_written_is_told_what_to_do(bot: Command, tmp_path: Path) -> None:
+    file = stocked(bot, 2).json("backup")["file"]
+    with mounted(tmp_path / "disk") as disk:
+        disk.read_only()
+        says = bot.refused("restore", file, status=1, HOME=str(disk.folder))
+    assert "make room, or make the folder writable, then try again" in says
 
 
 def test_a_daemon_must_not_run(bot: Command) -> None:
