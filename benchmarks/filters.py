@@ -6,8 +6,9 @@ Every way gets the same candidates and keeps a sixteenth of them, or what it acc
 evaluate` are taken of those against the held-out photographs. Prints a table in Markdown, and writes a sheet
 of the first 64 of each to --out.
 
-`output` stands for what the critic's last layer says, `realism` for how near pictures lie to held-out
-photographs in its features (`trainer.metrics.realism`): that is what a checkpoint scores by.
+`output` stands for what the critic's last layer says (the mean of its heads), `score` for what a checkpoint
+scores by: of a plain critic how near pictures lie to held-out photographs in its features
+(`trainer.metrics.realism`), of a seeing one its heads, layout and content (`trainer.scale`).
 
 Discriminator rejection sampling (Azadi et al. 2019, https://arxiv.org/abs/1810.06758, eq. 8) and
 Metropolis-Hastings (Turner et al. 2019, https://arxiv.org/abs/1811.11357, eq. 9) need the ratio of the
@@ -115,15 +116,15 @@ def chain(slope: float, offset: float, length: int = GROUP) -> Filter:
 
 
 def candidates(loaded: Checkpoint, count: int) -> tuple[NDArray[np.uint8], Scores, Scores]:
-    """Pictures (n, r, r, 3), the critic's outputs, and the realism of its features."""
-    pictures, outputs, realism = [], [], []
+    """Pictures (n, r, r, 3), the critic's outputs, and the checkpoint's scores."""
+    pictures, outputs, scores = [], [], []
     for start in range(FIRST_SEED, FIRST_SEED + count, 64):
         images = loaded.sample(range(start, start + 64))
         pictures.append(to_uint8(images))
         with torch.inference_mode():
             outputs.append(loaded.critic(loaded.vision(images)).mean(1).double().numpy())
-        realism.append(loaded.score(images).double().numpy())
-    return np.concatenate(pictures), np.concatenate(outputs), np.concatenate(realism)
+        scores.append(loaded.score(images).double().numpy())
+    return np.concatenate(pictures), np.concatenate(outputs), np.concatenate(scores)
 
 
 def held_out_scores(loaded: Checkpoint, pictures: NDArray[np.uint8]) -> Scores:
@@ -142,7 +143,7 @@ def main() -> None:
     options = parser.parse_args()
     loaded = checkpoint.load(options.checkpoint)
     dataset = load_dataset(options.data, loaded.metadata.resolution, progress=False)
-    pictures, outputs, realism = candidates(loaded, options.candidates)
+    pictures, outputs, scores = candidates(loaded, options.candidates)
     held_out = held_out_scores(loaded, dataset.held_out)
     own = np.array(loaded.metadata.score_quantiles)
     slope, offset = logistic(held_out, outputs)
@@ -157,14 +158,14 @@ def main() -> None:
         "rejection sampling, γ at 80 %": rejection(slope, 80),
         f"Metropolis-Hastings, {GROUP} steps": chain(slope, offset),
     }
-    by_realism: dict[str, Filter] = {
+    by_score: dict[str, Filter] = {
         **{f"above quantile {quantile:g}": above(own, quantile) for quantile in (0.1, 0.3, 0.5, 0.7)},
         **{f"best of {group}": best_of(group) for group in (2, 4, GROUP)},
     }
     ways = {
         "unfiltered": np.arange(len(pictures)),
         **{f"output, {name}": accept(outputs) for name, accept in by_output.items()},
-        **{f"realism, {name}": accept(realism) for name, accept in by_realism.items()},
+        **{f"score, {name}": accept(scores) for name, accept in by_score.items()},
     }
     print(f"| filter | accepted | {' | '.join(COLUMNS)} |\n|---|---|{'---|' * len(COLUMNS)}")
     floors: dict[str, float | None] = {}

@@ -27,7 +27,6 @@ from meshibot.database import (
     Account,
     Daemon,
     Database,
-    Kind,
     Picture,
     PictureState,
     Post,
@@ -38,6 +37,7 @@ from meshibot.database import (
     SlotState,
 )
 from meshibot.database.migrate import upgrade
+from meshibot.kinds import Kind
 from meshibot.slots import Schedule, plan
 from meshibot.slots.changes import Desk, Words, add, put, skip
 from meshibot.slots.planner import write_slots

@@ -2,7 +2,7 @@
 
     python -m benchmarks.ship RUN [--checkpoint best] [--out FOLDER]
 
-Writes `ramen.safetensors`, `samples.png` (chosen as the bot chooses) and `timeline.gif` (the same latents
+Writes `ramen.safetensors`, `samples.png` (chosen by the bot) and `timeline.gif` (the same latents
 over the run), and prints what half precision changed and a table of how many pictures pass at which
 `MESHIBOT_MIN_QUANTILE`.
 """
@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from meshibot.stock.sampler import CANDIDATES
+from benchmarks.eye import posted
 from trainer import checkpoint
 from trainer.checkpoint import Checkpoint
 from trainer.grids import contact_sheet, write_png
-from trainer.pictures import to_uint8
 
-BATCHES = 512
+CANDIDATES = 2_048
 SHOWN = 24
+SEED = 0
 SHOWN_AT = 256
 """Pixels a side."""
 QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -45,26 +45,18 @@ def halve(loaded: Checkpoint, path: Path) -> None:
 
 
 def acceptance(loaded: Checkpoint) -> None:
-    """How many single pictures pass, and how many batches have one that does."""
-    scores = torch.cat(
-        [loaded.score(loaded.sample(range(i, i + 64))) for i in range(0, BATCHES * CANDIDATES, 64)]
-    )
-    best = scores.reshape(BATCHES, CANDIDATES).amax(1)
-    print("| `MIN_QUANTILE` | single pictures accepted | batches with one that is accepted |\n|---|---|---|")
+    """How many candidates pass."""
+    scores = torch.cat([loaded.score(loaded.sample(range(i, i + 16))) for i in range(0, CANDIDATES, 16)])
+    print("| `MIN_QUANTILE` | candidates that pass |\n|---|---|")
     for quantile in QUANTILES:
-        least = loaded.metadata.score_at(quantile)
-        single, batch = (scores >= least).float().mean().item(), (best >= least).float().mean().item()
-        print(f"| {quantile:g} | {single:.0%} | {batch:.0%} |")
+        share = (scores >= loaded.metadata.score_at(quantile)).float().mean().item()
+        print(f"| {quantile:g} | {share:.0%} |")
 
 
-def chosen(loaded: Checkpoint) -> Image.Image:
-    """One of each batch, as the bot takes them."""
-    kept = []
-    for start in range(0, SHOWN * CANDIDATES, CANDIDATES):
-        pictures = loaded.sample(range(10_000 + start, 10_000 + start + CANDIDATES))
-        kept.append(to_uint8(pictures)[int(loaded.score(pictures).argmax())])
+def chosen(checkpoint: Path) -> Image.Image:
+    """Pictures that the bot would post."""
     size = (SHOWN_AT, SHOWN_AT)
-    large = [Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS) for picture in kept]
+    large = [picture.resize(size, Image.Resampling.LANCZOS) for picture in posted(checkpoint, SHOWN, SEED)]
     return contact_sheet(np.stack([np.asarray(picture) for picture in large]), columns=6)
 
 
@@ -89,9 +81,10 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     loaded = checkpoint.load(options.run / "checkpoints" / f"{options.checkpoint}.safetensors")
-    halve(loaded, options.out / "ramen.safetensors")
+    small = options.out / "ramen.safetensors"
+    halve(loaded, small)
     acceptance(loaded)
-    write_png(options.out / "samples.png", chosen(loaded))
+    write_png(options.out / "samples.png", chosen(small))
     timeline(options.run / "samples", options.out / "timeline.gif")
 
 

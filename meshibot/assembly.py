@@ -7,19 +7,18 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 from pydantic import SecretStr
 
 from meshibot.captions import WIDEST_SERIAL, Captions, load_captions, marker, own, with_marker, words_for_one
-from meshibot.captions import Kind as CaptionKind
 from meshibot.config import Account, Settings
-from meshibot.database import Database, Kind, Picture
+from meshibot.database import Database, Picture
 from meshibot.database.migrate import upgrade
 from meshibot.errors import MeshibotError, UsageError
 from meshibot.insights.reading import is_read
+from meshibot.kinds import PICTURES, Kind
 from meshibot.media import Studio, still
-from meshibot.outbox import PICTURES, Channel, Group, Order, Outbox, Words
+from meshibot.outbox import Channel, Group, Order, Outbox, Words
 from meshibot.publishers import publisher_class
 from meshibot.publishers.base import Publisher, lacks, reactions_at_once, stands_still, too_long
 from meshibot.slots import AUTO, schedule_of
@@ -89,7 +88,7 @@ def require_possible(
     Of what its mix has the run folder may be away for now, as a disk is that is mounted late; not for the
     `kind` of a post that is to be made at once: then MeshibotError.
     """
-    kinds: Collection[str] = account.kinds.kinds if kind is None else (kind,)
+    kinds: Collection[Kind] = account.kinds.kinds if kind is None else (kind,)
     says = lacks(publisher, account.visibility, sensitive=account.sensitive)
     if says is None and Kind.MORPH in kinds:
         says = stands_still(publisher)
@@ -107,7 +106,7 @@ def captions_of(account: Account, publisher: type[Publisher] | Publisher) -> Cap
     captions = load_captions(
         account.captions, account=account.name, subject=account.subject, alt_text=account.alt_text
     )
-    alt_text = max(map(captions.alt_text, get_args(CaptionKind)), key=len)
+    alt_text = max(map(captions.alt_text, Kind), key=len)
     if len(alt_text) > publisher.limits.alt_text:
         raise UsageError(
             f"The alt text has {len(alt_text)} of the {publisher.limits.alt_text} characters that "
@@ -225,8 +224,8 @@ def render_media(
 def words_for(captions: Captions, order: Order) -> Words:
     """What is said with a post."""
     return Words(
-        captions.caption(order.serial, order.at, order.kind.value, order.lately),
-        captions.alt_text(order.kind.value),
+        captions.caption(order.serial, order.at, order.kind, order.lately),
+        captions.alt_text(order.kind),
     )
 
 
@@ -261,10 +260,10 @@ def _channel(settings: Settings, account: Account, stack: ExitStack) -> Channel:
 
 
 def _require_stock(settings: Settings, account: Account) -> None:
-    kind = max(map(Kind, account.kinds.kinds), key=PICTURES.__getitem__)
+    kind = max(account.kinds.kinds, key=PICTURES.__getitem__)
     if PICTURES[kind] > settings.stock_target and kind is not Kind.SINGLE:
         raise UsageError(
-            f"MESHIBOT_KINDS of {account.name} has {kind.value}, which takes {PICTURES[kind]} pictures, and "
+            f"MESHIBOT_KINDS of {account.name} has {kind}, which takes {PICTURES[kind]} pictures, and "
             f"MESHIBOT_STOCK_TARGET is {settings.stock_target}: raise it."
         )
 

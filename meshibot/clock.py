@@ -41,11 +41,16 @@ class SystemClock:
 
 def day_of(moment: datetime, tz: tzinfo) -> tuple[datetime, datetime]:
     """The local day that a moment lies in, from its beginning to that of the next (UTC)."""
-    begin = moment.astimezone(tz).replace(hour=0, minute=0, second=0, microsecond=0)
+    begin = _midnight(moment, tz)
     return begin.astimezone(UTC), (begin + timedelta(days=1)).astimezone(UTC)
 
 
 def month_of(moment: datetime, tz: tzinfo) -> tuple[datetime, datetime]:
     """The local month that a moment lies in, from its beginning to that of the next (UTC)."""
-    begin = moment.astimezone(tz).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    begin = _midnight(moment, tz).replace(day=1)
     return begin.astimezone(UTC), (begin + timedelta(days=32)).replace(day=1).astimezone(UTC)
+
+
+def _midnight(moment: datetime, tz: tzinfo) -> datetime:
+    """The local midnight before a moment: the first of two, where the clocks go back at that hour."""
+    return moment.astimezone(tz).replace(hour=0, minute=0, second=0, microsecond=0, fold=0)

@@ -80,14 +80,14 @@ def outcome(post: Json) -> str:
 def show_post(post: Json) -> None:
     """One post, whole."""
     quantile = post["quantile"]
-    believes = None if quantile is None else f"above {quantile:.1%} of held-out photographs"
+    above = None if quantile is None else f"above {quantile:.1%} of held-out photographs"
     cost = post.get("cost")
     print_pairs(
         [
             ("picture", post["picture"]),
             ("caption", post["caption"]),
             ("alt text", post["alt_text"]),
-            ("critic", believes and f"{believes} (score {post['score']:.3f})"),
+            ("critic score", above and f"{post['score']:.3f}, {above}"),
             *((count["unit"], f"{count['used']} of {count['limit']}") for count in post.get("counts", ())),
             ("cost", None if cost is None else f"${cost:.3f}"),
             ("state", post["state"]),

@@ -116,7 +116,9 @@ class Likeness:
 
     _hashes: "array[int]" = field(default_factory=lambda: array("Q"))
     _pictures: "array[int]" = field(default_factory=lambda: array("Q"))
-    _post: int = 0
+    _serials: dict[str, int] = field(default_factory=dict)
+    """The last of each account that is in it. Not the posts' ids: what was only written ahead may be deleted,
+    and SQLite gives its id to another post."""
     _lock: Lock = field(default_factory=Lock)
 
     def nearest(self, session: Session, picture: Picture) -> tuple[Post, Picture, int] | None:
@@ -147,15 +149,16 @@ class Likeness:
                 place = distances.find(bits, place + 1)
 
     def _catch_up(self, session: Session) -> None:
-        rows = session.execute(
-            select(Post.id, Picture.id, Picture.phash)
-            .join(PostPicture, PostPicture.post_id == Post.id)
-            .join(Picture, Picture.id == PostPicture.picture_id)
-            .where(Post.id > self._post)
-            .order_by(Post.id)
-            .execution_options(yield_per=2000)
-        )
-        for post, picture, phash in rows:
-            self._hashes.append(phash)
-            self._pictures.append(picture)
-            self._post = post
+        for account in session.scalars(select(Account.name)).all():
+            rows = session.execute(
+                select(Post.serial, Picture.id, Picture.phash)
+                .join(PostPicture, PostPicture.post_id == Post.id)
+                .join(Picture, Picture.id == PostPicture.picture_id)
+                .where(Post.account == account, Post.serial > self._serials.get(account, 0))
+                .order_by(Post.serial)
+                .execution_options(yield_per=2000)
+            )
+            for serial, picture, phash in rows:
+                self._hashes.append(phash)
+                self._pictures.append(picture)
+                self._serials[account] = serial or 0

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from meshibot.database import Kind, Picture
+from meshibot.database import Picture
 from meshibot.errors import MeshibotError, NothingToDo, UsageError
-from meshibot.outbox import DRAWN_ANEW
+from meshibot.kinds import DRAWN_ANEW, Kind
 from meshibot.publishers.base import Limits, RetryLater
 from meshibot.stock import stages
 from meshibot.stock.inventory import fingerprint

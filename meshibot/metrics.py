@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from meshibot import __version__
+from meshibot.config import Account as AccountSettings
 from meshibot.config import Settings
 from meshibot.costs import cost_of_looks
 from meshibot.database import (
@@ -35,6 +36,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _AT_ONCE = 5000
 _EVER = (datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC))
 _OVERDUE = timedelta(hours=1)
+_MADE = (PostState.POSTED, PostState.DELETED)
 
 Sample = tuple[Mapping[str, str], float]
 
@@ -45,6 +47,8 @@ class Metrics:
 
     database: Database
     settings: Settings
+    _paid: dict[str, tuple[int, float]] = field(default_factory=dict)
+    """How many posts of an account there were, and what they have cost: reckoned anew when there are more."""
     _seconds: dict[str, float] = field(default_factory=dict)
     _requests: dict[str, int] = field(default_factory=dict)
     _attempt: int | None = None
@@ -58,13 +62,12 @@ class Metrics:
     def _families(self, session: Session, now: datetime) -> Iterator[str]:
         yield _family("info", "gauge", "The version that serves this.", [({"version": __version__}, 1)])
         accounts = list(session.scalars(select(Account)))
-        posts = list(
-            session.execute(
-                select(Post.account, Post.publisher, Post.state, func.count())
-                .where(Post.serial.is_not(None))
-                .group_by(Post.account, Post.publisher, Post.state)
-            )
+        counted = session.execute(
+            select(Post.account, Post.publisher, Post.state, func.count())
+            .where(Post.serial.is_not(None))
+            .group_by(Post.account, Post.publisher, Post.state)
         )
+        posts = [(name, publisher, state, count) for name, publisher, state, count in counted]
         yield _family(
             "posts_total",
             "counter",
@@ -88,7 +91,7 @@ class Metrics:
             "spent_dollars_total",
             "counter",
             "What posts, and looks at them, have cost.",
-            self._spent(session),
+            self._spent(session, posts),
         )
         yield from self._requests_made(session, now)
         seen = session.scalar(select(func.max(Daemon.seen_at)))
@@ -99,20 +102,18 @@ class Metrics:
             [({}, seen.timestamp())] if seen else [],
         )
 
-    def _spent(self, session: Session) -> list[Sample]:
+    def _spent(self, session: Session, posts: Iterable[tuple[str, str, PostState, int]]) -> list[Sample]:
+        """`posts` are how many each account has, by network and state."""
         samples: list[Sample] = []
         for account in self.settings.accounts:
-            publisher = publisher_class(account.publisher)
-            made = select(Post.caption).where(
-                Post.account == account.name,
-                Post.publisher == account.publisher,
-                Post.state.in_([PostState.POSTED, PostState.DELETED]),
+            made = sum(
+                count
+                for name, publisher, state, count in posts
+                if (name, publisher) == (account.name, account.publisher) and state in _MADE
             )
-            dollars = 0.0
-            if publisher.price.of_post(with_link=True):
-                linked = (publisher.has_link(caption or "") for caption in session.scalars(made))
-                dollars = sum(publisher.price.of_post(with_link=link) for link in linked)
-            dollars += cost_of_looks(session, account, _EVER)
+            if self._paid.get(account.name, (None,))[0] != made:
+                self._paid[account.name] = made, _cost_of_posts(session, account)
+            dollars = self._paid[account.name][1] + cost_of_looks(session, account, _EVER)
             samples.append(({"account": account.name}, dollars))
         return samples
 
@@ -132,6 +133,17 @@ class Metrics:
         for phase, count in sorted(self._requests.items()):
             yield _line("request_duration_seconds_sum", {"phase": phase}, self._seconds[phase])
             yield _line("request_duration_seconds_count", {"phase": phase}, count)
+
+
+def _cost_of_posts(session: Session, account: AccountSettings) -> float:
+    """Of all that were made where the account posts now: what a post says tells what it cost."""
+    price, has_link = publisher_class(account.publisher).price, publisher_class(account.publisher).has_link
+    if not price.of_post(with_link=True):
+        return 0.0
+    made = select(Post.caption).where(
+        Post.account == account.name, Post.publisher == account.publisher, Post.state.in_(_MADE)
+    )
+    return sum(price.of_post(with_link=has_link(caption or "")) for caption in session.scalars(made))
 
 
 def _missed(session: Session, account: str) -> float:

@@ -7,8 +7,7 @@ from sqlalchemy.orm import Session
 
 from meshibot import agenda
 from meshibot.config import Account
-from meshibot.database import Kind
-from meshibot.outbox import PICTURES
+from meshibot.kinds import PICTURES
 from meshibot.slots import schedule_of
 
 AHEAD = timedelta(hours=24)
@@ -26,6 +25,6 @@ def pictures_needed(session: Session, accounts: Iterable[Account], now: datetime
         for entry in span:
             if entry.state in ("planned", "expected") and entry.post is None:
                 shown_with = (account.group, "" if account.group else account.name, entry.minute)
-                count = PICTURES[Kind(account.kinds.on(entry.local.date()))]
+                count = PICTURES[account.kinds.on(entry.local.date())]
                 takes[shown_with] = max(takes.get(shown_with, 0), count)
     return sum(takes.values())

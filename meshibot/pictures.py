@@ -6,20 +6,16 @@ was generated (https://www.iptc.org/std/photometadata/specification/, Digital So
 
 import io
 import math
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 from xml.sax.saxutils import escape
 
-from PIL import Image, ImageFilter, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageFilter, UnidentifiedImageError
 
 from meshibot import __version__
 from meshibot.errors import MeshibotError
 from trainer.files import replace_file
-
-MediaType = Literal["image/jpeg", "image/png", "image/webp"]
 
 TRAINED_ALGORITHMIC_MEDIA = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 
@@ -78,33 +74,20 @@ def grid(images: Sequence[Image.Image], side: int = SIDE) -> Image.Image:
     return canvas
 
 
-def encode(image: Image.Image, media_type: MediaType, max_bytes: int, label: Label) -> bytes:
-    """The file of a picture, labelled, in at most `max_bytes`: JPEG and WebP give up quality for it in steps.
+def encode(image: Image.Image, max_bytes: int, label: Label) -> bytes:
+    """A picture as a labelled JPEG of at most `max_bytes`, which gives up quality for it in steps.
 
     Raises PictureError where it can't be made small enough.
     """
-    for data in _encodings(image.convert("RGB"), media_type, _xmp(label)):
-        if len(data) <= max_bytes:
-            return data
-    raise PictureError(
-        f"A picture of {image.width} by {image.height} pixels doesn't fit into {max_bytes} bytes as "
-        f"{media_type}."
-    )
-
-
-def _encodings(image: Image.Image, media_type: MediaType, xmp: bytes) -> Iterator[bytes]:
-    """The file from the best to the smallest."""
-    if media_type == "image/png":
-        info = PngImagePlugin.PngInfo()
-        # Pillow drops save(xmp=...) for PNG without a word; the chunk has to be made by hand.
-        info.add_itxt("XML:com.adobe.xmp", xmp.decode())
-        yield _saved(image, "PNG", optimize=True, pnginfo=info)
-        return
+    image, xmp = image.convert("RGB"), _xmp(label)
     for quality in _QUALITIES:
-        if media_type == "image/jpeg":
-            yield _saved(image, "JPEG", quality=quality, subsampling=0, optimize=True, xmp=xmp)
-        else:
-            yield _saved(image, "WEBP", quality=quality, method=4, xmp=xmp)
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=quality, subsampling=0, optimize=True, xmp=xmp)
+        if buffer.tell() <= max_bytes:
+            return buffer.getvalue()
+    raise PictureError(
+        f"A picture of {image.width} by {image.height} pixels doesn't fit into {max_bytes} bytes as a JPEG."
+    )
 
 
 def render(
@@ -112,7 +95,6 @@ def render(
     target: Path,
     label: Label,
     *,
-    media_type: MediaType = "image/jpeg",
     side: int = SIDE,
     max_bytes: int,
 ) -> None:
@@ -122,7 +104,7 @@ def render(
     """
     images = [_opened(source) for source in sources]
     picture = scale_up(images[0], side) if len(images) == 1 else grid(images, side)
-    data = encode(picture, media_type, max_bytes, label)
+    data = encode(picture, max_bytes, label)
     try:
         replace_file(target, data)
     except OSError as error:
@@ -148,34 +130,12 @@ def label_gif(data: bytes, label: Label) -> bytes:
     return data[:-1] + _GIF_XMP + _xmp(label) + trailer + _GIF_END
 
 
-def read_digital_source_type(path: Path) -> str | None:
-    """The digital source type that the file's XMP declares; None for a file without one."""
-    try:
-        with Image.open(path) as image:
-            image.load()
-            xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or ""
-        if path.suffix == ".gif":
-            xmp = path.read_bytes().rpartition(_GIF_XMP)[2]
-    except (OSError, UnidentifiedImageError) as error:
-        raise PictureError(f"The picture {path} can't be read: {error}.") from error
-    text = xmp.decode("utf-8", "replace") if isinstance(xmp, bytes) else str(xmp)
-    # RDF may write a property as an element or as an attribute.
-    found = re.search(r"DigitalSourceType(?:>|=[\"'])([^<\"']+)", text)
-    return found[1].strip() if found else None
-
-
 def _opened(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             return image.convert("RGB")
     except (OSError, UnidentifiedImageError) as error:
         raise PictureError(f"The picture {path} can't be read: {error}.") from error
-
-
-def _saved(image: Image.Image, form: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, form, **options)
-    return buffer.getvalue()
 
 
 def _xmp(label: Label) -> bytes:

@@ -14,12 +14,13 @@ from meshibot.assembly import (
 from meshibot.captions import Said, marker, with_marker
 from meshibot.config import Account, Settings
 from meshibot.database import Account as AccountRow
-from meshibot.database import AccountState, Database, Kind, Picture, PostState
+from meshibot.database import AccountState, Database, Picture, PostState
 from meshibot.database.migrate import open_existing
 from meshibot.database.models import OPEN_STATES
 from meshibot.database.queries import choose_pictures
 from meshibot.errors import NothingToDo
-from meshibot.outbox import DRAWN_ANEW, PICTURES, Order, Words, drafts, people
+from meshibot.kinds import DRAWN_ANEW, PICTURES, Kind
+from meshibot.outbox import Order, Words, drafts, people
 from meshibot.publishers import publisher_class
 from meshibot.slots import Schedule, schedule_of
 from meshibot.stock.inventory import fingerprint

@@ -10,3 +10,6 @@ OLD_BACKUP = timedelta(hours=36)
 
 LOOK_ALIKE = 10
 """Bits of 64. Pictures whose hashes differ in fewer are the same bowl to a reader who scrolls by."""
+
+LOOKED_AT_FOR = timedelta(days=30)
+"""So long after a post it may still be asked how people answer to it."""

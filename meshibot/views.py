@@ -94,7 +94,7 @@ def post_json(post: Post, settings: Settings) -> Json:
 
 
 def weakest(pictures: Sequence[Picture]) -> Json:
-    """Score and quantile of the picture that the critic believes in least."""
+    """Score and quantile of the picture that scores lowest."""
     weak = min(pictures, key=lambda picture: picture.score, default=None)
     return {"score": weak.score if weak else None, "quantile": weak.quantile if weak else None}
 

@@ -1,12 +1,13 @@
 """A process that has imported the bot once, and from then on forks one for each command that a test runs.
 
 Two thirds of what a short command takes is its imports, and the tests run a thousand of them. The forked
-process is one of its own all the same, with its own environment, folder and streams; it begins where
-`python -m meshibot` begins and ends as that does. What a command must not import is looked at in interpreters
-that are new.
+process is one of its own all the same, with its own environment, folder and streams. It begins where
+`python -m meshibot` begins and ends as that does, but for taking down the interpreter: memory that all share
+would be copied for it. What a command must not import is looked at in interpreters that are new.
 """
 
 import atexit
+import gc
 import importlib
 import json
 import os
@@ -16,10 +17,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
 PRELOADED = (
@@ -130,14 +133,33 @@ def _become(request: dict[str, object], streams: Sequence[int]) -> None:
     time.tzset()
 
 
+def _run(arguments: Sequence[str]) -> NoReturn:
+    """Be `python -m meshibot`. Whatever ends it otherwise than by `sys.exit` does so in Python's own way."""
+    sys.argv = ["meshibot", *arguments]
+    status = 0
+    try:
+        runpy.run_module("meshibot", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if not isinstance(end.code, int):
+            raise
+        status = end.code
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 def main() -> None:
     """Import, and serve until the test's side is closed."""
+    gc.disable()
     for name in PRELOADED:
         importlib.import_module(name)
+    gc.freeze()  # to look for garbage here would have every command copy all of it
     arguments = _serve(socket.socket(fileno=int(sys.argv[1])))
     if arguments is not None:
-        sys.argv = ["meshibot", *arguments]
-        runpy.run_module("meshibot", run_name="__main__", alter_sys=True)
+        gc.enable()
+        _run(arguments)
 
 
 if __name__ == "__main__":

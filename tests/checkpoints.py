@@ -58,10 +58,11 @@ def make_checkpoint(
             pictures = pictures[:40]
             vision.calibrate(pictures)
         views = vision(pictures)
-        photographs, scores = scorer.features(views), vision.weighed(scorer(views))
-    marks = Realism(photographs).quantiles(20)
-    if critic == "seeing":
-        marks = tuple(torch.quantile(scores, torch.linspace(0, 1, 21)).tolist())
+        photographs = scorer.features(views) if critic == "plain" else None
+        scores = vision.weighed(scorer(views))
+    marks = tuple(torch.quantile(scores, torch.linspace(0, 1, 21)).tolist())
+    if photographs is not None:
+        marks = Realism(photographs).quantiles(20)
     metadata = Metadata(
         architecture=asdict(arch),
         objective="wgan-gp",

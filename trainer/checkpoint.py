@@ -1,6 +1,6 @@
 """The checkpoint: one `.safetensors` file of EMA generator, critic, photographs' features and JSON metadata.
 
-Never a pickle, and no photograph: of those held out it keeps what the critic sees in them, to compare by.
+Never a pickle, and no photograph: of photographs it keeps what a network sees in them, to compare by.
 What it says of itself is `trainer.metadata`. Torch is imported when something is called: who calls can then
 say in words of its own that there was no memory for it.
 """
@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from trainer.device import told_faults
+from trainer.device import rounds_well, told_faults
 from trainer.files import atomic_write
 from trainer.metadata import METADATA_KEY, CheckpointError, Metadata, fingerprint_of, read_metadata
 from trainer.nets import earlier
@@ -49,8 +50,8 @@ class Checkpoint:
     generator: Generator
     critic: Critic
     vision: Vision
-    photographs: Tensor
-    """The critic's features (m, d) of the held-out photographs."""
+    photographs: Tensor | None
+    """A plain critic's features (m, d) of the held-out photographs, by which its pictures are scored."""
     metadata: Metadata
     fingerprint: str
     device: str
@@ -58,6 +59,9 @@ class Checkpoint:
     """By which a seeing critic's checkpoint knows copies of training photographs."""
     layout: Layout | None = None
     """By which it knows where photographs have what."""
+    rounded: bool = False
+    """Whether a seeing critic looks in bf16 where the device has a bf16 of its own: in half the time, and
+    near enough to choose by."""
 
     def sample(self, seeds: Sequence[int]) -> Tensor:
         """Pictures (n, 3, r, r) in [-1, 1], each from its own seed and independent of the others."""
@@ -78,11 +82,11 @@ class Checkpoint:
         return draw(self.generator, latents_from_seeds(list(seeds), self.metadata.latent_size), self.device)
 
     def score(self, images: Tensor) -> Tensor:
-        """How much like photographs the critic finds pictures (n, 3, r, r) in [-1, 1]: scores (n,).
+        """How much like photographs pictures (n, 3, r, r) in [-1, 1] are: their critic scores (n,).
 
-        A seeing critic's own scores tell good pictures from bad ones, and better with `trainer.layout`. A
-        plain one's don't, and there it is by how near a picture lies to photographs in the critic's features
-        (docs/experiments.md).
+        A seeing critic's has three parts (`trainer.scale`): what its heads say, and how typical layout and
+        content are in what it looks through. What a plain one says tells nothing; there it is by how near a
+        picture lies to photographs in the critic's features (docs/experiments.md).
         """
         import torch
 
@@ -92,8 +96,10 @@ class Checkpoint:
         with torch.inference_mode(), told_faults():
             if not isinstance(self.vision, PretrainedVision):
                 return self._realism(self.critic.features(self.vision(images)).float())
-            views, described = self.vision.look(images)
-            scores = self.vision.weighed(self.critic(views))
+            with self._looking():
+                views, described = self.vision.look(images)
+                by_head: Tensor = self.critic(views)
+            scores = self.vision.weighed(by_head.float())
             near = None if self.copies is None else self.copies.nearness(described.content)
             # in files of before layouts content stood in for them
             typical = near if self.layout is None else self.layout.typicality(described.layout)
@@ -109,13 +115,20 @@ class Checkpoint:
 
         if self.copies is None or not isinstance(self.vision, PretrainedVision):
             return np.zeros(len(pictures), dtype=np.bool_)
-        with told_faults():
+        with told_faults(), self._looking():
             return self.copies.finds(self.vision, pictures)
+
+    def _looking(self) -> AbstractContextManager[object]:
+        import torch
+
+        device = torch.device(self.device)
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.rounded and rounds_well(device))
 
     @cached_property
     def _realism(self) -> Realism:
         from trainer.metrics.realism import Realism
 
+        assert self.photographs is not None  # noqa: S101 (asked of a plain critic alone)
         return Realism(self.photographs)
 
 
@@ -124,7 +137,7 @@ def save(
     generator: Generator,
     critic: Critic,
     vision: Vision,
-    photographs: Tensor,
+    photographs: Tensor | None,
     metadata: Metadata,
     copies: CopyTest | None = None,
     layout: Layout | None = None,
@@ -133,13 +146,13 @@ def save(
 ) -> str:
     """Write the checkpoint atomically (temporary file, fsync, rename); returns its SHA-256.
 
-    `photographs`: the critic's features (m, d) of the held-out ones. With `half` weights and features are
+    `photographs`: a plain critic's features (m, d) of the held-out ones. With `half` weights and features are
     stored as float16; they are computed with in float32 all the same. What a seeing critic looks through
     always is, being the larger part and no result of the training."""
     import torch
     from safetensors.torch import save as serialise
 
-    tensors = {_PHOTOGRAPHS: photographs}
+    tensors = {} if photographs is None else {_PHOTOGRAPHS: photographs}
     if copies is not None:
         tensors |= {_COPIES + name: tensor for name, tensor in copies.to_tensors().items()}
     if layout is not None:
@@ -157,7 +170,7 @@ def save(
     return hashlib.sha256(data).hexdigest()
 
 
-def load(path: Path, device: str = "cpu") -> Checkpoint:
+def load(path: Path, device: str = "cpu", *, rounded: bool = False) -> Checkpoint:
     """Both networks, built from the metadata and filled from the file, in evaluation mode.
 
     Raises CheckpointError for everything `read_metadata` refuses, and where names or shapes of the tensors
@@ -185,7 +198,7 @@ def load(path: Path, device: str = "cpu") -> Checkpoint:
         for prefix, network in _parts(generator, critic, vision).items():
             _fill(network, prefix, tensors, path)
             network.requires_grad_(False).eval().to(device)
-        photographs = _photographs(tensors, critic, path).to(device)
+        photographs = None if sees else _photographs(tensors, critic, path).to(device)
         copies = _made_of(CopyTest.from_tensors, _COPIES, tensors, path, device)
         layout = _made_of(Layout.from_tensors, _LAYOUT, tensors, path, device)
     scale = metadata.score_scale
@@ -194,7 +207,16 @@ def load(path: Path, device: str = "cpu") -> Checkpoint:
             f"{path} lacks the photographs that its scores compare content with: train or copy it again."
         )
     return Checkpoint(
-        generator, critic, vision, photographs, metadata, fingerprint_of(path), device, copies, layout
+        generator,
+        critic,
+        vision,
+        photographs,
+        metadata,
+        fingerprint_of(path),
+        device,
+        copies,
+        layout,
+        rounded,
     )
 
 

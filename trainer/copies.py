@@ -20,6 +20,7 @@ from torch import Tensor
 
 from trainer.metrics.distances import distances
 from trainer.metrics.memorisation import ratios
+from trainer.nets.layers import exact
 from trainer.nets.vision import PretrainedVision, describe_all
 
 FALSE_ALARMS = 0.02
@@ -69,7 +70,8 @@ class CopyTest:
 
     def components(self, described: Tensor) -> Tensor:
         """Of what the network made of pictures (n, 432): (n, k)."""
-        return (described - self.mean) @ self.basis
+        with exact(described):
+            return (described - self.mean) @ self.basis
 
     def nearness(self, described: Tensor) -> Tensor:
         """How typical the content of pictures (n, 432) is (n,): minus the mean distance to the ten nearest

@@ -24,11 +24,12 @@ from trainer.nets.architecture import Architecture
 from trainer.scale import Scale
 
 FORMAT = "meshibot-checkpoint"
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 _LEAST_READER = 3
 """The least version that a program has to know to read what is written here."""
-_LEAST_READER_OF_SCALES = 5
-"""The same where there is a scale: earlier programs take its last numbers for damage."""
+_LEAST_READER_OF_SEEING = 6
+"""The same of a seeing critic's file: earlier programs miss features of photographs in it, by which none of
+its pictures is scored."""
 LEAST_READABLE = 2
 """The earliest version that is read: before it, files lack what the critic saw in photographs."""
 METADATA_KEY = "meshibot"
@@ -119,12 +120,12 @@ class Metadata:
         )
 
     def to_json(self) -> dict[str, Any]:
-        scale = self.score_scale
+        scale, critic = self.score_scale, self.networks.critic.kind
         said = {name: value for name, value in asdict(self).items() if name != "format_version"}
         return {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
-            "least_reader": _LEAST_READER if scale is None else _LEAST_READER_OF_SCALES,
+            "least_reader": _LEAST_READER_OF_SEEING if critic == "seeing" else _LEAST_READER,
             **said,
             "score_scale": () if scale is None else scale.numbers,
         }

@@ -1,4 +1,4 @@
-"""A closed walk between latents that the critic believes in, as a GIF or an MP4 that loops without a seam."""
+"""A closed walk between pictures of a high critic score, as a GIF or an MP4 that loops without a seam."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class Morph:
 def morph(
     path: Path, out: Path, plan: Plan, *, device: str = "auto", say: Callable[[str], None] = lambda _: None
 ) -> Morph:
-    """Walk past the candidates that the critic scores best and back to the first; write `out`.
+    """Walk past the candidates with the best critic score and back to the first; write `out`.
 
     The format follows from the suffix of `out`. A GIF beyond X's size is drawn smaller, and `say` is told.
     Raises UsageError for a plan that can't be drawn, CheckpointError for what is no checkpoint, TrainerError

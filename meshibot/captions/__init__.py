@@ -15,12 +15,11 @@ from meshibot.captions.captions import (
     with_marker,
     words_for_one,
 )
-from meshibot.captions.words import Kind, Language
+from meshibot.captions.words import Language
 
 __all__ = [
     "WIDEST_SERIAL",
     "Captions",
-    "Kind",
     "Language",
     "Said",
     "load_captions",

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import get_args
 
 from meshibot.captions import own, words
 from meshibot.captions.own import ALT_TEXT_FIELDS, CAPTION_FIELDS, Template
-from meshibot.captions.words import Kind, Language, Occasion
+from meshibot.captions.words import Language, Occasion
 from meshibot.errors import UsageError
+from meshibot.kinds import Kind
 from meshibot.quiet import QuietHours
 
 WIDEST_SERIAL = 999_999
@@ -73,7 +73,9 @@ class Captions:
         """What is said, at whatever time."""
         return tuple(line.text for line in self.turns)
 
-    def caption(self, serial: int, at: datetime, kind: Kind = "single", lately: Sequence[Said] = ()) -> str:
+    def caption(
+        self, serial: int, at: datetime, kind: Kind = Kind.SINGLE, lately: Sequence[Said] = ()
+    ) -> str:
         """The caption of one post. `at` is the slot in the account's own time zone.
 
         No line of `lately`, the newest first, is said again; where all that suit are among them, the one that
@@ -96,7 +98,7 @@ class Captions:
             return said.caption.partition("\n")[0] == line.text
         return said.caption == self._say(line, said.serial, said.at, said.kind)
 
-    def alt_text(self, kind: Kind = "single") -> str:
+    def alt_text(self, kind: Kind = Kind.SINGLE) -> str:
         """What the picture is, in the caption's language, for those who don't see it."""
         if self.own_alt_text is not None:
             return self.own_alt_text.format(subject=self._food)
@@ -104,10 +106,9 @@ class Captions:
 
     def widest(self) -> Iterator[str]:
         """Each line with a serial as large as it gets in practice: what fits today fits for years."""
-        kinds: tuple[Kind, ...] = get_args(Kind)
         at = datetime(2026, 12, 31, 23, 59)
         for line in self.turns:
-            yield from (self._say(line, WIDEST_SERIAL, at, kind) for kind in kinds)
+            yield from (self._say(line, WIDEST_SERIAL, at, kind) for kind in Kind)
 
     def cautions(self) -> Iterator[str]:
         """What an owner should know before these captions are posted, a sentence each."""

@@ -52,7 +52,7 @@ def init(
     """Set an account up: questions, a look at it, .env and meshibot.toml, a rehearsal."""
     current = read_settings(said=False)
 
-    from meshibot.database import Kind
+    from meshibot.kinds import Kind
     from meshibot.setup import files
     from meshibot.setup.init import prepare
     from meshibot.setup.questions import Questions

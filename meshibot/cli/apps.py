@@ -44,16 +44,6 @@ class Because(StrEnum):
     OTHER = "other"
 
 
-class PostKind(StrEnum):
-    """What a post may show."""
-
-    SINGLE = "single"
-    GRID = "grid"
-    GRID_OF_NINE = "grid9"
-    MORPH = "morph"
-    BEFORE_AND_AFTER = "before-and-after"
-
-
 def _version(asked: bool) -> None:
     if asked:
         print(f"meshibot {__version__}")

@@ -11,7 +11,6 @@ import typer
 from meshibot.cli.apps import (
     AccountOption,
     JsonOption,
-    PostKind,
     app,
 )
 from meshibot.cli.settings import read_settings
@@ -28,12 +27,13 @@ from meshibot.display import (
     show_posts,
 )
 from meshibot.errors import UsageError
+from meshibot.kinds import Kind
 
 
 @app.command("post-now")
 def post_now(
     account: AccountOption = None,
-    kind: Annotated[PostKind, typer.Option(help="What it shows.")] = PostKind.SINGLE,
+    kind: Annotated[Kind, typer.Option(help="What it shows.")] = Kind.SINGLE,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show everything; change nothing.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -42,19 +42,18 @@ def post_now(
     chosen = settings.account(account)
 
     from meshibot import posting
-    from meshibot.database import Kind
 
     status = 0
     if dry_run:
         from meshibot import preview
 
         with preview.workshop() as folder:
-            post = preview.keep(posting.rehearse(settings, chosen, Kind(kind.value), current_time(), folder))
+            post = preview.keep(posting.rehearse(settings, chosen, kind, current_time(), folder))
         say("Nothing was posted: this was a rehearsal.")
         if not json:
             preview.draw(Path(post["picture"]))
     else:
-        post, status = posting.post_now(settings, chosen, Kind(kind.value))
+        post, status = posting.post_now(settings, chosen, kind)
         say(outcome(post))
     if json:
         print_json(post)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import sys
 
@@ -16,6 +17,7 @@ def main() -> None:
     """Run the command line; whatever a user can mend ends in one sentence and its status, not a traceback."""
     # a command ends before garbage matters, and imports alone would have it looked for 170 times
     gc.disable()
+    atexit.register(gc.freeze)  # nor does its end look through all that it imported
     open_standard_streams()
     try:
         try:

@@ -23,6 +23,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column, relationship
 
+from meshibot.kinds import Kind
+
 
 class UtcDateTime(TypeDecorator[datetime]):
     """An instant. Only aware datetimes go in, and what comes out is aware and in UTC, on SQLite as well."""
@@ -96,18 +98,6 @@ class SlotState(StrEnum):
     TAKEN = "taken"
     MISSED = "missed"
     SKIPPED = "skipped"
-
-
-class Kind(StrEnum):
-    """What a post shows."""
-
-    SINGLE = "single"
-    GRID = "grid"
-    GRID_OF_NINE = "grid9"
-    MORPH = "morph"
-    """A walk from one picture to another and back, as a GIF."""
-    BEFORE_AND_AFTER = "before-and-after"
-    """One picture as its checkpoint's run drew it earlier, and finished."""
 
 
 class PostState(StrEnum):

@@ -18,7 +18,6 @@ from meshibot.database.models import (
     AccountState,
     Base,
     Daemon,
-    Kind,
     Picture,
     PictureState,
     Post,
@@ -29,7 +28,8 @@ from meshibot.database.models import (
     SlotState,
     Verdict,
 )
-from meshibot.thresholds import LOOK_ALIKE
+from meshibot.kinds import Kind
+from meshibot.thresholds import LOOK_ALIKE, LOOKED_AT_FOR
 
 Row = TypeVar("Row", bound=Base)
 
@@ -49,7 +49,7 @@ CLOCKS_APART = timedelta(hours=1)
 """So far ahead another machine's clock may be. A daemon that was seen later than that died under a clock that
 ran ahead: one that lives is seen by the clock as it is now."""
 
-_WEEK = timedelta(days=7)
+_DAY, _WEEK = timedelta(days=1), timedelta(days=7)
 
 RECENT_POSTS = 30
 """Within so many posts of an account no two look alike."""
@@ -122,7 +122,7 @@ def lock_name(session: Session, name: str) -> None:
 
 
 def is_over(until: datetime | None, now: datetime, longest: timedelta = FAR) -> bool:
-    """The same for a value; a wait longer than `longest` can't be meant."""
+    """Whether nothing has to be waited for: a wait longer than `longest` can't be meant."""
     return until is None or not now < until <= now + longest
 
 
@@ -262,6 +262,7 @@ def looks_between(session: Session, account: str, since: datetime, until: dateti
         .join(Post, Post.id == PostMetrics.post_id)
         .where(
             Post.account == account,
+            Post.sent_at >= since - LOOKED_AT_FOR - _DAY,  # or the looks of all years would be gone through
             PostMetrics.measured_at >= since,
             PostMetrics.measured_at < until,
             PostMetrics.likes.is_not(None),
@@ -358,14 +359,23 @@ def next_serial(session: Session, account: Account) -> int:
         Account.remote_user_id == account.remote_user_id,
         Account.name != account.name,
     )
-    highest = session.scalar(others)
-    if highest is None:
+    if session.scalar(others) is None:
         return account.next_serial
-    if session.get_bind().dialect.name == "postgresql":  # SQLite has only one writer
-        key = func.hashtext(f"{account.publisher} {account.remote_user_id}")
-        session.execute(select(func.pg_advisory_xact_lock(key)))
-        highest = session.scalar(others) or 1
-    return max(account.next_serial, highest)
+    lock_name(session, f"{account.publisher} {account.remote_user_id}")
+    return max(account.next_serial, session.scalar(others) or 1)
+
+
+def first_post_at(session: Session) -> datetime | None:
+    """When the first post was made that there is; None where there is none."""
+    first = select(func.min(Post.id)).scalar_subquery()
+    return session.scalar(select(Post.created_at).where(Post.id == first))
+
+
+def last_posted_at(session: Session, since: datetime) -> datetime | None:
+    """When the last post was published of those that were sent since then; None where there is none."""
+    accounts = select(Account.name)
+    sent = select(func.max(Post.posted_at)).where(Post.account.in_(accounts), Post.sent_at >= since)
+    return session.scalar(sent)
 
 
 def pictures_of(session: Session, post: Post) -> tuple[Picture, ...]:

@@ -12,9 +12,9 @@ from sqlalchemy import func, select
 
 from meshibot.backup.make import archives
 from meshibot.config import Settings
-from meshibot.database import Daemon, Post
+from meshibot.database import Daemon
 from meshibot.database.migrate import HEAD, open_existing
-from meshibot.database.queries import last_daemon, lives
+from meshibot.database.queries import first_post_at, last_daemon, lives
 from meshibot.errors import MeshibotError
 from meshibot.health.finding import Finding, Level, looked
 from meshibot.stock import inventory
@@ -154,7 +154,7 @@ def _backup(settings: Settings, now: datetime) -> tuple[Level, str]:
         if database is None:
             return "ok", "There is nothing to lose yet."
         with database.read() as session:
-            first = session.scalar(select(func.min(Post.created_at)))
+            first = first_post_at(session)
     newest = max((moment for moment, _ in archives(settings.backups_folder)), default=None)
     if newest is not None and now - newest < OLD_BACKUP:
         return "ok", f"The last is of {instant(newest)}, in {settings.backups_folder}."

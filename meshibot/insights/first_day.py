@@ -13,7 +13,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, extract, func, select
 from sqlalchemy.orm import Session
 
-from meshibot.database import Kind, Picture, Post, PostMetrics, PostPicture, PostState, Slot
+from meshibot.database import Picture, Post, PostMetrics, PostPicture, PostState, Slot
+from meshibot.kinds import Kind
 
 LATEST = timedelta(days=3)
 """What was first looked at later than so long after its post is not comparable."""

@@ -28,11 +28,12 @@ from meshibot.publishers.base import (
     RetryLater,
     reactions_at_once,
 )
+from meshibot.thresholds import LOOKED_AT_FOR
 
 log = logging.getLogger(__name__)
 
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
-FREE_UNTIL = timedelta(days=30)
+FREE_UNTIL = LOOKED_AT_FOR
 PAID_UNTIL = timedelta(days=7)
 
 

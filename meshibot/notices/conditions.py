@@ -21,6 +21,7 @@ from meshibot.database import (
     SlotState,
 )
 from meshibot.database.models import IS_FOR_A_PERSON
+from meshibot.database.queries import first_post_at
 from meshibot.needs import pictures_needed
 from meshibot.notices.condition import Condition
 from meshibot.notices.digest import digest
@@ -60,7 +61,9 @@ def _stopped(session: Session) -> Iterator[Condition]:
 
 
 def _for_a_person(session: Session) -> Iterator[Condition]:
-    for post in session.scalars(select(Post).where(IS_FOR_A_PERSON).order_by(Post.id)):
+    # By its account, or SQLite would not use the index, and read all posts.
+    theirs = select(Post).where(IS_FOR_A_PERSON, Post.account.in_(select(Account.name)))
+    for post in session.scalars(theirs.order_by(Post.id)):
         number = "" if post.serial is None else f" ({marker(post.serial)}, {post.account})"
         yield Condition(
             f"person|{post.id}",
@@ -142,7 +145,7 @@ def _daemons(session: Session, now: datetime) -> Iterator[Condition]:
 def _backup(session: Session, settings: Settings, now: datetime) -> Iterator[Condition]:
     if settings.backup_keep is None:
         return
-    first = session.scalar(select(func.min(Post.created_at)))
+    first = first_post_at(session)
     newest = max((moment for moment, _ in archives(settings.backups_folder)), default=first)
     if newest is not None and now - newest > OLD_BACKUP:
         yield Condition(

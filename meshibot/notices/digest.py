@@ -38,8 +38,8 @@ def _of(session: Session, account: Account, begin: datetime, end: datetime) -> s
     posted = session.scalar(
         select(func.count()).where(
             Post.account == account.name,
-            Post.posted_at >= begin,
-            Post.posted_at < end,
+            Post.sent_at >= begin,
+            Post.sent_at < end,
             Post.state.in_([PostState.POSTED, PostState.DELETED]),
         )
     )

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
-
 from meshibot.clock import Clock, SystemClock
 from meshibot.config import Settings
-from meshibot.database import Database, Post
+from meshibot.database import Database
+from meshibot.database.queries import last_posted_at
 from meshibot.logs import Redactor
 from meshibot.notices.book import Book, Message, mark, untold
 from meshibot.notices.conditions import conditions
@@ -88,7 +87,7 @@ class Notifier:
                 for message in untold(session, way.name, now)
                 if not (isinstance(way, Ping) and message.kind == DIGEST)
             ]
-            posted = session.scalar(select(func.max(Post.posted_at))) if isinstance(way, Ping) else None
+            posted = last_posted_at(session, now - LIVES_EVERY) if isinstance(way, Ping) else None
         try:
             if messages:
                 way.tell(messages)

@@ -18,6 +18,7 @@ timeline; what stays unclear is held for a person; no slot disappears without a 
 | `identity` | whose account it is, and at which serial it goes on |
 | `outbox` | one step of an account, all of it |
 | `people` | what a person does |
+| `restored` | what a database that came back from a backup must not do again |
 
 Each imports only rooms above it. None knows a network: what an answer means is said by the publisher's
 exceptions.
@@ -27,14 +28,12 @@ exceptions.
 
 from meshibot.crashpoints import crash_point
 from meshibot.outbox.outbox import Outbox
-from meshibot.outbox.policy import DRAWN_ANEW, PICTURES, Channel, Group, Order, Policy, Words
+from meshibot.outbox.policy import Channel, Group, Order, Policy, Words
 from meshibot.outbox.runtime import CRASH_POINTS, CRASH_POINTS_OF_DELETION
 
 __all__ = [
     "CRASH_POINTS",
     "CRASH_POINTS_OF_DELETION",
-    "DRAWN_ANEW",
-    "PICTURES",
     "Channel",
     "Group",
     "Order",

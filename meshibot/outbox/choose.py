@@ -16,7 +16,6 @@ from meshibot.database import queries
 from meshibot.database.models import (
     Account,
     AccountState,
-    Kind,
     Picture,
     PictureState,
     Post,
@@ -26,10 +25,11 @@ from meshibot.database.models import (
     SlotState,
 )
 from meshibot.errors import MeshibotError
+from meshibot.kinds import DRAWN_ANEW, PICTURES, Kind
 from meshibot.outbox import groups, record
 from meshibot.outbox.claim import Claim, is_free, take
 from meshibot.outbox.decide import Interrupted, Late, Result, Situation, decide
-from meshibot.outbox.policy import DRAWN_ANEW, PICTURES, Channel, Policy
+from meshibot.outbox.policy import Channel, Policy
 from meshibot.outbox.runtime import Runtime
 
 log = logging.getLogger(__name__)

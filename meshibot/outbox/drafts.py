@@ -31,7 +31,7 @@ def load(runtime: Runtime, claim: Claim) -> tuple[Post, Order]:
 def lately(session: Session, account: str, serial: int, count: int, tz: tzinfo) -> tuple[Said, ...]:
     """What the last posts before a serial said, the newest first."""
     return tuple(
-        Said(post.caption or "", post.number, post.due_at.astimezone(tz), post.kind.value)
+        Said(post.caption or "", post.number, post.due_at.astimezone(tz), post.kind)
         for post in queries.captions_before(session, account, serial, count)
     )
 

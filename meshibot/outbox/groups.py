@@ -10,15 +10,8 @@ from sqlalchemy import ColumnElement, and_, exists, or_, select
 from sqlalchemy.orm import Session
 
 from meshibot.database import queries
-from meshibot.database.models import (
-    Kind,
-    Picture,
-    PictureState,
-    Post,
-    PostState,
-    Slot,
-    Verdict,
-)
+from meshibot.database.models import Picture, PictureState, Post, PostState, Slot, Verdict
+from meshibot.kinds import Kind
 from meshibot.outbox.policy import Group
 
 _WITHOUT_POST = (PostState.MISSED, PostState.REJECTED, PostState.CANCELLED)

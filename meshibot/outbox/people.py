@@ -14,23 +14,15 @@ from sqlalchemy.orm import Session
 from meshibot.captions import marker
 from meshibot.clock import Clock, SystemClock
 from meshibot.database import queries
-from meshibot.database.models import (
-    OPEN_STATES,
-    Account,
-    AccountState,
-    Event,
-    Kind,
-    Phase,
-    Post,
-    PostState,
-)
+from meshibot.database.models import OPEN_STATES, Account, AccountState, Event, Phase, Post, PostState
 from meshibot.database.session import Database
 from meshibot.errors import Interrupted, NeedsPerson, NothingToDo, UsageError
+from meshibot.kinds import DRAWN_ANEW, Kind
 from meshibot.outbox import record
 from meshibot.outbox.choose import OF_OTHERS, Turn, new_post
 from meshibot.outbox.decide import Absent, Published, Result, Situation, TakenDown, Withdrawn, decide
 from meshibot.outbox.outbox import Outbox
-from meshibot.outbox.policy import DRAWN_ANEW, Policy
+from meshibot.outbox.policy import Policy
 from meshibot.outbox.record import Try
 from meshibot.outbox.runtime import Runtime, request
 from meshibot.publishers.base import Publisher, Sent

@@ -6,18 +6,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from meshibot.captions import Said
-from meshibot.database.models import Kind, Picture
+from meshibot.database.models import Picture
 from meshibot.database.queries import RECENT_POSTS, sound
-from meshibot.kinds import Mix
+from meshibot.kinds import Kind, Mix
 from meshibot.publishers.base import Publisher, Visibility
 from meshibot.slots import Schedule
 from meshibot.thresholds import LOOK_ALIKE
-
-PICTURES = {Kind.SINGLE: 1, Kind.GRID: 4, Kind.GRID_OF_NINE: 9, Kind.MORPH: 2, Kind.BEFORE_AND_AFTER: 1}
-"""How many pictures of the stock a post of each kind takes."""
-
-DRAWN_ANEW = frozenset({Kind.MORPH, Kind.BEFORE_AND_AFTER})
-"""Kinds for which the generator draws once more: only pictures of the present checkpoint will do."""
 
 
 @dataclass(frozen=True)
@@ -126,4 +120,4 @@ class Channel:
 
     def kind_at(self, moment: datetime) -> Kind:
         """What a post shows that is due then."""
-        return Kind(self.mix.on(moment.astimezone(self.schedule.tz).date()))
+        return self.mix.on(moment.astimezone(self.schedule.tz).date())

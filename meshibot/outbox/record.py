@@ -89,6 +89,7 @@ def write(session: Session, post: Post, account: Account, change: Change, now: d
         post.media_ids = None
     if change.sent is not None:
         post.remote_id, post.url, post.posted_at = change.sent.remote_id, change.sent.url or None, now
+        post.sent_at = post.sent_at or now  # a record that was restored may be from before it was sent
     if change.state in PICTURES_BECOME and _may_settle(session, post, change.state):
         _settle_pictures(session, post, change.pictures or PICTURES_BECOME[change.state])
     if change.account_waits_until is not None:

@@ -20,7 +20,6 @@ from meshibot.database.models import (
     Account,
     Daemon,
     Event,
-    Kind,
     Picture,
     PictureState,
     Post,
@@ -28,6 +27,7 @@ from meshibot.database.models import (
     Slot,
     SlotState,
 )
+from meshibot.kinds import Kind
 from meshibot.outbox import record
 from meshibot.outbox.decide import Late, Published, Restored, Result, Situation, decide
 from meshibot.outbox.policy import Policy
@@ -257,6 +257,7 @@ def _believe(session: Session, account: Account, post: Post, seen: Seen, now: da
     with session.no_autoflush:
         if queries.another_post_at(session, post, seen.sent.remote_id) is not None:
             return
+    post.sent_at = post.sent_at or seen.at
     _settle(session, account, post, Published(seen.sent, FOUND), now)
     post.posted_at = seen.at.astimezone(UTC)
 

@@ -171,10 +171,9 @@ class MastodonPublisher:
 
     @staticmethod
     def count(caption: str, limits: Limits) -> tuple[Count, ...]:
-        """Characters as people see them, a link as 23."""
-        return (
-            Count(length_with_links(caption, limits.link), limits.caption or 500, note="a link counts 23"),
-        )
+        """Characters as people see them, a link as many as its server says."""
+        used = length_with_links(caption, limits.link)
+        return (Count(used, limits.caption or 500, note=f"a link counts {limits.link}"),)
 
     @staticmethod
     def has_link(caption: str) -> bool:

@@ -18,7 +18,6 @@ from meshibot import events
 from meshibot.database import (
     Account,
     Database,
-    Kind,
     Picture,
     PictureState,
     Post,
@@ -30,6 +29,7 @@ from meshibot.database import (
 from meshibot.database.models import Event
 from meshibot.database.queries import by_id, choose_pictures, is_shown_by_others, post_of_slot
 from meshibot.errors import ChangedMeanwhile, NothingToDo, UsageError
+from meshibot.kinds import Kind
 from meshibot.slots.schedule import Schedule, plan
 
 SKIPPED = "A person skipped it."

@@ -1,4 +1,4 @@
-"""Which of the candidates are kept: the best that the critic believes in and that are no look-alikes.
+"""Which of the candidates are kept: those that score best and are no look-alikes.
 
 Pure rules, on scores and 64-bit perceptual hashes. Two pictures whose hashes differ in few bits look alike;
 of unrelated ones about half of the bits differ. Among 900 ramen photographs the nearest neighbour was at 10

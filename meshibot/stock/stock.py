@@ -9,6 +9,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -49,7 +50,7 @@ class Filling:
 
     @property
     def acceptance(self) -> float | None:
-        """The share of candidates that the critic believed in; None where none was looked at."""
+        """The share of candidates that scored high enough; None where none was looked at."""
         return self.believed / self.candidates if self.candidates else None
 
 
@@ -153,11 +154,14 @@ class Stock:
         """Remove what a killed sampling left behind, and rendered files that were posted long ago."""
         now = self.clock.now().timestamp()
         for leftover in self.folder.glob(".sampling-*"):
-            if leftover.stat().st_mtime < now - LEFTOVER_AFTER.total_seconds():
-                shutil.rmtree(leftover, ignore_errors=True)
+            with suppress(OSError):  # another process may sweep at the same time
+                if leftover.stat().st_mtime < now - LEFTOVER_AFTER.total_seconds():
+                    shutil.rmtree(leftover, ignore_errors=True)
         for media in (self.home / "media").glob("*.*"):
-            if media.suffix in (".jpg", ".gif") and media.stat().st_mtime < now - MEDIA_KEPT.total_seconds():
-                media.unlink(missing_ok=True)
+            if media.suffix in (".jpg", ".gif"):
+                with suppress(OSError):
+                    if media.stat().st_mtime < now - MEDIA_KEPT.total_seconds():
+                        media.unlink()
 
     def _sample(self, count: int, stopping: Callable[[], bool] = lambda: False) -> SamplingResult:
         with self.database.read() as session:

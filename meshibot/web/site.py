@@ -15,12 +15,12 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from meshibot import __version__
 from meshibot.agenda import Taking
 from meshibot.config import Account, Settings
-from meshibot.database import Database, Kind
+from meshibot.database import Database
 from meshibot.database.queries import LARGEST_ID
 from meshibot.errors import UsageError
 from meshibot.gallery import Likeness
+from meshibot.kinds import DRAWN_ANEW, PICTURES
 from meshibot.metrics import Metrics
-from meshibot.outbox import DRAWN_ANEW, PICTURES
 from meshibot.slots import Schedule, schedule_of
 from meshibot.slots.changes import Desk
 from meshibot.stock.inventory import fingerprint
@@ -73,7 +73,7 @@ class Site:
         mix = self.account(name).kinds
 
         def taking(day: date) -> Taking:
-            kind = Kind(mix.on(day))
+            kind = mix.on(day)
             return Taking(PICTURES[kind], preferred_alone=kind in DRAWN_ANEW)
 
         return taking

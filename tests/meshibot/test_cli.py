@@ -1,8 +1,9 @@
 """What the command line makes of failures that no part expects."""
 
 import errno
+import gc
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from sqlalchemy.exc import IntegrityError
@@ -10,6 +11,13 @@ from sqlalchemy.exc import IntegrityError
 from meshibot import cli
 from meshibot.errors import MeshibotError, NothingToDo
 from trainer.errors import TrainerError
+
+
+@pytest.fixture(autouse=True)
+def garbage_is_collected_again() -> Iterator[None]:
+    """A command has none looked for, and here its process goes on."""
+    yield
+    gc.enable()
 
 
 def raising(error: BaseException) -> Callable[[], None]:

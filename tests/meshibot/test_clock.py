@@ -29,5 +29,17 @@ def test_a_month_ends_where_the_next_begins() -> None:
     assert (begin, end) == (datetime(2026, 12, 31, 23, tzinfo=UTC), datetime(2027, 1, 31, 23, tzinfo=UTC))
 
 
+def test_both_midnights_of_a_night_lie_in_one_day() -> None:
+    """In Havana the clocks go back from one o'clock to midnight: a budget began anew in the second hour."""
+    havana = ZoneInfo("America/Havana")
+    first = datetime(2026, 11, 1, 4, 30, tzinfo=UTC)
+    begin, end = datetime(2026, 11, 1, 4, tzinfo=UTC), datetime(2026, 11, 2, 5, tzinfo=UTC)
+    assert day_of(first, havana) == day_of(first + timedelta(hours=1), havana) == (begin, end)
+    azores = ZoneInfo("Atlantic/Azores")
+    late = datetime(2026, 10, 25, 1, 30, tzinfo=UTC)
+    assert month_of(late, azores)[0] == datetime(2026, 10, 1, tzinfo=UTC)
+    assert day_of(late, azores)[0] == datetime(2026, 10, 25, tzinfo=UTC)
+
+
 def test_elapsed_time_only_grows() -> None:
     assert elapsed() <= elapsed()

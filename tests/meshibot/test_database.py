@@ -20,6 +20,8 @@ from sqlalchemy.exc import StatementError
 from sqlalchemy.orm import Session
 
 from meshibot import views
+from meshibot.config import Settings
+from meshibot.config.models import account_model
 from meshibot.database import (
     Account,
     Database,
@@ -40,8 +42,10 @@ from meshibot.database.migrate import (
     migrations_folder,
     upgrade,
 )
-from meshibot.database.models import Kind, PostState
+from meshibot.database.models import PostState
 from meshibot.errors import DatabaseFailure, DatabaseNewer, UsageError
+from meshibot.kinds import Kind
+from meshibot.notices.notifier import Notifier
 from meshibot.outbox import people
 from meshibot.slots import Schedule
 from meshibot.slots.planner import write_slots
@@ -461,7 +465,8 @@ def fill_history(database: Database, count: int) -> None:
 
 
 def ask_everything(database: Database, folder: Path) -> None:
-    """What the outbox asks again and again, on the way of a post, and what `status` and `history` ask."""
+    """What the outbox asks again and again, on the way of a post, what `status` and `history` ask, and what
+    the notices ask each minute."""
     stock(database, folder, 2, seed=7)
     slot(database, NOON - timedelta(days=1))
     with database.write() as session:
@@ -481,6 +486,14 @@ def ask_everything(database: Database, folder: Path) -> None:
         assert session.scalars(select(Post.state).where(Post.slot_id == due)).one() is PostState.POSTED
     post = people.post_now(box, "main")
     people.delete(database, post.id, lambda row: publisher)
+    account = account_model().model_validate({"name": "main", "timezone": "UTC", "publisher": "x"})
+    said = {
+        "home": folder,
+        "accounts": (account,),
+        "notify_digest": "weekly",
+        "notify_ping": "http://[::1]:9",
+    }
+    Notifier(database, Settings.model_validate(said), MovableClock())()
 
 
 def test_every_question_is_answered_from_an_index(tmp_path: Path) -> None:

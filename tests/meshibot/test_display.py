@@ -7,7 +7,15 @@ import sys
 import pytest
 from rich.cells import cell_len
 
-from meshibot.display import outcome, print_pairs, print_table, show_insights, show_posts, show_stock
+from meshibot.display import (
+    outcome,
+    print_pairs,
+    print_table,
+    show_insights,
+    show_post,
+    show_posts,
+    show_stock,
+)
 
 
 class Terminal(io.StringIO):
@@ -33,6 +41,16 @@ def test_a_terminal_gets_a_table_and_no_markup_is_read(monkeypatch: pytest.Monke
 def test_values_of_several_lines_stay_in_their_column(capsys: pytest.CaptureFixture[str]) -> None:
     print_pairs([("caption", "one\ntwo"), ("url", None), ("id", 3)])
     assert capsys.readouterr().out == "caption  one\n         two\nid       3\n"
+
+
+def test_a_post_says_its_critic_score_and_what_that_is_among_photographs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    post = {"picture": "1.png", "caption": "c", "alt_text": "a", "state": "posted", "url": None}
+    show_post({**post, "score": -0.25, "quantile": 0.881})
+    assert "critic score  -0.250, above 88.1% of held-out photographs\n" in capsys.readouterr().out
+    show_post({**post, "score": None, "quantile": None})
+    assert "critic" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

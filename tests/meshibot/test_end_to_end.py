@@ -17,9 +17,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from meshibot.pictures import TRAINED_ALGORITHMIC_MEDIA, read_digital_source_type
+from meshibot.pictures import TRAINED_ALGORITHMIC_MEDIA
 from testbed.command import Command
 from testbed.fakes.x import CREDENTIALS, FakeX
+from testbed.labels import digital_source_type
 from tests.checkpoints import make_checkpoint
 
 TEXT = {"type": "string"}
@@ -103,7 +104,7 @@ def test_the_first_post_needs_nothing_but_the_command(bot: Command) -> None:
     assert str(picture) in done.stdout
     assert "No.0001" in done.stdout
     assert done.stderr == "Post 1 (No.0001, main) is posted.\n"
-    assert read_digital_source_type(picture) == TRAINED_ALGORITHMIC_MEDIA
+    assert digital_source_type(picture) == TRAINED_ALGORITHMIC_MEDIA
     assert {path.suffix for path in picture.parent.iterdir()} == {".jpg", ".txt", ".json"}
     assert list(bot.here.iterdir()) == []
 
@@ -134,7 +135,7 @@ def test_a_rehearsal_shows_everything_and_leaves_no_trace(bot: Command) -> None:
     assert post["counts"] == [], "a folder counts nothing"
     assert Path(post["picture"]) == bot.folder / ".cache" / "meshibot" / "rehearsal" / "main-0001.jpg"
     assert list(bot.temporary.iterdir()) == []
-    assert read_digital_source_type(Path(post["picture"])) == TRAINED_ALGORITHMIC_MEDIA
+    assert digital_source_type(Path(post["picture"])) == TRAINED_ALGORITHMIC_MEDIA
     assert not bot.home.exists()
 
 

@@ -9,9 +9,10 @@ from meshibot.assembly import cautions
 from meshibot.backup.archive import name_of
 from meshibot.backup.make import make
 from meshibot.config import Settings, load_settings
-from meshibot.database import Account, Daemon, Database, Kind, Post, PostState
+from meshibot.database import Account, Daemon, Database, Post, PostState
 from meshibot.database.migrate import upgrade
 from meshibot.health import Finding, check, exit_status, machine, network
+from meshibot.kinds import Kind
 from meshibot.status import status
 from testbed.fakes.x import FakeX
 from testbed.homes import x_settings

@@ -12,15 +12,17 @@ import pytest
 from PIL import Image, ImageSequence
 
 from meshibot.clock import SystemClock
-from meshibot.database import Kind, Picture
+from meshibot.database import Picture
 from meshibot.errors import MeshibotError, NothingToDo, UsageError
+from meshibot.kinds import Kind
 from meshibot.media import Studio
-from meshibot.pictures import TRAINED_ALGORITHMIC_MEDIA, read_digital_source_type
+from meshibot.pictures import TRAINED_ALGORITHMIC_MEDIA
 from meshibot.publishers.base import Limits, Moving, RetryLater
 from meshibot.stock import sampler
 from meshibot.stock.sampler import Walk, sample_in_child, walk_in_child
 from meshibot.stock.stock import picture_of, sampling_request
 from testbed.fakes import gif
+from testbed.labels import digital_source_type
 from tests.checkpoints import make_checkpoint
 from trainer.checkpoint import load
 from trainer.hashes import perceptual_hash
@@ -80,7 +82,7 @@ def test_a_morph_begins_with_one_picture_and_passes_the_other(
         off = np.abs(frame.astype(float) - scaled(home / picture.file, 480))
         assert off.mean() < 12, "256 colours, dithered"
     assert np.abs(shown[0].astype(float) - shown[24]).mean() > 2
-    assert read_digital_source_type(file) == TRAINED_ALGORITHMIC_MEDIA
+    assert digital_source_type(file) == TRAINED_ALGORITHMIC_MEDIA
     assert b"Generated." in file.read_bytes()
     assert not list(tmp_path.glob("*.part"))
 

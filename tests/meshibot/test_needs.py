@@ -9,7 +9,8 @@ import pytest
 
 from meshibot.config import Account
 from meshibot.config.models import account_model
-from meshibot.database import Database, Kind, Picture, PictureState, Post, PostPicture, PostState
+from meshibot.database import Database, Picture, PictureState, Post, PostPicture, PostState
+from meshibot.kinds import Kind
 from meshibot.needs import pictures_needed
 from testbed.ledger import NOON, new_database, slot, stock
 

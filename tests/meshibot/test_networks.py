@@ -9,8 +9,9 @@ import pytest
 
 from meshibot import posting
 from meshibot.config import load_settings
-from meshibot.database import Database, Kind
+from meshibot.database import Database
 from meshibot.errors import MeshibotError
+from meshibot.kinds import Kind
 from testbed.command import Command
 from testbed.fakes import bluesky, mastodon, misskey
 from testbed.fakes.network import Fakes

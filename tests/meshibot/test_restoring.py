@@ -27,6 +27,7 @@ from meshibot.database import (
     Slot,
     SlotState,
     carry,
+    queries,
 )
 from meshibot.database.models import OPEN_STATES, Base
 from meshibot.errors import DatabaseFailure
@@ -187,12 +188,15 @@ def test_a_month_after_a_restore_nothing_is_double_and_nothing_lost(
     world.end()
 
 
-@pytest.mark.parametrize("lists", [True, False])
-def test_a_post_that_waited_when_the_backup_was_made_is_looked_for(tmp_path: Path, lists: bool) -> None:
+@pytest.mark.parametrize(("lists", "call"), [(True, "send"), (True, "upload"), (False, "upload")])
+def test_a_post_that_waited_when_the_backup_was_made_is_looked_for(
+    tmp_path: Path, lists: bool, call: str
+) -> None:
+    """And counts as one that was sent, also where the backup is from before that."""
     world = World(tmp_path, 7)
     world._refill()
     ledger.slot(world.database, NOON)
-    world.publisher.faults["send"].append("later")
+    world.publisher.faults[call].append("later")
     world.outbox.step("main")
     file = tmp_path / name_of(NOON)
     make(world.settings, file, NOON)
@@ -209,6 +213,8 @@ def test_a_post_that_waited_when_the_backup_was_made_is_looked_for(tmp_path: Pat
         world.clock.move(seconds=31)
     with world.database.read() as session:
         assert [post.state for post in session.scalars(select(Post))] == [PostState.POSTED]
+        day = (NOON - timedelta(hours=12), NOON + timedelta(hours=12))
+        assert queries.begun_between(session, "main", *day) == 1
     assert len(world.publisher.ledger.posts()) == 1
     world.end()
 
@@ -281,7 +287,7 @@ def test_a_stopped_restore_asks_nobody_and_resume_does(bot: Command) -> None:
     assert ask(bot, "SELECT state FROM accounts") == [("stopped",)]
     said = bot.json("status")["accounts"][0]["stopped_reason"]
     assert said.startswith("It was restored from a backup of")
-    assert "1 posts since the backup were taken in" in bot("resume").stderr
+    assert "Taken in: 1 post since the backup" in bot("resume").stderr
     assert ask(bot, "SELECT serial, state FROM posts ORDER BY serial") == [(1, "posted"), (2, "posted")]
 
 
@@ -298,7 +304,7 @@ def test_a_slot_that_was_planned_again_is_no_restore_and_a_restore_is_no_slot(bo
     of_slot, of_account = (event for event in bot.json("events") if event["action"] == "restore")
     assert (of_slot["undo"], of_account["undo"]) == (True, False)
     assert "can't be taken back" in bot.refused("undo", str(of_account["id"]), status=2)
-    assert "1 posts since the backup were taken in" in bot("resume").stderr
+    assert "Taken in: 1 post since the backup" in bot("resume").stderr
 
 
 def test_what_can_not_be_restored_changes_nothing(bot: Command, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from tests.checkpoints import ARCH, header_of, metadata, with_document, write_header
+from tests.checkpoints import ARCH, ARCHITECTURE, header_of, metadata, with_document, write_header
 from trainer.metadata import FORMAT_VERSION, CheckpointError, Metadata, read_metadata
 from trainer.scale import Scale
 
@@ -49,12 +49,13 @@ class TestReading:
         with_document(saved, score_scale=[0.5, 1.0, -2.0, 0.25])
         assert read_metadata(saved).score_scale == Scale(0.5, 1.0, -2.0, 0.25, 1.0)
 
-    def test_only_a_file_that_earlier_programs_read_wrongly_asks_for_this_version(self) -> None:
-        """Those of formats 3 and 4 take a scale with content for damage."""
-        assert [metadata(score_scale=s).to_json()["least_reader"] for s in (None, Scale(0, 1, 0, 1))] == [
-            3,
-            5,
-        ]
+    @pytest.mark.parametrize(("critic", "least"), [("plain", 3), ("seeing", 6)])
+    def test_only_a_file_that_earlier_programs_read_wrongly_asks_for_this_version(
+        self, critic: str, least: int
+    ) -> None:
+        """Those of format 5 miss the critic's features of photographs in a seeing one's."""
+        shapes = {**ARCHITECTURE, "critic": {**ARCHITECTURE["critic"], "kind": critic}}
+        assert metadata(architecture=shapes).to_json()["least_reader"] == least
 
 
 class TestRefusals:

@@ -121,7 +121,7 @@ def morph(
     ] = 0,
     device: DeviceOption = "auto",
 ) -> None:
-    """Walk between pictures that the critic believes in: a loop without a seam, within X's limits."""
+    """Walk between pictures of a high critic score: a loop without a seam, within X's limits."""
     load_torch()
 
     from trainer.morph import Plan

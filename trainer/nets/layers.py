@@ -321,16 +321,19 @@ class BatchNorm(nn.BatchNorm2d):
     ) -> Tensor:
         axes, size = (0, 2, 3), dist.get_world_size()
         wide = widened(x)  # moments that were rounded to bf16 would cancel, and don't fit the buffers
-        # autograd goes through this sum: each process's pictures move the statistics of all
-        moments = apply(_SumOfAll, torch.stack([wide.mean(axes), wide.square().mean(axes)])) / size
-        mean, variance = moments[0], moments[1] - moments[0].square()
+        own = torch.stack(torch.var_mean(wide, axes, correction=0))
+        mine = torch.arange(size, device=x.device).eq(dist.get_rank())
+        # Each process's own moments, (size, 2, c): a mean of squares less a squared mean may be below zero.
+        # Autograd goes through this sum, for each process's pictures move the statistics of all.
+        variances, means = apply(_SumOfAll, mine[:, None, None] * own).unbind(1)
+        mean = means.mean(0)
+        variance = variances.mean(0) + (means - mean).square().mean(0)
         count = x.numel() // x.shape[1] * size
         with torch.no_grad():
             running_mean.lerp_(mean, momentum)
             running_variance.lerp_(variance * count / (count - 1), momentum)
-        scale = self.weight * torch.rsqrt(variance + self.eps)
-        shift = self.bias - mean * scale
-        return torch.addcmul(shift[:, None, None], wide, scale[:, None, None]).to(x.dtype)
+        scale = (self.weight * torch.rsqrt(variance + self.eps))[:, None, None]
+        return torch.addcmul(self.bias[:, None, None], wide - mean[:, None, None], scale).to(x.dtype)
 
 
 class PixelNorm(nn.Module):

@@ -24,7 +24,7 @@ from trainer.device import widest
 from trainer.nets.architecture import SEEN_AT, CriticKind
 from trainer.nets.constants import Once
 from trainer.nets.efficientnet import TAP_CHANNELS, EfficientNetLite0, load_pretrained
-from trainer.nets.layers import working_dtype
+from trainer.nets.layers import widened, working_dtype
 from trainer.pictures import to_device, to_float
 
 Views = tuple[Tensor, ...]
@@ -228,8 +228,10 @@ def make_vision(kind: CriticKind, seed: int) -> Vision:
 
 
 def _description(maps: list[Tensor]) -> Description:
-    content = torch.cat([maps[-2].mean((2, 3)), maps[-1].mean((2, 3))], 1)
-    return Description(content, F.adaptive_avg_pool2d(maps[-2], LAYOUT_SIZE).flatten(1))
+    """Of the network's maps, in float32 also where these are rounded."""
+    coarse, coarsest = map(widened, maps[-2:])
+    content = torch.cat([coarse.mean((2, 3)), coarsest.mean((2, 3))], 1)
+    return Description(content, F.adaptive_avg_pool2d(coarse, LAYOUT_SIZE).flatten(1))
 
 
 def _unit(shape: tuple[int, int]) -> float:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from trainer.report.history import Curve, Points
+from trainer.history import Curve, Points
 from trainer.templates import render
 
 WIDTH, HEIGHT = 460, 230

@@ -19,11 +19,11 @@ from PIL import Image
 
 from trainer.config import FitConfig
 from trainer.durations import duration
+from trainer.history import GuardDecision, History
 from trainer.metadata import Metadata
 from trainer.metrics.catalogue import About, about
 from trainer.metrics.metric import Metric
 from trainer.report.charts import LEFT, RIGHT, WIDTH, Chart, Mark, Series, short, step_axis, svg, thinned
-from trainer.report.history import GuardDecision, History
 from trainer.templates import render as fill
 from trainer.templates import text_of
 

@@ -16,8 +16,8 @@ from trainer.config import FitConfig, make_config
 from trainer.data.dataset import Dataset, load_dataset
 from trainer.errors import TrainerError
 from trainer.files import atomic_write
+from trainer.history import read_history
 from trainer.metadata import CheckpointError, Metadata, read_metadata
-from trainer.report.history import read_history
 from trainer.report.page import Neighbour, Page, Snapshot, picture_uri, render
 from trainer.training.runfolder import read_run_config
 

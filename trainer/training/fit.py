@@ -84,7 +84,7 @@ def fit(
             loop = _restore(training, dataset, run, say)
         clock = _clock(training)
         if not training.done:
-            training.keep_looks(show=workers.lead)
+            _keep_looks(training, say)
             _choose_arithmetic(training, say)
             graph_cycles(training, say)
         with stop_on_interrupt() as stopped, _companion(training, dataset, run, loop) as companion:
@@ -112,6 +112,14 @@ def _begin(
     taken, fresh = begin_as(training.networks, initial)
     say(f"Began as {config.init}: {taken} tensors taken over, {fresh} new ones.")
     return training
+
+
+def _keep_looks(training: Training, say: Callable[[str], None]) -> None:
+    """Look at the photographs ahead where that pays, and say what it takes of the memory."""
+    looks = training.keep_looks(show=training.workers.lead)
+    if looks:
+        size = training.photographs.kept_bytes / 1e9
+        say(f"Keeps what the critic sees in the photographs, {looks} looks at each: {size:.2g} GB.")
 
 
 def _clock(training: Training) -> Callable[[], None]:

@@ -103,6 +103,11 @@ class Photographs:
         with self.autocast():
             return (images.to(working_dtype(images)), *maps)
 
+    @property
+    def kept_bytes(self) -> int:
+        """Memory that the kept looks take."""
+        return sum(kept.nbytes for kept in self._kept)
+
     @torch.no_grad()
     def _see(self, images: Tensor, offset: Tensor | None) -> Views:
         with self.autocast():

@@ -39,7 +39,7 @@ BEST_CHECKPOINT = "best.safetensors"
 GRID_SEEDS = tuple(range(1_000, 1_064))
 QUANTILES = 100
 MOST_CALIBRATED_ON = 1_000
-"""Held-out photographs whose features go into a checkpoint; they lie in the order of their hashes."""
+"""Held-out photographs, of those that calibrate; they lie in the order of their hashes."""
 NUMBERED_KEPT = 10
 LICENCE_NOTE = (
     "Trained on the photographs described under provenance; the pictures it makes show no real dish. "
@@ -77,7 +77,7 @@ class Snapshots:
     def write_checkpoint(self, *names: str, metrics: dict[str, Metric]) -> None:
         """The same file under each name; `metrics` are those of this very step, if any."""
         networks = self.training.networks
-        photographs = features_of(networks.critic_average, networks.vision, self.calibrated_on)
+        photographs = self._features()
         scale, quantiles = self._calibration(photographs)
         document = self._metadata(scale, quantiles, metrics)
         for name in names:
@@ -92,11 +92,18 @@ class Snapshots:
                 self._layout,
             )
 
-    def _calibration(self, photographs: Tensor) -> tuple[Scale | None, tuple[float, ...]]:
-        """The scale of the scores, and quantiles of the held-out photographs' own, as `Checkpoint.score`
-        gives them; `photographs`: features."""
+    def _features(self) -> Tensor | None:
+        """What a plain critic sees in the held-out photographs; a seeing one scores without."""
         networks = self.training.networks
-        if networks.critic.shape.kind != "seeing":
+        if networks.critic.shape.kind == "seeing":
+            return None
+        return features_of(networks.critic_average, networks.vision, self.calibrated_on)
+
+    def _calibration(self, photographs: Tensor | None) -> tuple[Scale | None, tuple[float, ...]]:
+        """The scale of the scores, and quantiles of the held-out photographs' own, as `Checkpoint.score`
+        gives them; `photographs`: a plain critic's features."""
+        networks = self.training.networks
+        if photographs is not None:
             return None, Realism(photographs).quantiles(QUANTILES)
         scores = networks.vision.weighed(
             scores_of(networks.critic_average, networks.vision, self.calibrated_on)

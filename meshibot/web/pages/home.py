@@ -25,7 +25,7 @@ from meshibot.slots import schedule_of
 from meshibot.stock import inventory, review
 from meshibot.views import posts_for_a_person
 from meshibot.web.pages.notes import joined, note_of
-from meshibot.web.site import BY, Call, Site, go, safe_path
+from meshibot.web.site import BY, Call, Site, go, number, safe_path
 from meshibot.web.words import WORDS
 
 
@@ -112,7 +112,7 @@ def resolve(call: Call) -> Response:
 
 def undo(call: Call) -> Response:
     """Take events back, by the function of `meshibot undo`."""
-    which = [int(text) for text in call.form.get("event", ()) if text.isascii() and text.isdigit()]
+    which = [event for text in call.form.get("event", ()) if (event := number(text, "event")) is not None]
     if not which:
         raise UsageError("Say which event is to be taken back.")
     done = undoing.undo(call.site.database, which, call.site.desk, now=call.site.now(), by=BY)

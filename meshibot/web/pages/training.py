@@ -5,13 +5,14 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
 
 from meshibot.web.pictures import inside
 from meshibot.web.site import Call
+from trainer.errors import TrainerError
+from trainer.history import History, Points, read_history
 
 WIDTH, HEIGHT = 320, 120
 """Of a chart, in its own units."""
@@ -19,18 +20,17 @@ _POINTS = 160
 _SHEETS = 6
 _MOST_BYTES = 64_000_000
 
-CURVES: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
-    ("chart_critic", "tick", (("critic_loss", ""),)),
+CURVES: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
+    ("chart_critic", (("tick/critic_loss", "training"),)),
     (
         "chart_wasserstein",
-        "evaluation",
-        (("training_wasserstein", "training"), ("held_out_wasserstein", "held_out")),
+        (("evaluation/training_wasserstein", "training"), ("evaluation/held_out_wasserstein", "held_out")),
     ),
-    ("chart_generator", "tick", (("generator_loss", ""),)),
-    ("chart_kid", "figures", (("kid", ""),)),
-    ("chart_swd", "figures", (("swd", ""),)),
+    ("chart_generator", (("tick/generator_loss", "training"),)),
+    ("chart_kid", (("figures/kid", "training"),)),
+    ("chart_swd", (("figures/swd", "training"),)),
 )
-"""Title, kind of line in metrics.jsonl, and its fields, each with its name where there are several."""
+"""Title, and the curves of a run's history, each with what it is of."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,15 @@ def show(call: Call) -> Response:
     run = call.site.run
     if run is None:
         return call.render("training.html", run=None)
-    rows = _rows(run / "metrics.jsonl")
-    ticks = [row for row in rows if row.get("kind") == "tick"]
+    history = _history(run / "metrics.jsonl")
+    speed = history.curve("tick/images_per_s").last
     return call.render(
         "training.html",
         run=run.resolve().name,
-        charts=[chart for chart in (_chart(rows, *curve) for curve in CURVES) if chart.lines],
-        step=ticks[-1]["step"] if ticks else None,
+        charts=[chart for chart in (_chart(history, *curve) for curve in CURVES) if chart.lines],
+        step=None if speed is None else history.step,
         steps=_steps(run / "config.json"),
-        speed=ticks[-1].get("images_per_s") if ticks else None,
+        speed=speed,
         written=_written(run / "metrics.jsonl"),
         sheets=_sheets(run / "samples"),
         width=WIDTH,
@@ -86,58 +86,39 @@ def sheet(call: Call) -> Response:
     return FileResponse(file, media_type="image/png")
 
 
-def _rows(file: Path) -> list[dict[str, Any]]:
-    """What was measured, as far as it is whole: the last line may be half written."""
+def _history(file: Path) -> History:
+    """What was measured; nothing where that can't be read, or is too much for a page."""
     try:
-        if file.stat().st_size > _MOST_BYTES:
-            return []
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
-    rows = []
-    for line in lines:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict) and isinstance(row.get("step"), int):
-            rows.append(row)
-    return rows
+        return History() if file.stat().st_size > _MOST_BYTES else read_history(file)
+    except (OSError, TrainerError):
+        return History()
 
 
-def _chart(rows: list[dict[str, Any]], title: str, kind: str, fields: tuple[tuple[str, str], ...]) -> Chart:
-    series = {
-        name or field: [
-            (row["step"], float(row[field]))
-            for row in rows
-            if row.get("kind") == kind and isinstance(row.get(field), int | float)
-        ]
-        for field, name in fields
-    }
-    series = {name: _thinned(points) for name, points in series.items() if len(points) > 1}
-    values = [value for points in series.values() for _, value in points if value == value]
-    if not values:
+def _chart(history: History, title: str, curves: tuple[tuple[str, str], ...]) -> Chart:
+    series = {name: _thinned(history.curve(curve).points) for curve, name in curves}
+    series = {name: points for name, points in series.items() if len(points) > 1}
+    if not series:
         return Chart(title, ())
+    values = [value for points in series.values() for _, value in points]
     low, high = min(values), max(values)
-    last = max(step for points in series.values() for step, _ in points) or 1
+    last = max(points[-1][0] for points in series.values()) or 1
     lines = tuple(
-        Line(name, _points(points, last, low, high), points[0][1], points[-1][1], points[0][0], points[-1][0])
+        Line(name, _drawn(points, last, low, high), points[0][1], points[-1][1], points[0][0], points[-1][0])
         for name, points in series.items()
     )
     return Chart(title, lines)
 
 
-def _thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    stride = -(-len(points) // _POINTS)
+def _thinned(points: Points) -> Points:
+    stride = max(1, -(-len(points) // _POINTS))
     return points[::-1][::stride][::-1]  # the last one is always there
 
 
-def _points(points: list[tuple[int, float]], last: int, low: float, high: float) -> str:
+def _drawn(points: Points, last: int, low: float, high: float) -> str:
     span = high - low or 1.0
     return " ".join(
         f"{step / last * WIDTH:.1f},{HEIGHT - 4 - (value - low) / span * (HEIGHT - 8):.1f}"
         for step, value in points
-        if value == value
     )
 
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from meshibot.captions import (
     Captions,
-    Kind,
     Language,
     Said,
     load_captions,
@@ -21,13 +20,14 @@ from meshibot.captions import (
     words_for_one,
 )
 from meshibot.errors import UsageError
+from meshibot.kinds import Kind
 from meshibot.publishers.base import contains_marker
 from meshibot.publishers.x.text import MAX_WEIGHT, has_link, weighted_length
 
 NIGHT = datetime(2026, 11, 24, 23, 30)
 
 
-@pytest.mark.parametrize("kind", get_args(Kind))
+@pytest.mark.parametrize("kind", list(Kind))
 @pytest.mark.parametrize("language", get_args(Language))
 def test_every_line_of_ours_is_labelled_and_plain(language: Language, kind: Kind) -> None:
     captions = load_captions(language)
@@ -42,7 +42,7 @@ def test_every_line_of_ours_is_labelled_and_plain(language: Language, kind: Kind
         assert weighted_length(text) <= MAX_WEIGHT
 
 
-@pytest.mark.parametrize("kind", get_args(Kind))
+@pytest.mark.parametrize("kind", list(Kind))
 def test_alt_text_says_what_it_is_in_the_language_of_the_caption(kind: Kind) -> None:
     assert "neural network" in load_captions("en").alt_text(kind)
     assert "no real dish" in load_captions("en").alt_text(kind) or "a real dish" in load_captions(
@@ -138,7 +138,7 @@ def follow(captions: Captions, apart: int, posts: int, step: timedelta) -> list[
     lately: list[Said] = []
     for serial in range(1, posts + 1):
         at = NIGHT + step * serial
-        lately.insert(0, Said(captions.caption(serial, at, "grid", lately[:apart]), serial, at, "grid"))
+        lately.insert(0, Said(captions.caption(serial, at, Kind.GRID, lately[:apart]), serial, at, Kind.GRID))
     return [said.caption for said in reversed(lately)]
 
 
@@ -177,7 +177,7 @@ def test_lines_take_turns() -> None:
     assert len(set(said)) == 3
 
 
-@pytest.mark.parametrize("kind", get_args(Kind))
+@pytest.mark.parametrize("kind", list(Kind))
 def test_another_food_is_named_and_nothing_of_ours_is_about_ramen(kind: Kind) -> None:
     for language, food in (("ja", "カレー"), ("en", "curry")):
         captions = load_captions(language, subject=food)
@@ -193,7 +193,7 @@ def test_another_food_is_named_and_nothing_of_ours_is_about_ramen(kind: Kind) ->
 
 def test_the_alt_text_may_be_the_owners() -> None:
     captions = load_captions("en", alt_text="A plate of {subject} made by AI.", subject="curry")
-    assert captions.alt_text("grid") == "A plate of curry made by AI."
+    assert captions.alt_text(Kind.GRID) == "A plate of curry made by AI."
     with pytest.raises(UsageError, match=r"MESHIBOT_ALT_TEXT has \{marker\}: it may use \{subject\}"):
         load_captions("en", alt_text="{marker}")
 

@@ -11,11 +11,12 @@ from meshibot.config import Account, Settings
 from meshibot.config.models import account_model
 from meshibot.costs import this_month
 from meshibot.database import Account as AccountRow
-from meshibot.database import AccountState, Database, Kind, Post, PostMetrics, PostState
+from meshibot.database import AccountState, Database, Post, PostMetrics, PostState
 from meshibot.database.migrate import upgrade
 from meshibot.insights.first_day import first_days
 from meshibot.insights.reading import Reader, is_due, is_read, spent_this_month
 from meshibot.insights.tables import insights
+from meshibot.kinds import Kind
 from meshibot.publishers.base import Publisher
 from testbed import ledger
 from testbed.fakes import bluesky, mastodon

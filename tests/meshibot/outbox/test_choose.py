@@ -14,7 +14,6 @@ from meshibot.captions import load_captions
 from meshibot.database import (
     Account,
     Database,
-    Kind,
     Picture,
     PictureState,
     Post,
@@ -24,7 +23,7 @@ from meshibot.database import (
     SlotState,
 )
 from meshibot.errors import MeshibotError, NothingToDo
-from meshibot.kinds import Mix
+from meshibot.kinds import Kind, Mix
 from meshibot.outbox import Outbox, Words, people
 from meshibot.quiet import QuietHours
 from meshibot.slots import Schedule
@@ -474,7 +473,7 @@ def test_what_is_drawn_anew_takes_pictures_of_the_present_checkpoint_alone(
     own = replace(
         channel(tmp_path, publisher),
         preferred=lambda: present[0],
-        mix=Mix(kind.value),
+        mix=Mix(kind),
     )
     box = Outbox(database, clock=clock, channels=[own])
     slot(database, NOON)
@@ -507,7 +506,9 @@ def test_a_caption_is_made_knowing_what_the_last_posts_said(
     captions = load_captions(["one AI", "two AI", "three AI"])
     own = replace(
         channel(tmp_path, publisher),
-        describe=lambda order: Words(captions.caption(order.serial, order.at, "single", order.lately), "alt"),
+        describe=lambda order: Words(
+            captions.caption(order.serial, order.at, Kind.SINGLE, order.lately), "alt"
+        ),
         captions_apart=2,
     )
     box = Outbox(database, clock=clock, channels=[own])

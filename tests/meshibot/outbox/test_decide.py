@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshibot.database import Kind, PictureState, Post, PostState
+from meshibot.database import PictureState, Post, PostState
+from meshibot.kinds import Kind
 from meshibot.outbox.decide import (
     PICTURES_BECOME,
     Absent,

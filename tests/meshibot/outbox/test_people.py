@@ -6,18 +6,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from meshibot.database import (
-    Account,
-    Database,
-    Event,
-    Kind,
-    Outcome,
-    Phase,
-    Post,
-    PostState,
-    SlotState,
-)
+from meshibot.database import Account, Database, Event, Outcome, Phase, Post, PostState, SlotState
 from meshibot.errors import ChangedMeanwhile, Interrupted, NothingToDo, UsageError
+from meshibot.kinds import Kind
 from meshibot.outbox import Outbox, people
 from meshibot.publishers.base import Publisher, Sent
 from meshibot.publishers.folder import FolderPublisher

@@ -11,7 +11,6 @@ from meshibot.database import (
     AccountState,
     Attempt,
     Database,
-    Kind,
     Outcome,
     Phase,
     Picture,
@@ -20,6 +19,7 @@ from meshibot.database import (
     PostPicture,
     PostState,
 )
+from meshibot.kinds import Kind
 from meshibot.outbox import Outbox, record
 from meshibot.outbox.decide import Change, Failed, LookFailed, NotSeen, Published, Result
 from meshibot.outbox.record import Try

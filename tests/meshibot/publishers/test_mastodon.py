@@ -312,7 +312,9 @@ def test_a_picture_that_was_made_too_large_for_this_server_is_made_anew(fakes: F
 
 def test_a_link_counts_as_the_server_says(fakes: Fakes) -> None:
     (count,) = MastodonPublisher.count("https://example.com/" + "a" * 200, MastodonPublisher.limits)
-    assert (count.used, count.limit) == (23, 500)
+    assert (count.used, count.limit, count.note) == (23, 500, "a link counts 23")
+    (count,) = MastodonPublisher.count("https://example.com/", replace(MastodonPublisher.limits, link=40))
+    assert (count.used, count.note) == (40, "a link counts 40")
 
 
 def test_remarks_tell_software_limits_rules_and_the_bot_flag(fakes: Fakes) -> None:

@@ -7,9 +7,9 @@ import pytest
 
 from meshibot import health, posting
 from meshibot.config import load_settings
-from meshibot.database import Kind
 from meshibot.display import show_post
 from meshibot.errors import UsageError
+from meshibot.kinds import Kind
 from meshibot.publishers import PUBLISHERS
 from testbed.command import Command
 from testbed.homes import stocked

@@ -15,7 +15,6 @@ from meshibot import agenda, undo
 from meshibot.database import (
     Account,
     Database,
-    Kind,
     Picture,
     PictureState,
     Post,
@@ -26,6 +25,7 @@ from meshibot.database import (
     Verdict,
 )
 from meshibot.errors import ChangedMeanwhile, NothingToDo, UsageError
+from meshibot.kinds import Kind
 from meshibot.outbox import people
 from meshibot.quiet import QuietHours
 from meshibot.slots import Schedule, changes

@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import select
 
-from meshibot.database import Account, Database, Kind, Post, PostMetrics, PostState, Slot, SlotState
+from meshibot.database import Account, Database, Post, PostMetrics, PostState, Slot, SlotState
+from meshibot.kinds import Kind
 from meshibot.quiet import QuietHours
 from meshibot.slots import Auto, Schedule, at_hours
 from meshibot.slots.planner import HORIZON, heard_of, write_slots

@@ -158,6 +158,20 @@ def test_sweeping_removes_only_what_is_old(stock: Stock) -> None:
     ]
 
 
+def test_what_another_process_removes_meanwhile_is_no_fault_of_a_sweep(stock: Stock) -> None:
+    """A restocking that failed there waited an hour."""
+    media = stock.home / "media"
+    for folder in (stock.folder, media):
+        folder.mkdir(parents=True, exist_ok=True)
+    for gone in (stock.folder / ".sampling-gone", media / "gone.jpg"):
+        gone.symlink_to("nothing")
+    old = media / "old.jpg"
+    old.write_bytes(b"")
+    os.utime(old, (0, 0))
+    stock.sweep()
+    assert not old.exists()
+
+
 def take_in(stock: Stock) -> None:
     """Bring in one picture, as if a child had made it."""
     stock.folder.mkdir(exist_ok=True)

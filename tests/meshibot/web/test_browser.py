@@ -19,7 +19,6 @@ from sqlalchemy import select
 from meshibot.database import (
     Account,
     Database,
-    Kind,
     Picture,
     PictureState,
     Post,
@@ -29,6 +28,7 @@ from meshibot.database import (
     Slot,
     SlotState,
 )
+from meshibot.kinds import Kind
 from testbed.browser import served
 from testbed.command import Command
 from testbed.homes import address, ask, due, stocked, wait_for

@@ -1,5 +1,7 @@
 """What pages show and do, asked without a browser."""
 
+import json
+import math
 import re
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
@@ -20,7 +22,6 @@ from meshibot.database import (
     AccountState,
     Daemon,
     Event,
-    Kind,
     Picture,
     PictureState,
     Post,
@@ -32,7 +33,8 @@ from meshibot.database import (
     Verdict,
 )
 from meshibot.errors import MeshibotError
-from meshibot.kinds import Mix
+from meshibot.kinds import Kind, Mix
+from meshibot.slots import changes
 from meshibot.web.app import PAGES
 from meshibot.web.pictures import MISSING
 from meshibot.web.site import Site
@@ -119,6 +121,7 @@ def test_a_database_that_came_back_is_no_slot_that_was_planned_again(client: Tes
     assert "planned slot" not in page
     assert 'action="/undo"' not in page
     assert client.post("/undo", data={"event": 1, "next": "/"}).status_code == 400
+    assert client.post("/undo", data={"event": "9" * 5000, "next": "/"}).status_code == 400
 
 
 def test_a_stopped_account_and_a_dead_daemon_are_said(client: TestClient, site: Site) -> None:
@@ -419,9 +422,27 @@ def test_a_pictures_page_tells_posts_reactions_and_the_nearest(client: TestClien
     assert client.get("/pictures/99").status_code == 404
 
 
-@pytest.mark.parametrize(("kind", "shown"), [("single", 1), ("grid", 4), ("grid9", 0)])
+def test_the_nearest_is_found_where_a_posts_id_was_another_ones_before(
+    client: TestClient, site: Site
+) -> None:
+    """What is written ahead is deleted when another picture is put in its place, which then has its id."""
+    make_post(site, PostState.POSTED, picture=1)
+    desk = site.desk("main")
+    slot = changes.add(desk, datetime.now() + timedelta(days=2)).slot
+    for picture in (2, 3):
+        changes.put(desk, slot, picture)
+        assert "of 64 bits differ" in client.get("/pictures/4").text
+    with site.database.write() as session:
+        post = session.scalars(select(Post).where(Post.slot_id == slot)).one()
+        assert post.id == 2, "as before"
+        post.serial, post.state = 2, PostState.POSTED
+        session.get_one(Picture, 4).phash = session.get_one(Picture, 3).phash ^ 1
+    assert re.search(r"\b1 of 64 bits differ", client.get("/pictures/4").text)
+
+
+@pytest.mark.parametrize(("kind", "shown"), [(Kind.SINGLE, 1), (Kind.GRID, 4), (Kind.GRID_OF_NINE, 0)])
 def test_the_next_slots_show_all_that_they_will_take(
-    client: TestClient, site: Site, monkeypatch: pytest.MonkeyPatch, kind: str, shown: int
+    client: TestClient, site: Site, monkeypatch: pytest.MonkeyPatch, kind: Kind, shown: int
 ) -> None:
     account = site.settings.accounts[0].model_copy(update={"kinds": Mix(kind)})
     monkeypatch.setitem(site.settings.__dict__, "accounts", (account,))
@@ -476,6 +497,29 @@ def test_insights_are_drawn_to_one_scale(client: TestClient, site: Site) -> None
     japanese = client.get("/insights", headers={"Accept-Language": "ja"}).text
     assert "一枚" in japanese
     assert client.get("/insights?account=nobody").status_code == 400
+
+
+def test_a_training_that_went_back_is_drawn_as_it_goes_on(
+    client: TestClient, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what is no number is left out: JSON as Python writes it may have some."""
+    monkeypatch.setitem(vars(site), "run", tmp_path)
+    assert "The run has written nothing yet." in client.get("/training").text
+    losses = [(100, 3.0), (200, math.inf), (300, 9.0)]
+    lines: list[dict[str, object]] = [_tick(step, loss) for step, loss in losses]
+    lines += [{"kind": "guard", "step": 300, "decision": "go back", "to_step": 100}, _tick(200, 2.0)]
+    (tmp_path / "metrics.jsonl").write_text(
+        "".join(f"{json.dumps(line)}\n" for line in lines) + '{"kind": "ti'
+    )
+    page = client.get("/training").text
+    (curve,) = re.findall(r'<polyline class="line-1" points="([^"]*)"', page)
+    assert [float(point.partition(",")[0]) for point in curve.split()] == [160, 320]
+    assert "from 3 at step 100 to 2 at step 200" in page
+    assert "Step 200 of ?" in page
+
+
+def _tick(step: int, loss: float) -> dict[str, object]:
+    return {"kind": "tick", "step": step, "images_per_s": 8.0, "critic_loss": loss}
 
 
 def test_a_file_is_made_once_kept_for_good_and_answered_by_its_tag(client: TestClient, site: Site) -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainer.history import Curve, Points
 from trainer.report.charts import (
     BOTTOM,
     HEIGHT,
@@ -24,7 +25,6 @@ from trainer.report.charts import (
     thinned,
     value_axis,
 )
-from trainer.report.history import Curve, Points
 
 numbers = st.floats(-1e12, 1e12) | st.floats(1e-9, 1e-3)
 

@@ -238,6 +238,16 @@ def test_batch_norm_of_several_processes_keeps_statistics_in_float32() -> None:
         torch.testing.assert_close(ours.get_buffer(name), theirs.get_buffer(name), rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.usefixtures("torchrun")
+def test_batch_norm_of_several_processes_is_exact_far_from_zero() -> None:
+    """The mean of squares less the square of the mean is nothing there but rounding, or less than nothing."""
+    x = torch.linspace(4000, 4001, 96, dtype=torch.float64).reshape(8, 3, 2, 2)
+    wanted = torch.nn.functional.batch_norm(x, None, None, training=True)
+    ours = BatchNorm(3)
+    with joined(torch.device("cpu")):
+        torch.testing.assert_close(ours(x.float()).double(), wanted, rtol=1e-2, atol=1e-2)
+
+
 def test_processes_ask_one_another_at_every_tenth_step(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bool] = []
 

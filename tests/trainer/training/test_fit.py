@@ -6,12 +6,14 @@ Runs that are stopped or killed are processes of their own; the others share thi
 import ast
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,22 +22,24 @@ from PIL import Image
 from safetensors import safe_open
 
 import trainer
-from tests.drawings import write_bowls
+from tests.drawings import bowls, write_bowls
 from tests.trainer.photographs import broken_files, odd_files, write_files
 from trainer import cli
 from trainer.checkpoint import load
 from trainer.config import make_config
 from trainer.metadata import read_metadata
 from trainer.nets.vision import PretrainedVision
+from trainer.pictures import to_device
 from trainer.training import state
 from trainer.training.distributed import ALONE
-from trainer.training.fit import _begin, stop_on_interrupt
+from trainer.training.fit import _begin, _keep_looks, stop_on_interrupt
 from trainer.training.guard import Guard
 from trainer.training.training import Training
 
 OPTIONS = ["--resolution", "32", "--width", "4", "--batch", "4", "--snap", "5", "--eval-every", "5"]
 OPTIONS += ["--generator", "plain", "--critic", "plain"]
 SEEING = pytest.param("wgan-gp", "seeing", marks=pytest.mark.long)
+CPU = torch.device("cpu")
 LAST = Path("checkpoints") / "last.safetensors"
 
 pytestmark = pytest.mark.usefixtures("few_fakes")
@@ -154,6 +158,7 @@ def test_a_run_folder_has_what_the_design_says(photographs: Path, fit: Fit) -> N
     assert len(document.training_hashes) == document.training_pictures
     loaded = load(run / LAST)
     assert loaded.sample([1]).shape == (1, 3, 32, 32)
+    assert loaded.photographs is not None
     assert len(loaded.photographs) == document.held_out_pictures
 
 
@@ -277,6 +282,50 @@ def test_looking_more_often_does_not_change_the_training(photographs: Path, fit:
         ]
         assert fit(*options, "--log-every", "1", "--snap", every)[0] == 0
     assert weights(runs[0] / LAST) == weights(runs[1] / LAST)
+
+
+def test_a_run_begins_as_another_checkpoint_and_goes_on_without_it(photographs: Path, fit: Fit) -> None:
+    """Of half its resolution, and with the checkpoint's shape; what it begins with is in its first state."""
+    first, second = photographs.parent / "first", photographs.parent / "second"
+    assert fit("--data", photographs, "--out", first, "--steps", "1", *OPTIONS)[0] == 0
+    small = ["--batch", "4", "--resolution", "64", "--eval-every", "0", "--critic-lr", "1e-9"]
+    start: list[str | Path] = [
+        "--data",
+        photographs,
+        "--out",
+        second,
+        "--init",
+        first / LAST,
+        "--generator-lr",
+        "1e-9",
+    ]
+    status, said = fit(*start, *small, "--steps", "1")
+    assert status == 0, said
+    assert re.search(r"Began as \S+: \d+ tensors taken over, \d+ new ones", said)
+    before, after = (weights(run / LAST) for run in (first, second))
+    taken = [name for name, values in before.items() if name.startswith("generator.blocks.16.conv")]
+    assert taken
+    for name in taken:
+        assert after[name] == pytest.approx(before[name], abs=1e-6)
+    assert any(name.startswith("generator.blocks.64") for name in after)
+    (first / LAST).unlink()
+    status, said = fit("--resume", "--out", second, "--steps", "2")
+    assert status == 0, said
+    assert "Resumed at step 1" in said
+
+
+def test_what_is_kept_of_the_photographs_is_bounded_and_said() -> None:
+    """119,808 numbers of each of four, in half precision: as many looks as fit, of both sides."""
+    options = {"resolution": 32, "width": 2, "batch": 4, "precision": "float32"}
+    training = Training(
+        make_config(Path("bowls"), "modern", "wgan-gp", **options), to_device(bowls(4, 32), CPU)
+    )
+    told: list[str] = []
+    for cache_gb in (0.0, 0.005):
+        training.config = replace(training.config, cache_gb=cache_gb)
+        _keep_looks(training, told.append)
+        assert training.photographs.kept_bytes <= cache_gb * 1e9
+    assert told == ["Keeps what the critic sees in the photographs, 4 looks at each: 0.0038 GB."]
 
 
 def test_out_of_memory_is_one_sentence_that_says_what_to_lower(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 
 from tests.drawings import bowls
 from trainer import checkpoint
@@ -75,6 +76,7 @@ def test_a_checkpoint_ships_the_averages(session: Session) -> None:
             assert torch.equal(tensor, average.get_parameter(name))
         assert any(not t.equal(latest.get_parameter(name)) for name, t in shipped.named_parameters())
     wanted = features_of(networks.critic_average, networks.vision, session.snapshots.calibrated_on)
+    assert loaded.photographs is not None
     assert torch.equal(loaded.photographs, wanted)
     assert loaded.metadata.score_quantiles == pytest.approx(Realism(wanted).quantiles(100))
 
@@ -91,6 +93,8 @@ def test_a_seeing_critic_is_calibrated_on_its_scores_of_held_out_photographs(tmp
     snapshots = Snapshots(training, data, tmp_path)
     snapshots.write_checkpoint("one.safetensors", metrics={})
     loaded = checkpoint.load(snapshots.checkpoints / "one.safetensors")
+    with safe_open(snapshots.checkpoints / "one.safetensors", "pt") as file:
+        assert "photographs" not in file.keys()  # noqa: SIM118 (it is no dictionary)
     scores = loaded.score(to_float(snapshots.calibrated_on)).sort().values
     assert loaded.metadata.head_weights == weights
     marks = loaded.metadata.score_quantiles

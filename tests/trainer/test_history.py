@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from trainer.errors import TrainerError
-from trainer.report.history import Curve, read_history
+from trainer.history import Curve, read_history
 from trainer.training.runlog import RunLog
 
 

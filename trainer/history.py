@@ -1,4 +1,7 @@
-"""metrics.jsonl read back: curves over steps, what was abandoned when the guard went back, and why it did."""
+"""metrics.jsonl read back: curves over steps, what was abandoned when the guard went back, and why it did.
+
+For the report and the bot's page. Imports no torch.
+"""
 
 from __future__ import annotations
 
