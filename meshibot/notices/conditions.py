@@ -157,7 +157,13 @@ def _backup(session: Session, settings: Settings, now: datetime) -> Iterator[Con
 
 
 def _disk(settings: Settings) -> Iterator[Condition]:
-    free = shutil.disk_usage(settings.home).free
+    try:
+        free = shutil.disk_usage(settings.home).free
+    except OSError as error:  # with a database elsewhere, all else goes on
+        yield Condition(
+            "home", "home missing", f"{settings.home} can't be read ({error.strerror}): mount its disk."
+        )
+        return
     if free < LOW_DISK:
         yield Condition(
             "disk", "disk low", f"{free / 1e6:.0f} MB are free on the disk of {settings.home}: make room."

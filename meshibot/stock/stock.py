@@ -21,6 +21,7 @@ from meshibot.clock import Clock, SystemClock
 from meshibot.database import Database, Picture, PictureState, Post, PostPicture
 from meshibot.database.queries import choose_pictures
 from meshibot.errors import MeshibotError, NothingToDo
+from meshibot.plural import counted
 from meshibot.stock.inventory import fault_of, is_lost, set_aside, waiting
 from meshibot.stock.lock import only_sampler
 from meshibot.stock.sampler import SampledPicture, SamplingRequest, SamplingResult, sample_in_child
@@ -175,8 +176,8 @@ class Stock:
         finally:
             shutil.rmtree(workshop, ignore_errors=True)
         log.info(
-            "%d pictures sampled, %d of %d candidates scored high enough",
-            len(result.pictures), result.believed, result.candidates,
+            "%s sampled, %d of %d candidates scored high enough",
+            counted(len(result.pictures), "picture"), result.believed, result.candidates,
         )  # fmt: skip
         return result
 

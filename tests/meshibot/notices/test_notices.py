@@ -102,6 +102,18 @@ def test_a_netrc_does_not_take_the_place_of_a_token(
     assert told["headers"]["Authorization"] == "Bearer tk"
 
 
+def test_a_home_that_is_gone_is_told_and_hides_nothing_else(
+    database: Database, tmp_path: Path, receiver: Receiver
+) -> None:
+    """A shared folder may go where the database, on a server, stays: then no notice at all was told."""
+    look = notifier(database, tmp_path / "gone", MovableClock(), notify_webhook=f"{receiver.url}/hook")
+    stop(database, AccountState.STOPPED)
+    look()
+    told = "".join(json.loads(each["body"])["text"] for each in receiver.requests())
+    assert "The account main is stopped" in told
+    assert f"{tmp_path / 'gone'} can't be read (No such file or directory): mount its disk." in told
+
+
 def test_once_and_that_it_is_over(database: Database, tmp_path: Path, receiver: Receiver) -> None:
     clock = MovableClock()
     look = notifier(
