@@ -25,6 +25,7 @@ from meshibot.database.queries import first_post_at
 from meshibot.needs import pictures_needed
 from meshibot.notices.condition import Condition
 from meshibot.notices.digest import digest
+from meshibot.plural import counted
 from meshibot.slots.planner import ON_PURPOSE
 from meshibot.stock.review import counts
 from meshibot.thresholds import LOW_DISK, OLD_BACKUP
@@ -108,8 +109,8 @@ def _stock(session: Session, settings: Settings, now: datetime) -> Iterator[Cond
         yield Condition(
             "stock",
             "stock low",
-            f"{waiting} pictures wait, and the next 24 hours need {needed}. Run `meshibot stock fill`, or "
-            "lower MESHIBOT_MIN_QUANTILE.",
+            f"{counted(waiting, 'picture')} waiting, and the next 24 hours need {needed}. Run "
+            "`meshibot stock fill`, or lower MESHIBOT_MIN_QUANTILE.",
             patience=timedelta(hours=1),  # a daemon that has just started is filling it
         )
 
@@ -123,7 +124,7 @@ def _review(session: Session, settings: Settings, now: datetime) -> Iterator[Con
         yield Condition(
             "review",
             "pictures to review",
-            f"{approved} pictures are approved, and the next 24 hours need {needed}. Look at them in "
+            f"{counted(approved, 'picture')} approved, and the next 24 hours need {needed}. Look at them in "
             "`meshibot web`, or run `meshibot stock approve`.",
         )
 

@@ -233,7 +233,7 @@ def test_every_kind_of_trouble_is_told(
     assert "2 slots were missed for main" in "".join(told)
     for part in (
         "waits for your word: Look.",
-        "0 pictures wait",
+        "0 pictures waiting, and",
         "on h was last",
         "no backup since",
         "MB are",

@@ -270,7 +270,7 @@ def test_that_too_few_are_approved_is_told_in_time(database: Database, tmp_path:
             return [each.text for each in conditions(session, settings, NOON) if each.key == "review"]
 
     judge(database, 1, Verdict.APPROVED)
-    assert told()[0].startswith("1 pictures are approved, and the next 24 hours need 2. ")
+    assert told()[0].startswith("1 picture approved, and the next 24 hours need 2. ")
     judge(database, 2, Verdict.APPROVED)
     assert told() == []
 
