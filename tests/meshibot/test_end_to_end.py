@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -143,7 +144,7 @@ def test_a_rehearsal_with_a_stock_shows_the_next_post_and_changes_nothing(stocke
     before = stocked.database.read_bytes(), sorted(stocked.home.rglob("*"))
     done = stocked("post-now", "--dry-run", X_CONSUMER_KEY="", PUBLISHER="x")
     assert done.returncode == 0, done.stderr
-    assert "cost      $0.020" in done.stdout
+    assert re.search(r"^cost +\$0\.020$", done.stdout, re.MULTILINE)
     (listed, *_) = stocked.json("stock", "list")
     assert stocked.json("post-now", "--dry-run")["pictures"][0]["file"] == listed["file"]
     assert (stocked.database.read_bytes(), sorted(stocked.home.rglob("*"))) == before
