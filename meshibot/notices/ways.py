@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from meshibot import __version__
+from meshibot.children import child_environment
 from meshibot.config import Settings
 from meshibot.errors import MeshibotError
 from meshibot.logs import Redactor
@@ -109,8 +110,9 @@ class Apprise:
         request = {"urls": self._addresses, "title": title_of(messages), "body": text_of(messages)}
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "meshibot.notices.apprise_child"],
+                [sys.executable, "-P", "-m", "meshibot.notices.apprise_child"],
                 input=json.dumps(request),
+                env=child_environment(networks=True),
                 capture_output=True,
                 text=True,
                 timeout=APPRISE_PATIENCE,

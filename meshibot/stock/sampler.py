@@ -5,8 +5,6 @@ ending.
 """
 
 import json
-import os
-import re
 import signal
 import subprocess
 import sys
@@ -16,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import meshibot
+from meshibot.children import child_environment
 from meshibot.errors import MeshibotError, NothingToDo, UsageError
 
 CANDIDATES = 4
@@ -25,14 +23,6 @@ TIMEOUT = 1800.0
 """Seconds, at most, for one child: a slow single-board computer needs minutes, a hanging one must end."""
 _LOOK = 0.25
 """Seconds between looks at whether to stop."""
-
-_PASSED_ON = re.compile(
-    "PATH|HOME|USER|LOGNAME|LANG|LANGUAGE|LC_[A-Z]+|TZ|TMPDIR|TEMP|TMP|XDG_CACHE_HOME|LD_LIBRARY_PATH|"
-    "LD_PRELOAD|SYSTEMROOT|VIRTUAL_ENV|CONDA_PREFIX|PYTHON[A-Z]+|MALLOC_[A-Z_]+|CUDA_VISIBLE_DEVICES|"
-    "(DYLD|OMP|GOMP|KMP|MKL|OPENBLAS|DNNL|ONEDNN|ATEN|TORCH|PYTORCH)_[A-Z0-9_]+"
-)
-"""What the child may have of the environment: where things are, and how arithmetic is done. Whatever else
-there is may be a secret."""
 
 
 @dataclass(frozen=True)
@@ -215,16 +205,6 @@ def _answer(
             raise MeshibotError(
                 f"Sampling took longer than {timeout:g} seconds and was ended: try a smaller checkpoint."
             )
-
-
-def child_environment() -> dict[str, str]:
-    """A child's environment: no secret of the bot, and this very package, wherever it was imported from."""
-    environment = {name: value for name, value in os.environ.items() if _PASSED_ON.fullmatch(name)}
-    root = str(Path(meshibot.__file__).resolve().parents[1])
-    given = environment.get("PYTHONPATH")
-    environment["PYTHONPATH"] = f"{given}{os.pathsep}{root}" if given else root
-    environment["PYTHONIOENCODING"] = "utf-8"
-    return environment
 
 
 def _failure(status: int, stderr: str) -> MeshibotError:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from meshibot.stock.sampler import child_environment
+from meshibot.children import child_environment
 
 _PATIENCE = 30
 """Seconds for one picture."""

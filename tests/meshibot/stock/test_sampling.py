@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -204,19 +203,6 @@ def test_how_the_end_of_a_child_is_read(
 ) -> None:
     with pytest.raises(kind, match=said):
         raise sampler._failure(status, stderr)
-
-
-def test_the_child_sees_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MESHIBOT_X_ACCESS_TOKEN_SECRET", "s3cr3t-planted-value")
-    for name in ("PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "NVIDIA_API_KEY", "some_password"):
-        monkeypatch.setenv(name, "s3cr3t-planted-value")
-    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    environment = sampler.child_environment()
-    assert "s3cr3t-planted-value" not in environment.values()
-    assert environment["OMP_NUM_THREADS"] == "3"
-    assert environment["PATH"] == os.environ["PATH"]
-    assert environment["PYTHONPATH"].split(os.pathsep) == ["/elsewhere", str(ROOT)]
 
 
 def test_requests_and_results_survive_the_pipe(request_: SamplingRequest) -> None:
