@@ -51,7 +51,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def pictures(checkpoint: Path, home: Path) -> Sequence[Picture]:
     """Two that were sampled."""
-    result = sample_in_child(sampling_request(checkpoint, 0.0, 2, home, []))
+    request = replace(sampling_request(checkpoint, 0.0, 2, home, []), seed=1)
+    result = sample_in_child(request)
     return [
         picture_of(each, result.checkpoint, each.file.name, SystemClock().now()) for each in result.pictures
     ]

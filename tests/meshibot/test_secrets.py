@@ -141,7 +141,7 @@ def test_no_secret_is_in_anything_that_was_written(watched: Watched, fake_x: Fak
     log = bot.home / "logs" / "meshibot.log"
 
     def a_night_with_a_backup() -> None:
-        wait_for(lambda: "uploading the picture" in log.read_text("utf-8"))
+        wait_for(lambda: log.exists() and "uploading the picture" in log.read_text("utf-8"))
         assert watched("db", "backup", "--json") == 0
         # SQLite's log of writes, which goes when the last one closes.
         assert bot.database.with_name("meshibot.sqlite3-wal").stat().st_size > 0
