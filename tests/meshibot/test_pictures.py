@@ -39,6 +39,17 @@ def test_scaling_keeps_what_is_seen(source: int, side: int) -> None:
     assert difference <= 12
 
 
+@pytest.mark.parametrize("speck", [0, 255])
+def test_a_single_pixel_that_sticks_out_does_not_become_a_dot_and_an_edge_stays(speck: int) -> None:
+    half = Image.new("RGB", (64, 64), (180, 150, 120))
+    half.paste((40, 60, 50), (32, 0, 64, 64))
+    speckled = half.copy()
+    for place in ((10, 10), (20, 41), (50, 7)):
+        speckled.putpixel(place, (speck, speck, speck))
+    assert scale_up(speckled, 256).tobytes() == scale_up(half, 256).tobytes()
+    assert scale_up(speckled, 64).tobytes() == speckled.tobytes(), "what is not enlarged stays as it is"
+
+
 @pytest.mark.parametrize("side", [1024, 101])
 def test_grid_puts_four_pictures_in_reading_order_with_a_gap(side: int) -> None:
     colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0)]
