@@ -8,6 +8,9 @@ LOW_DISK = 1_000_000_000
 OLD_BACKUP = timedelta(hours=36)
 """The daemon makes one a day; it may have been off for some hours."""
 
+LARGEST_STOCK = 100_000
+"""Pictures that wait, at most."""
+
 LOOK_ALIKE = 10
 """Bits of 64. Pictures whose hashes differ in fewer are the same bowl to a reader who scrolls by."""
 

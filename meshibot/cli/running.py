@@ -30,6 +30,7 @@ from meshibot.display import (
     show_insights,
     show_status,
 )
+from meshibot.plural import were
 
 
 @app.command()
@@ -100,7 +101,7 @@ def undo(
         database = required(existing)
         desk = partial(desk_of, settings, database)
         done = take_back(database, event, desk, now=current_time(), by=COMMAND_LINE)
-    say(f"{'1 change was' if len(done) == 1 else f'{len(done)} changes were'} taken back.")
+    say(f"{were(len(done), 'change')} taken back.")
 
 
 @app.command()

@@ -51,10 +51,6 @@ def desk_of(settings: Settings, database: Database, name: str) -> Desk:
     )
 
 
-def pictures_were(count: int) -> str:
-    return "1 picture was" if count == 1 else f"{count} pictures were"
-
-
 def required(database: Database | None) -> Database:
     if database is None:
         raise UsageError("There is no database yet: `meshibot run` makes it, or `meshibot post-now`.")

@@ -19,7 +19,6 @@ from meshibot.cli.shared import (
     checkpoint_fingerprint,
     current_time,
     existing_database,
-    pictures_were,
     required,
     waiting_pictures,
 )
@@ -30,7 +29,8 @@ from meshibot.display import (
     show_stock,
 )
 from meshibot.errors import NothingToDo, UsageError
-from meshibot.plural import counted
+from meshibot.plural import counted, were
+from meshibot.thresholds import LARGEST_STOCK
 
 
 @stock_app.command("fill")
@@ -39,7 +39,7 @@ def stock_fill(
         int | None,
         typer.Option(
             min=1,
-            max=100_000,
+            max=LARGEST_STOCK,
             metavar="N",
             help="How many are to wait. (default: MESHIBOT_STOCK_TARGET)",
         ),
@@ -150,7 +150,7 @@ def stock_drop(
 
     with existing_database(settings) as database:
         count = inventory.drop(required(database), pictures)
-    say(f"{pictures_were(count)} taken out of the stock.")
+    say(f"{were(count, 'picture')} taken out of the stock.")
 
 
 @stock_app.command("clear")
@@ -174,7 +174,7 @@ def stock_clear(
         keep = fingerprint_of(settings.checkpoint_file)
     with existing_database(settings) as database:
         count = 0 if database is None else inventory.clear(database, keep=keep)
-    say(f"{pictures_were(count)} taken out of the stock.")
+    say(f"{were(count, 'picture')} taken out of the stock.")
 
 
 @stock_app.command("approve")
@@ -219,7 +219,7 @@ def _judge(pictures: list[int], said: str, reason: str | None, json: bool) -> No
     refused = [each.refused for each in judged if each.refused is not None]
     for sentence in refused:
         say(sentence)
-    say(f"{pictures_were(len(judged) - len(refused))} {said}.")
+    say(f"{were(len(judged) - len(refused), 'picture')} {said}.")
     if json:
         print_json([{"picture": each.picture, "event": each.event, "says": each.refused} for each in judged])
     raise typer.Exit(1 if refused else 0)

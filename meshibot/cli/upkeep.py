@@ -17,7 +17,6 @@ from meshibot.cli.settings import read_settings
 from meshibot.cli.shared import (
     current_time,
     parse_date,
-    pictures_were,
 )
 from meshibot.display import (
     Json,
@@ -25,7 +24,7 @@ from meshibot.display import (
     say,
 )
 from meshibot.errors import UsageError
-from meshibot.plural import counted
+from meshibot.plural import counted, were
 
 
 @app.command("backup")
@@ -80,7 +79,7 @@ def restore_everything(
     from meshibot.resuming import resume as resume_accounts
 
     document = restoring.restore(settings, archive, current_time())
-    say(f"Restored as of {document['made_at']}; {pictures_were(document['pictures'])} put in place.")
+    say(f"Restored as of {document['made_at']}; {were(document['pictures'], 'picture')} put in place.")
     for each in document["held"]:
         say(_what_is_held(each))
     if document["kept"]:

@@ -23,6 +23,7 @@ from meshibot.layered import Layered
 from meshibot.publishers import PUBLISHERS, publisher_class
 from meshibot.publishers.settings import PublisherSettings, Secret
 from meshibot.quiet import QuietHours
+from meshibot.thresholds import LARGEST_STOCK
 
 DEFAULT_MIN_QUANTILE = 0.1
 
@@ -149,7 +150,9 @@ class Settings(Layered):
     min_quantile: Annotated[float, BeforeValidator(values.finite)] = Field(
         DEFAULT_MIN_QUANTILE, ge=0, le=1, description="a number from 0 (keeps every picture) to 1"
     )
-    stock_target: int = Field(24, ge=1, le=100_000, description="a whole number from 1 to 100000")
+    stock_target: int = Field(
+        24, ge=1, le=LARGEST_STOCK, description=f"a whole number from 1 to {LARGEST_STOCK}"
+    )
     backup_keep: Annotated[Keep | None, PlainValidator(values.backup_keep), PlainSerializer(str)] = Field(
         Keep(7, 4, 3),
         description="daily, weekly and monthly backups that stay, such as 7d 4w 3m, or none",

@@ -11,6 +11,7 @@ from meshibot.config import Account, Settings
 from meshibot.costs import spent_between
 from meshibot.database import Post, PostState, Slot, SlotState
 from meshibot.notices.condition import Condition
+from meshibot.plural import counted
 
 DIGEST = "weekly digest"
 _HOUR = 9
@@ -53,4 +54,4 @@ def _of(session: Session, account: Account, begin: datetime, end: datetime) -> s
     )
     spent = spent_between(session, account, (begin, end))
     cost = f", ${spent:.2f} spent" if spent else ""
-    return f"{account.name} made {posted} post{'' if posted == 1 else 's'} and missed {missed}{cost}."
+    return f"{account.name} made {counted(posted or 0, 'post')} and missed {missed}{cost}."

@@ -162,8 +162,16 @@ def number(text: str, name: str) -> int | None:
     """An id as it stands in an address or a form."""
     if not text:
         return None
-    if not (text.isascii() and text.isdigit()) or len(text) > 19 or int(text) > LARGEST_ID:
+    found = as_id(text)
+    if found is None:
         raise UsageError(f"{name} is {text[:40]!r}, which is no number of anything here.")
+    return found
+
+
+def as_id(text: str) -> int | None:
+    """The number that a text is; None where no row could have it."""
+    if not (text.isascii() and text.isdigit()) or len(text) > 19 or int(text) > LARGEST_ID:
+        return None
     return int(text)
 
 

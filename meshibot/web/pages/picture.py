@@ -11,12 +11,11 @@ from starlette.responses import Response
 from meshibot import gallery
 from meshibot.assembly import require_postable_everywhere
 from meshibot.database import Picture
-from meshibot.database.queries import LARGEST_ID
 from meshibot.errors import MeshibotError, NothingToDo, UsageError
 from meshibot.stock import again, review
 from meshibot.web.pages.notes import note_of
 from meshibot.web.pages.review import can_be_judged, free_slots, usual_alt_text, words_of
-from meshibot.web.site import BY, Call, go
+from meshibot.web.site import BY, Call, as_id, go
 
 _one_at_a_time = Lock()
 """The sampling child needs some hundred MB."""
@@ -45,10 +44,10 @@ def show(call: Call) -> Response:
 
 
 def _id(call: Call) -> int:
-    text = call.request.path_params["picture"]
-    if not (text.isascii() and text.isdigit()) or len(text) > 19 or int(text) > LARGEST_ID:
+    found = as_id(call.request.path_params["picture"])
+    if found is None:
         raise HTTPException(404)
-    return int(text)
+    return found
 
 
 def _origin(call: Call, picture: Picture) -> dict[str, Any] | None:
